@@ -1,0 +1,63 @@
+# make run    the workbench in the browser
+# make test   every test, with all the set-up it needs
+# make check  lint, types, unit tests
+# make prove  what takes long: measurements and the version matrix; results are kept in benchmarks/results
+SHELL := /bin/sh
+PYTHON ?= python3
+MODEL ?= ../shared/models/stories260K
+BIN := .venv/bin
+STATIC := src/residscope/results/static/index.html
+export HF_HUB_OFFLINE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run build test check prove docs clean
+
+run: $(STATIC)
+	$(BIN)/residscope serve $(MODEL) $(ARGS)
+
+build: $(STATIC)
+
+test: .venv/system $(STATIC)
+	tools/with-node npm --prefix web run --silent check
+	tools/with-node npm --prefix web run --silent test
+	$(BIN)/python -m pytest
+
+check: $(STATIC)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
+	tools/with-node npm --prefix web run --silent check
+	tools/with-node npm --prefix web run --silent test
+	$(BIN)/python -m pytest -m "not slow and not browser"
+
+prove: .venv/system $(STATIC)
+	$(BIN)/python -m benchmarks.loading
+	$(BIN)/python -m benchmarks.repaint
+	$(BIN)/python -m benchmarks.versions
+
+docs: $(STATIC)
+	$(BIN)/python -m sphinx -q -W -b html docs docs/_build/html
+
+clean:
+	rm -rf .venv web/node_modules web/build src/residscope/results/static docs/_build docs/_made dist
+
+# torch goes first, pinned: an unpinned one may pull gigabytes of CUDA packages.
+.venv/ready: pyproject.toml constraints.txt
+	[ -x $(BIN)/pip ] || $(PYTHON) -m venv --clear .venv || { tools/system python3-venv /nowhere/* && $(PYTHON) -m venv --clear .venv; }
+	$(BIN)/python -m pip install -q -c constraints.txt "pip>=25.1"
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e . --group dev
+	touch $@
+
+.venv/system: .venv/ready
+	tools/system chromium chromium fonts-dejavu-core "/usr/share/fonts/*/*"
+	touch $@
+
+web/node_modules/ready: web/package.json web/package-lock.json .venv/ready
+	tools/with-node npm --prefix web ci --silent --no-audit --no-fund
+	touch $@
+
+$(STATIC): web/node_modules/ready web/build.mjs $(shell find web/src -type f)
+	tools/with-node npm --prefix web run --silent build
+	touch $@

@@ -1,0 +1,1 @@
+"""Analyses: each file has one public function and one frozen result."""

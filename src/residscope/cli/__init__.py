@@ -1,0 +1,1 @@
+"""The terminal. Nothing heavy is imported until a command computes."""

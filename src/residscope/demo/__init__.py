@@ -1,0 +1,5 @@
+"""What the package carries: its sample texts."""
+
+from pathlib import Path
+
+texts = Path(__file__).parent / "texts.txt"

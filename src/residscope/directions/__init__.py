@@ -1,0 +1,1 @@
+"""Directions: how they are found, and what texts look like along them."""

@@ -1,0 +1,216 @@
+"""Principal components of a site over much text."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, overload
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from residscope.direction import Direction
+from residscope.errors import TooFewTokens, UnknownComponent, UnknownSite
+from residscope.results.result import Result
+from residscope.running.model import Model
+from residscope.running.texts import Corpus, Texts, describe_texts
+from residscope.sites import KINDS, STREAM, Site, find_site, read_site
+from residscope.summaries.moments import Moments
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Basis(Result):
+    """Principal components, largest variance first; `basis[7]` is one as a direction, `basis[2:5]` some.
+
+    Attributes:
+      components: [component d_model] Unit vectors, float64; of each, the entry of largest size is positive.
+      variances: [component] Along each, unbiased.
+      mean: [d_model] Which all are centred on.
+      site: Where.
+      total_variance: Of all components, the ones not kept included.
+      n_tokens, n_texts: What it was made of.
+      n_cut: Texts that were cut at the context.
+      left_out: Positions of each text that were left out.
+      first: Number of the first component, where this is a part of a basis.
+    """
+
+    components: Float[Tensor, "component d_model"]
+    variances: Float[Tensor, " component"]
+    mean: Float[Tensor, " d_model"]
+    site: str
+    total_variance: float
+    n_tokens: int
+    n_texts: int
+    n_cut: int
+    left_out: Sequence[int]
+    first: int = 0
+
+    axes: ClassVar[tuple[str, ...]] = ("component", "d_model")
+
+    @property
+    def values(self) -> Tensor:
+        return self.components
+
+    @property
+    def shares(self) -> Float[Tensor, " component"]:
+        """Each component's share of the variance."""
+        return self.variances / self.total_variance if self.total_variance else torch.zeros_like(self.variances)
+
+    @property
+    def deviations(self) -> Float[Tensor, " component"]:
+        """Standard deviation along each, in units of the stream."""
+        return self.variances.sqrt()
+
+    @property
+    def offsets(self) -> Float[Tensor, " component"]:
+        """`mean . v` of each."""
+        return self.components @ self.mean
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence where there are too few tokens to trust the smaller components."""
+        d_model = len(self.mean)
+        if self.n_tokens >= 10 * d_model:
+            return None
+        return (
+            f"{self.n_tokens:,} tokens are under ten times d_model ({10 * d_model:,}): the smaller components are "
+            "noise of this text."
+        )
+
+    def __len__(self) -> int:
+        return len(self.components)
+
+    @overload
+    def __getitem__(self, which: int) -> Direction: ...
+    @overload
+    def __getitem__(self, which: slice) -> "Basis": ...
+    def __getitem__(self, which: int | slice) -> "Direction | Basis":
+        """A component as a direction, or a run of components as a basis.
+
+        Raises:
+          UnknownComponent: There is none of that number.
+        """
+        if isinstance(which, slice):
+            return self._part(which)
+        number = which + len(self) if which < 0 else which
+        if not 0 <= number < len(self):
+            raise UnknownComponent(
+                f"There is no component {which}: the basis of {self.site} has {len(self)}.",
+                f"Components count from 0 to {len(self) - 1}.",
+            )
+        deviation = float(self.deviations[number])
+        component = self.first + number
+        return Direction(
+            name=f"PCA {component} of {self.site}",
+            site=read_site(self.site),
+            vector=self.components[number],
+            mean=self.mean,
+            deviation=deviation or None,
+            left_out=tuple(self.left_out),
+            history={"kind": "pca", "component": component, "share": float(self.shares[number]), **self.settings},
+            python=(*self.python, f"direction = basis[{component}]"),
+        )
+
+    def _part(self, which: slice) -> "Basis":
+        start, stop, step = which.indices(len(self))
+        if step != 1 or start >= stop:
+            raise UnknownComponent(
+                f"Components {which.start} to {which.stop} were asked for; the basis of {self.site} has {len(self)}.",
+                "Ask for at least one, in order.",
+            )
+        return replace(
+            self, components=self.components[which], variances=self.variances[which], first=self.first + start
+        )
+
+
+def pca(model: Model, texts: Texts, site: str | Site, n: int | None = None, *, left_out: Sequence[int] = (0,)) -> Basis:
+    """Principal components of a site over all tokens of the texts, exact, from a running mean and covariance.
+
+    Args:
+      model: Any.
+      texts: Much text: a list, a Path to a file, or token ids; each is cut at the context, and the result says so.
+      site: One whose values are streams, `[batch pos d_model]`.
+      n: Components to keep; None for all `d_model`.
+      left_out: Positions of each text that do not count: the first, whose norm is huge in most models.
+    Raises:
+      UnknownSite: The model has none of that name, or it is no stream.
+      UnknownComponent: More components than d_model.
+      TooFewTokens: Under two tokens remain.
+    Holds:
+      Equal to scikit-learn's PCA on the same activations within 1e-6, up to sign; of each component the entry of
+      largest size is positive.
+    """
+    found = find_site(site, model.sites)
+    return pca_of_sites(model, texts, [found], n, left_out=left_out)[found]
+
+
+def pca_of_sites(
+    model: Model, texts: Texts, sites: Iterable[Site], n: int | None = None, *, left_out: Sequence[int] = (0,)
+) -> dict[Site, Basis]:
+    """`pca` of several sites in one pass over the texts; `d_model ** 2` float64 numbers are held for each."""
+    sites, d_model = list(sites), model.config.d_model
+    for site in sites:
+        if site.axes != STREAM:
+            raise UnknownSite(
+                f"{site} has the axes {' '.join(site.axes)}, and components are of streams, batch pos d_model.",
+                f"Choose one of {', '.join(name for name, kind in KINDS.items() if kind.axes == STREAM)}.",
+            )
+    if n is not None and not 1 <= n <= d_model:
+        raise UnknownComponent(f"{n} components were asked for.", f"There are 1 to {d_model}, d_model.")
+    corpus = model.corpus(texts)
+    moments = _measure(model, corpus, sites, left_out)
+    lines = [
+        "from pathlib import Path",
+        "",
+        "import residscope as rs",
+        "",
+        f"model = {model.source or 'rs.load(...)  # a model that was handed over in memory'}",
+    ]
+    described = describe_texts(texts)
+    settings = {"left_out": list(left_out), "model": model.name, "dtype": str(model.dtype).removeprefix("torch.")}
+    return {
+        site: _decompose(
+            found,
+            n or d_model,
+            name=f"PCA of {site}",
+            settings=settings,
+            python=[
+                *lines,
+                f"basis = rs.pca(model, {described}, site={str(site)!r}, n={n}, left_out={tuple(left_out)})",
+            ],
+            site=str(site),
+            n_texts=len(corpus.lists),
+            n_cut=corpus.n_cut,
+            left_out=list(left_out),
+        )
+        for site, found in moments.items()
+    }
+
+
+def _measure(model: Model, corpus: Corpus, sites: list[Site], left_out: Sequence[int]) -> dict[Site, Moments]:
+    moments = {site: Moments.empty(model.config.d_model) for site in sites}
+    for tokens in corpus.batches("components"):
+        run = model.run(tokens, keep=sites)
+        counted = tokens.mask.clone()
+        counted[:, [pos for pos in left_out if pos < counted.shape[1]]] = False
+        if counted.any():
+            for site in sites:
+                moments[site] = moments[site].merge(Moments.of(run[site][counted]))
+    return moments
+
+
+def _decompose(moments: Moments, n: int, **facts: Any) -> Basis:
+    if moments.n < 2:
+        raise TooFewTokens(
+            f"The texts have {moments.n} tokens beside position 0, and components need two at least.", "Give more text."
+        )
+    variances, vectors = torch.linalg.eigh(moments.covariance)
+    components = vectors.T.flip(0)[:n]
+    largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+    return Basis(
+        components=components * largest.sign(),
+        variances=variances.flip(0).clamp(min=0)[:n],
+        mean=moments.mean,
+        total_variance=float(variances.clamp(min=0).sum()),
+        n_tokens=moments.n,
+        **facts,
+    )

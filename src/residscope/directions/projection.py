@@ -1,0 +1,127 @@
+"""Texts along a direction: every token's `(x - mean) . v`, the coloured text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, overload
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from residscope.direction import Direction
+from residscope.directions.pca import Basis
+from residscope.results.result import Indices, TokenResult
+from residscope.running.run import Run
+from residscope.running.texts import describe_texts
+from residscope.sites import Site
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Projection(TokenResult):
+    """Texts along one direction.
+
+    Attributes:
+      values: [batch pos] `(x - mean) . v`, in units of the stream; NaN where padded.
+      site: Whose streams.
+      deviation: Standard deviation of the site along the direction; None where unknown.
+      offset: `mean . v`, to be added for uncentred values.
+      centred: Whether the direction has a mean.
+      left_out: Positions that the direction's making left out: they are shown, and do not set the scale.
+    """
+
+    values: Float[Tensor, "batch pos"]
+    site: str
+    deviation: float | None
+    offset: float
+    centred: bool
+    left_out: Sequence[int]
+
+    axes: ClassVar[tuple[str, ...]] = ("batch", "pos")
+    view: ClassVar[str | None] = "coloured_text"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Projections(TokenResult):
+    """Texts along every component of a basis.
+
+    Attributes:
+      values: [component batch pos] `(x - mean) . v`, in units of the stream; NaN where padded.
+      site: Whose streams.
+      first: Number of the first component.
+    """
+
+    values: Float[Tensor, "component batch pos"]
+    site: str
+    first: int
+
+    axes: ClassVar[tuple[str, ...]] = ("component", "batch", "pos")
+
+    def columns(self, axis: str, index: Indices, places: Mapping[str, Indices]) -> dict[str, Any]:
+        if axis == "component":
+            return {"component": index + self.first}
+        return super().columns(axis, index, places)
+
+
+@overload
+def project(run: Run, direction: Direction) -> Projection: ...
+@overload
+def project(run: Run, direction: Basis) -> Projections: ...
+def project(run: Run, direction: Direction | Basis) -> Projection | Projections:
+    """Every token's value along a direction, or along each component of a basis.
+
+    Args:
+      run: Any run; what it did not keep is computed by one more pass.
+      direction: Of a site that the run's model has.
+    Returns:
+      values  [batch pos], or [component batch pos]; `(x - mean) . v`, NaN where padded
+    Raises:
+      UnknownSite: The run's model has no such site.
+    Holds:
+      Equal to `(run[site] - mean) @ v`; a text's values do not depend on the texts beside it.
+    """
+    texts = token_facts(run)
+    if isinstance(direction, Basis):
+        return Projections(
+            name=direction.name,
+            settings=direction.settings,
+            python=(*run_lines(direction.python, run), "rs.project(run, basis)"),
+            **texts,
+            values=read_along(run, direction.site, direction.components, direction.mean).movedim(-1, 0),
+            site=direction.site,
+            first=direction.first,
+        )
+    return Projection(
+        name=direction.name,
+        settings={**direction.history, "centre": "mean" if direction.mean is not None else "none"},
+        python=(*run_lines(direction.python, run), "rs.project(run, direction)"),
+        **texts,
+        values=read_along(run, direction.site, direction.vector[None], direction.mean)[..., 0],
+        site=str(direction.site),
+        deviation=direction.deviation,
+        offset=direction.offset,
+        centred=direction.mean is not None,
+        left_out=list(direction.left_out),
+    )
+
+
+def read_along(
+    run: Run, site: str | Site, vectors: Float[Tensor, "n d_model"], mean: Float[Tensor, " d_model"] | None
+) -> Float[Tensor, "batch pos n"]:
+    """`(x - mean) . v` for every token and vector, in float32 at least, on the CPU."""
+    x = run[site]
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    centred = wide if mean is None else wide - mean.to(wide)
+    return (centred @ vectors.T.to(wide)).cpu()
+
+
+def token_facts(run: Run) -> dict[str, Any]:
+    """What every result on tokens says of them."""
+    return {
+        "pieces": run.tokens.pieces,
+        "special": [row[:n] for row, n in zip(run.tokens.special.tolist(), run.tokens.n_tokens.tolist(), strict=True)],
+    }
+
+
+def run_lines(python: Sequence[str], run: Run) -> tuple[str, ...]:
+    """Lines that make a direction, and then the run."""
+    return (*python, f"run = model.run({describe_texts(run.source)})")

@@ -1,0 +1,90 @@
+"""Errors a user can cause: each says what was asked, what was found, and what to do."""
+
+import re
+
+
+class ResidscopeError(Exception):
+    """The root of every error that is a user's to mend.
+
+    Args:
+      message: What was asked and what was found, in one sentence.
+      hint: What to do, in one sentence.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(f"{message} {hint}".strip())
+        self.message = message
+        self.hint = hint
+
+    @classmethod
+    def code(cls) -> str:
+        """The class's name as machines read it: `UnknownSite` is `unknown_site`."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+
+class ModelNotFound(ResidscopeError):
+    """No model has that name or lies at that path."""
+
+
+class BadCheckpoint(ResidscopeError):
+    """A model's files are there but cannot be read, or do not fit each other."""
+
+
+class UnsupportedModel(ResidscopeError):
+    """The model computes something that no family here knows."""
+
+
+class BadTokenizer(ResidscopeError):
+    """A tokenizer is missing, cannot be read, or does not fit the model's vocabulary."""
+
+
+class EmptyPrompt(ResidscopeError):
+    """A text has no tokens."""
+
+
+class PromptTooLong(ResidscopeError):
+    """A prompt has more tokens than the model's context."""
+
+
+class UnknownToken(ResidscopeError):
+    """A text is not one token, or a piece does not occur."""
+
+
+class UnknownSite(ResidscopeError):
+    """The model has no such site."""
+
+
+class UnknownComponent(ResidscopeError):
+    """A basis has no such component."""
+
+
+class UnknownPosition(ResidscopeError):
+    """A text has no such position."""
+
+
+class NotKept(ResidscopeError):
+    """A strict run was asked for a site that it did not keep."""
+
+
+class BadTexts(ResidscopeError):
+    """A file or list of texts cannot be used."""
+
+
+class BadResult(ResidscopeError):
+    """A file is not a saved result."""
+
+
+class TooFewTokens(ResidscopeError):
+    """There is not enough text for the statistic."""
+
+
+class BadArgument(ResidscopeError):
+    """An argument has a value that the function does not know."""
+
+
+class ViewsNotBuilt(ResidscopeError):
+    """The pages and views are built from `web/`, and have not been."""
+
+
+class Cancelled(ResidscopeError):
+    """The work was cancelled by the one who waited for it."""

@@ -1,0 +1,1 @@
+"""Results: values with named axes that give numbers and show themselves."""

@@ -1,0 +1,168 @@
+"""What every analysis returns: a frozen value with named axes that gives numbers and shows itself."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from residscope.errors import BadResult
+from residscope.results.html import render_html
+from residscope.results.widget import make_widget
+
+Indices = np.ndarray[Any, np.dtype[np.intp]]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Result:
+    """A result. Subclasses are frozen dataclasses whose fields are tensors and plain JSON values.
+
+    Attributes:
+      name: What is shown, for people.
+      settings: Every convention that made it.
+      python: The lines of Python that make it again.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    python: Sequence[str]
+
+    axes: ClassVar[tuple[str, ...]]
+    view: ClassVar[str | None] = None
+
+    if TYPE_CHECKING:
+
+        @property
+        def values(self) -> Tensor:
+            """The main array; `axes` names its axes. A field of a subclass, or a property."""
+
+    def columns(self, axis: str, index: Indices, places: Mapping[str, Indices]) -> dict[str, Any]:
+        """Columns that stand beside an axis in a frame, as `token` beside `pos`."""
+        return {}
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a cell, one column an axis, what stands beside it, and last `value`; padding is left out."""
+        values = self.values.detach().double().cpu().numpy()
+        places = dict(zip(self.axes, np.indices(values.shape).reshape(values.ndim, -1), strict=True))
+        columns: dict[str, Any] = {}
+        for axis, index in places.items():
+            columns[axis] = index
+            columns |= self.columns(axis, index, places)
+        return pd.DataFrame({**columns, "value": values.ravel()})
+
+    def payload(self) -> dict[str, Any]:
+        """Everything but the arrays, as JSON values; what the view reads."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if not isinstance(getattr(self, f.name), Tensor)}
+        return {
+            "result": f"{type(self).__module__}:{type(self).__name__}",
+            "view": self.view,
+            "axes": self.axes,
+            **plain,
+        }
+
+    def to_json(self) -> str:
+        """The payload and all arrays as nested lists; null where padded."""
+        arrays = {name: _as_lists(array) for name, array in self._arrays().items()}
+        return json.dumps({**self.payload(), **arrays}, allow_nan=False)
+
+    def to_bytes(self, dtype: torch.dtype | None = None) -> bytes:
+        """Safetensors: the arrays, in `dtype` if given, with the payload as JSON in the metadata."""
+        arrays = {name: array.contiguous().to(dtype) for name, array in self._arrays().items()}
+        return save(arrays, metadata={"payload": json.dumps(self.payload())})
+
+    def save(self, path: str | Path) -> None:
+        """Write the result to a file that `rs.open` reads."""
+        Path(path).write_bytes(self.to_bytes())
+
+    def to_html(self) -> str:
+        """One page that opens without a network.
+
+        Raises:
+          ViewsNotBuilt: The views are missing from a checkout.
+          BadResult: The result has no view; it shows itself as a table.
+        """
+        if not self.view:
+            raise BadResult(f"{self.name} has no view of its own.", "Use to_frame().to_html().")
+        return render_html(self.name, self.to_bytes(torch.float32))
+
+    def save_html(self, path: str | Path) -> None:
+        """Write `to_html()` to a file."""
+        Path(path).write_text(self.to_html(), encoding="utf-8")
+
+    def as_python(self) -> str:
+        """The code that makes this result again."""
+        return "\n".join(self.python) + "\n"
+
+    def _arrays(self) -> dict[str, Tensor]:
+        found = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
+        return {name: array.detach().cpu() for name, array in found.items()}
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        if not self.view:
+            return {"text/plain": self.name, "text/html": self.to_frame().to_html(max_rows=20)}
+        return make_widget(self.view, self.to_bytes(torch.float32))._repr_mimebundle_(**options)
+
+    def __repr__(self) -> str:
+        shape = " ".join(f"{axis}={size}" for axis, size in zip(self.axes, self.values.shape, strict=True))
+        return f"{type(self).__name__}({self.name}: {shape})"
+
+
+def open_result(path: str | Path) -> Result:
+    """A result that was saved.
+
+    Raises:
+      BadResult: The file is none.
+    Holds:
+      `rs.open(path)` after `result.save(path)` has the same payload and arrays.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            payload = json.loads(file.metadata()["payload"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        module, _, class_name = payload["result"].partition(":")
+        found = getattr(import_module(module), class_name) if module.startswith("residscope.") else None
+        plain = {f.name: payload[f.name] for f in fields(found) if f.name not in arrays}  # type: ignore[arg-type]
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise BadResult(
+            f"{path} is no saved result ({type(error).__name__}: {error}).", "Give a file that result.save() wrote."
+        ) from None
+    result: Result = found(**plain, **arrays)  # type: ignore[misc]
+    return result
+
+
+def _as_lists(array: Tensor) -> Any:
+    values = array.double().numpy().astype(object)
+    values[np.isnan(values.astype(float))] = None
+    return values.tolist()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TokenResult(Result):
+    """A result with a value for every token of some texts.
+
+    Attributes:
+      pieces: Each text's tokens, as people read them.
+      special: Which of them are no text but marks.
+    """
+
+    pieces: Sequence[Sequence[str]]
+    special: Sequence[Sequence[bool]]
+
+    def columns(self, axis: str, index: Indices, places: Mapping[str, Indices]) -> dict[str, Any]:
+        if axis != "pos":
+            return {}
+        longest = max(map(len, self.pieces))
+        padded = np.array([[*row, *[None] * (longest - len(row))] for row in self.pieces], dtype=object)
+        return {"token": padded[places["batch"], index]}
+
+    def to_frame(self) -> pd.DataFrame:
+        frame = super().to_frame()
+        return frame[frame["token"].notna()].reset_index(drop=True)

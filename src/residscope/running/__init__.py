@@ -1,0 +1,1 @@
+"""Running a model: the model, its runs, positions, progress."""

@@ -1,0 +1,59 @@
+"""Which positions of which text: an int, a slice, a list, or a tensor, counted within each text."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from residscope.errors import UnknownPosition
+
+Positions = int | slice | Sequence[int] | Int[Tensor, "batch n"] | None
+
+PADDED = -1
+
+
+def resolve(pos: Positions, n_tokens: Int[Tensor, " batch"]) -> Int[Tensor, "batch n"]:
+    """Positions of each text, from 0; `PADDED` where a slice gives a text fewer than the longest.
+
+    Args:
+      pos: None is all; an int or a list counts from the first token, negative from each text's own end; a slice is
+        taken of each text; a tensor `[batch n]` has each text's own.
+      n_tokens: Length of each text.
+    Raises:
+      UnknownPosition: A text has no such position.
+    """
+    if pos is None or isinstance(pos, slice):
+        rows = [range(n)[pos or slice(None)] for n in n_tokens.tolist()]
+        longest = max(map(len, rows))
+        return torch.tensor([[*row, *[PADDED] * (longest - len(row))] for row in rows], dtype=torch.long)
+    if isinstance(pos, int):
+        pos = [pos]
+    asked = pos if isinstance(pos, Tensor) else torch.tensor(list(pos))[None].expand(len(n_tokens), -1)
+    if asked.ndim != 2 or len(asked) != len(n_tokens) or asked.is_floating_point():
+        raise UnknownPosition(
+            f"Positions of shape {list(asked.shape)} were given for {len(n_tokens)} texts.",
+            "A tensor of positions is [batch n], of whole numbers.",
+        )
+    ends = n_tokens[:, None]
+    found = torch.where(asked < 0, asked + ends, asked)
+    outside = (found < 0) | (found >= ends)
+    if outside.any():
+        text = int(outside.any(-1).nonzero()[0])
+        raise UnknownPosition(
+            f"Position {int(asked[text][outside[text]][0])} was asked for, and text {text} has {int(n_tokens[text])} "
+            f"tokens.",
+            "Positions count from 0, negative ones from the end.",
+        )
+    return found
+
+
+def gather(x: Tensor, positions: Int[Tensor, "batch n"], axis: int) -> Tensor:
+    """Entries of `x` at each text's positions along `axis`, NaN where padded."""
+    shape = [len(positions)] + [1] * (x.ndim - 1)
+    shape[axis] = positions.shape[1]
+    index = positions.to(x.device).reshape(shape)
+    sizes = list(x.shape)
+    sizes[axis] = positions.shape[1]
+    found = x.gather(axis, index.clamp(min=0).expand(sizes))
+    return found.masked_fill(index == PADDED, torch.nan)

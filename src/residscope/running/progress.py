@@ -1,0 +1,71 @@
+"""Progress of long calls, and their cancelling: `with rs.progress(callback) as work: ...`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from residscope.errors import Cancelled
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a long call is.
+
+    Attributes:
+      done, total: In batches.
+      what: What is being done.
+    """
+
+    done: int
+    total: int
+    what: str
+
+
+class Work:
+    """A long call, as the one who waits for it sees it. `cancel` may be called from any thread."""
+
+    def __init__(self, callback: Callable[[Step], None]) -> None:
+        self._callback = callback
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Make the call raise `Cancelled` at its next step."""
+        self._cancelled = True
+
+    def take(self, step: Step) -> None:
+        """Called by the work, before each of its batches and after the last.
+
+        Raises:
+          Cancelled: Somebody called `cancel`.
+        """
+        if self._cancelled:
+            raise Cancelled(f"{step.what} was cancelled at {step.done} of {step.total}.")
+        self._callback(step)
+
+
+_work: ContextVar[Work | None] = ContextVar("work", default=None)
+
+
+@contextmanager
+def progress(callback: Callable[[Step], None]) -> Iterator[Work]:
+    """Hear of every step of the long calls inside, and be able to cancel them.
+
+    Args:
+      callback: Called with a `Step`, in the thread that works.
+    Yields:
+      The work; its `cancel()` raises `rs.Cancelled` in it.
+    """
+    work = Work(callback)
+    token = _work.set(work)
+    try:
+        yield work
+    finally:
+        _work.reset(token)
+
+
+def report(done: int, total: int, what: str) -> None:
+    """Say how far a long call is; every long call does, batch by batch."""
+    work = _work.get()
+    if work:
+        work.take(Step(done, total, what))

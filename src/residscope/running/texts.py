@@ -1,0 +1,144 @@
+"""What a user gives as texts: one, a list, a file of them, or token ids; and a corpus, cut into batches."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor
+
+from residscope.errors import BadTexts
+from residscope.running.progress import report
+from residscope.transformer.tokens import Tokenizer, Tokens, stack
+
+Texts = str | Path | Sequence[str] | Int[Tensor, "batch pos"] | Tokens
+
+SEPARATOR = "<|endoftext|>"
+BATCH_TOKENS = 4096
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def read_texts(path: Path) -> list[str]:
+    """The texts of a file.
+
+    Args:
+      path: `.jsonl` with a "text" in each line; `.json` with a list of strings; any other is plain text, separated by
+        lines of `<|endoftext|>` where it has them, by empty lines otherwise.
+    Raises:
+      BadTexts: The file cannot be read, or holds none.
+    """
+    try:
+        content = path.read_text(encoding="utf-8")
+        if path.suffix == ".jsonl":
+            texts: list[Any] = [json.loads(line)["text"] for line in content.splitlines() if line.strip()]
+        elif path.suffix == ".json":
+            texts = list(json.loads(content))
+        else:
+            texts = content.split(SEPARATOR if SEPARATOR in content else "\n\n")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadTexts(
+            f"{path} cannot be read as texts ({type(error).__name__}: {error}).",
+            'Give plain text in UTF-8, .json with a list of strings, or .jsonl with a "text" in each line.',
+        ) from None
+    if not all(isinstance(text, str) for text in texts):
+        raise BadTexts(f"{path} is no list of strings.", 'Give ["a text", "another"].')
+    texts = [text.strip("\n") for text in texts if text.strip()]
+    if not texts:
+        raise BadTexts(f"{path} holds no text.", "Give one at least.")
+    return texts
+
+
+def tokenize(texts: Texts, tokenizer: Tokenizer, *, n_ctx: int, bos: bool | None = None) -> Tokens:
+    """Texts of any kind as one padded batch.
+
+    Raises:
+      EmptyPrompt, PromptTooLong, BadTexts: As the text is.
+    """
+    if isinstance(texts, Tokens):
+        return texts
+    if isinstance(texts, Tensor):
+        return tokenizer.check(_as_lists(texts), n_ctx=n_ctx)
+    return tokenizer.tokenize(_as_strings(texts), n_ctx=n_ctx, bos=bos)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Much text as batches of similar length.
+
+    Attributes:
+      lists: Ids of each text, cut at the context.
+      n_cut: Texts that were cut.
+    """
+
+    lists: list[list[int]]
+    n_cut: int
+    tokenizer: Tokenizer
+
+    def batches(self, what: str) -> Iterator[Tokens]:
+        """The texts, longest first so that what does not fit shows at once; reports progress as `what`."""
+        pending = sorted(self.lists, key=len, reverse=True)
+        batches: list[list[list[int]]] = []
+        for ids in pending:
+            if not batches or (len(batches[-1]) + 1) * len(batches[-1][0]) > BATCH_TOKENS:
+                batches.append([])
+            batches[-1].append(ids)
+        for number, batch in enumerate(batches):
+            report(number, len(batches), what)
+            yield stack(batch, self.tokenizer)
+        report(len(batches), len(batches), what)
+
+
+def read_corpus(texts: Texts, tokenizer: Tokenizer, n_ctx: int) -> Corpus:
+    """Texts of any kind, cut at the context.
+
+    Raises:
+      BadTexts, EmptyPrompt: There is no text.
+    """
+    if isinstance(texts, Tokens):
+        lists = texts.lists()
+    elif isinstance(texts, Tensor):
+        lists = _as_lists(texts)
+    else:
+        lists = [tokenizer.encode(text) for text in _as_strings(texts)]
+    return Corpus(
+        tokenizer.check([ids[:n_ctx] for ids in lists], n_ctx=n_ctx).lists(),
+        sum(len(ids) > n_ctx for ids in lists),
+        tokenizer,
+    )
+
+
+def describe_texts(texts: Texts) -> str:
+    """The Python that gives the same texts again."""
+    if isinstance(texts, (Tokens, Tensor)):
+        lists = texts.lists() if isinstance(texts, Tokens) else _as_lists(texts)
+        return f"torch.tensor({lists})" if len({len(ids) for ids in lists}) == 1 else f"{lists}"
+    if isinstance(texts, Path):
+        ours = texts.is_relative_to(_PACKAGE)
+        return f"Path(rs.__file__).parent / {str(texts.relative_to(_PACKAGE))!r}" if ours else f"Path({str(texts)!r})"
+    return repr(texts if isinstance(texts, str) else list(texts))
+
+
+def _as_strings(texts: str | Path | Sequence[str]) -> list[str]:
+    if isinstance(texts, Path):
+        return read_texts(texts)
+    strings: list[Any] = [texts] if isinstance(texts, str) else list(texts)
+    wrong = next((text for text in strings if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise BadTexts(
+            f"A text was asked for, and {type(wrong).__name__} was given.",
+            "Give a string, a list of strings, a Path to a file of texts, or a tensor of token ids.",
+        )
+    return strings
+
+
+def _as_lists(ids: Tensor) -> list[list[int]]:
+    if ids.ndim != 2 or ids.is_floating_point():
+        raise BadTexts(
+            f"Token ids of shape {list(ids.shape)} and type {ids.dtype} were given.",
+            "Give [batch pos] of whole numbers.",
+        )
+    lists: list[list[int]] = ids.tolist()
+    return lists

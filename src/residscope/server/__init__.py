@@ -1,0 +1,1 @@
+"""The server: parse, call one function, show."""

@@ -1,0 +1,240 @@
+"""The routes. Each parses, calls one function of the workbench through the queue, and answers."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from residscope.directions.projection import Projection
+from residscope.errors import Cancelled, ResidscopeError, UnknownComponent, UnknownSite, ViewsNotBuilt
+from residscope.results.static_files import STATIC
+from residscope.server.guard import Guard, error_response
+from residscope.server.work import Job, QueueFull, WorkQueue
+from residscope.server.workbench import Workbench
+
+_STATUS: dict[type[ResidscopeError], int] = {
+    UnknownSite: 404,
+    UnknownComponent: 404,
+    QueueFull: 429,
+    ViewsNotBuilt: 503,
+}
+_EXPORTS: dict[str, tuple[str, Callable[[Projection], str]]] = {
+    "html": ("text/html", Projection.to_html),
+    "csv": ("text/csv", lambda result: result.to_frame().to_csv(index=False)),
+    "python": ("text/x-python", Projection.as_python),
+}
+_EVENT_SECONDS = 0.1
+
+Texts = Annotated[list[str], Field(min_length=1, max_length=1000)]
+
+
+class TokensRequest(BaseModel):
+    """Texts to be split."""
+
+    texts: Texts
+
+
+class ProjectionRequest(BaseModel):
+    """Texts, a site, and which components: from, to (not included)."""
+
+    texts: Texts
+    site: str
+    components: tuple[int, int]
+
+
+class RiverRequest(BaseModel):
+    """One text, and a component of a site."""
+
+    text: str
+    site: str
+    component: Annotated[int, Field(ge=0)]
+
+
+class ExportRequest(BaseModel):
+    """Texts, and a component of a site."""
+
+    texts: Texts
+    site: str
+    component: Annotated[int, Field(ge=0)]
+
+
+def create_app(workbench: Workbench, *, queue_limit: int = 64) -> FastAPI:
+    """The whole server: the API, the pages, and one queue for all that computes."""
+
+    @asynccontextmanager
+    async def run_queue(app: FastAPI) -> AsyncIterator[None]:
+        app.state.queue = WorkQueue(queue_limit)
+        yield
+        await asyncio.to_thread(app.state.queue.close)
+
+    app = FastAPI(
+        title="Residscope", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None, lifespan=run_queue
+    )
+    app.add_middleware(Guard)
+    _add_errors(app)
+    _add_api(app, workbench)
+    _add_pages(app)
+    return app
+
+
+def _add_api(app: FastAPI, bench: Workbench) -> None:
+    @app.get("/api/v1/model")
+    async def model() -> dict[str, Any]:
+        return bench.describe()
+
+    @app.get("/api/v1/texts")
+    async def texts(
+        start: Annotated[int, Query(ge=0)] = 0, count: Annotated[int, Query(ge=1, le=1000)] = 20
+    ) -> dict[str, Any]:
+        return {"total": len(bench.texts), "start": start, "texts": bench.texts[start : start + count]}
+
+    @app.post("/api/v1/tokens")
+    async def tokens(request: Request, asked: TokensRequest) -> dict[str, Any]:
+        key = ("tokens", *asked.texts)
+        return {"texts": await _compute(request, key, lambda: bench.tokens(asked.texts))}
+
+    @app.get("/api/v1/pca/{site}")
+    async def pca(request: Request, site: str) -> Response:
+        found = bench.site(site)
+        key, long = ("pca", *bench.kin(found)), not bench.has_basis(found)
+        if "text/event-stream" in request.headers.get("accept", ""):
+            job = _queue(request).submit(key, lambda: bench.basis(found), long=long)
+            events = _stream(request, job, lambda: bench.describe_basis(found))
+            return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        await _compute(request, key, lambda: bench.basis(found), long=long)
+        return JSONResponse(bench.describe_basis(found))
+
+    @app.post("/api/v1/projection", response_class=Response)
+    async def projection(request: Request, asked: ProjectionRequest) -> Response:
+        found, (start, stop) = bench.site(asked.site), asked.components
+        key = ("projection", found, start, stop, *asked.texts)
+        call = lambda: bench.projections(asked.texts, found, start, stop)  # noqa: E731
+        return _binary(await _compute(request, key, call, long=not bench.has_basis(found)))
+
+    @app.post("/api/v1/river", response_class=Response)
+    async def river(request: Request, asked: RiverRequest) -> Response:
+        found = bench.site(asked.site)
+        key = ("river", found, asked.component, asked.text)
+        call = lambda: bench.river(asked.text, found, asked.component)  # noqa: E731
+        return _binary(await _compute(request, key, call, long=not bench.has_basis(found)))
+
+    @app.post("/api/v1/export/{format}", response_class=Response)
+    async def export(request: Request, format: Literal["html", "csv", "python"], asked: ExportRequest) -> Response:
+        found = bench.site(asked.site)
+        key = ("export", format, found, asked.component, *asked.texts)
+        call = lambda: _EXPORTS[format][1](bench.projection(asked.texts, found, asked.component))  # noqa: E731
+        content = await _compute(request, key, call, long=not bench.has_basis(found))
+        return Response(content, media_type=_EXPORTS[format][0])
+
+
+def _add_pages(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    @app.get("/stream", include_in_schema=False)
+    async def page() -> Response:
+        if not (STATIC / "index.html").is_file():
+            raise ViewsNotBuilt("The pages are not built.", "Run `make build` in the checkout, or install a wheel.")
+        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(ResidscopeError)
+    async def of_user(request: Request, error: ResidscopeError) -> Response:
+        return error_response(_STATUS.get(type(error), 400), **describe_error(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def of_words(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return error_response(422, "bad_request", f"{where}: {first['msg']}.", "See /api/openapi.json.")
+
+    @app.exception_handler(HTTPException)
+    async def of_routes(request: Request, error: HTTPException) -> Response:
+        message = f"{request.method} {request.url.path}: {error.detail}."
+        return error_response(error.status_code, "http", message, "See /api/openapi.json.")
+
+    @app.exception_handler(Exception)
+    async def of_ours(request: Request, error: Exception) -> Response:
+        return error_response(500, **_describe_defect(error))
+
+
+def describe_error(error: ResidscopeError) -> dict[str, str]:
+    """An error's parts, as the one shape names them."""
+    return {"code": error.code(), "message": error.message, "hint": error.hint}
+
+
+def _describe_defect(error: Exception) -> dict[str, str]:
+    return {"code": "internal", "message": f"{type(error).__name__}: {error}.", "hint": "The server's log has more."}
+
+
+def _queue(request: Request) -> WorkQueue:
+    queue: WorkQueue = request.app.state.queue
+    return queue
+
+
+def _binary(content: bytes) -> Response:
+    return Response(content, media_type="application/octet-stream")
+
+
+async def _compute(request: Request, key: Hashable, call: Callable[[], Any], *, long: bool = False) -> Any:
+    """Wait for the queue's answer, or until the page goes away."""
+    job = _queue(request).submit(key, call, long=long)
+    waiters = [asyncio.ensure_future(_done(job)), asyncio.ensure_future(_left(request))]
+    try:
+        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()
+        _queue(request).leave(job)
+    if not job.result.done():
+        raise Cancelled("The page went away.")
+    return job.result.result()
+
+
+async def _stream(request: Request, job: Job, describe: Callable[[], dict[str, Any]]) -> AsyncIterator[str]:
+    """The steps of a job as server-sent events, and last its result or its error."""
+    done, told = asyncio.ensure_future(_done(job)), None
+    try:
+        while not done.done():
+            await asyncio.wait([done], timeout=_EVENT_SECONDS)
+            if await request.is_disconnected():
+                return
+            if job.step and job.step is not told:
+                told = job.step
+                yield _event("progress", asdict(told))
+        job.result.result()
+        yield _event("result", describe())
+    except ResidscopeError as error:
+        yield _event("error", {"error": describe_error(error)})
+    except Exception as error:
+        logging.getLogger("residscope").exception("a job failed")
+        yield _event("error", {"error": _describe_defect(error)})
+    finally:
+        done.cancel()
+        _queue(request).leave(job)
+
+
+def _event(name: str, data: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+async def _done(job: Job) -> None:
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    job.result.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
+    await done.wait()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,57 @@
+"""`residscope serve`: the workbench in the browser."""
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--host", help="A loopback address; 127.0.0.1 by default.")
+@click.option("--port", type=click.IntRange(0, 65535), help="7474 by default, or the next free one; 0 takes any.")
+@click.option("--open/--no-open", "open_browser", default=True, help="Open the page in a browser.")
+@click.option("--texts", type=click.Path(path_type=Path), help="A file of sample texts in place of the package's own.")
+@click.option("--dtype", help="float32 (default), bfloat16, float16 or float64.")
+@click.option("--device", help="auto (default), cpu, cuda, ...")
+@click.option("--json", "as_json", is_flag=True, help="Print the address as JSON.")
+def serve(
+    model: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    open_browser: bool = True,
+    texts: Path | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    as_json: bool = False,
+) -> None:
+    """Open the workbench on MODEL: a directory or a Hugging Face id."""
+    from residscope import demo
+    from residscope.running.model import load
+    from residscope.server.app import create_app
+    from residscope.server.guard import check_host
+    from residscope.server.listen import bind, serve_app
+    from residscope.server.workbench import Workbench
+    from residscope.settings import Settings
+
+    settings = Settings()
+    host = host or settings.host
+    check_host(host)
+    listener = bind(host, settings.port if port is None else port, exact=port is not None)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
+    wanted = model or settings.model
+    if not as_json:
+        click.echo(f"Loading {wanted} ...", err=True)
+    bench = Workbench(
+        load(wanted, dtype=dtype or settings.dtype, device=device or settings.device),
+        texts or settings.texts or demo.texts,
+    )
+
+    def announce() -> None:
+        if port is None and listener.getsockname()[1] != settings.port:
+            click.echo(f"Port {settings.port} is busy; taking {listener.getsockname()[1]}.", err=True)
+        click.echo(json.dumps({"address": address}) if as_json else f"Residscope is open at {address} (Ctrl-C ends it)")
+        if open_browser:
+            click.launch(address)
+
+    serve_app(create_app(bench, queue_limit=settings.queue_limit), listener, announce)

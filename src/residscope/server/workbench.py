@@ -1,0 +1,131 @@
+"""What the server serves: one model, its sample texts, and what was computed of them."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import Tensor
+
+from residscope.directions.pca import Basis, pca_of_sites
+from residscope.directions.projection import Projection, project
+from residscope.directions.river import river
+from residscope.running.model import Model
+from residscope.running.run import Run
+from residscope.running.texts import read_texts
+from residscope.sites import KINDS, STREAM, Site, find_site
+
+_RUNS_KEPT = 8
+_MOMENTS_BYTES = 2**30
+
+
+class Workbench:
+    """A model with its sample texts. Runs and bases are computed once and kept.
+
+    Args:
+      model: Any.
+      texts: A file of sample texts.
+    """
+
+    def __init__(self, model: Model, texts: Path) -> None:
+        self.model = model
+        self.path = texts
+        self.texts = read_texts(texts)
+        self._bases: dict[Site, Basis] = {}
+        self._runs: OrderedDict[tuple[str, ...], Run] = OrderedDict()
+
+    def describe(self) -> dict[str, Any]:
+        """The model's facts, and the sites a direction can live at."""
+        config, model = self.model.config, self.model
+        sites = [
+            {"kind": kind, "n_layers": config.n_layers if facts.layered else None, "meaning": facts.meaning}
+            for kind, facts in KINDS.items()
+            if facts.axes == STREAM
+        ]
+        return {
+            "name": model.name,
+            "family": config.family,
+            "n_layers": config.n_layers,
+            "d_model": config.d_model,
+            "n_heads": config.n_heads,
+            "n_kv_heads": config.n_kv_heads,
+            "d_vocab": config.d_vocab,
+            "n_ctx": config.n_ctx,
+            "n_parameters": model.n_parameters,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(model.device),
+            "prepends_bos": model.tokenizer.prepends_bos,
+            "n_texts": len(self.texts),
+            "sites": sites,
+        }
+
+    def tokens(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """Each text's pieces, and which of them are marks."""
+        tokens = self.model.tokenize(texts)
+        return [
+            {"pieces": pieces, "special": special[: len(pieces)]}
+            for pieces, special in zip(tokens.pieces, tokens.special.tolist(), strict=True)
+        ]
+
+    def site(self, name: str) -> Site:
+        """The site of that name."""
+        return find_site(name, self.model.sites)
+
+    def has_basis(self, site: Site) -> bool:
+        """Whether it needs no computing any more."""
+        return site in self._bases
+
+    def kin(self, site: Site) -> tuple[Site, ...]:
+        """The sites whose bases come of one pass: all layers of the kind where memory allows, else the one."""
+        kin = tuple(other for other in self.model.sites if other.kind == site.kind)
+        return kin if len(kin) * 8 * self.model.config.d_model**2 <= _MOMENTS_BYTES else (site,)
+
+    def basis(self, site: Site) -> Basis:
+        """Components of the sample texts at `site`, computed with its kin."""
+        if site not in self._bases:
+            self._bases |= pca_of_sites(self.model, self.path, self.kin(site))
+        return self._bases[site]
+
+    def describe_basis(self, site: Site) -> dict[str, Any]:
+        """A basis without its vectors."""
+        basis = self.basis(site)
+        return {
+            "site": str(site),
+            "n_texts": basis.n_texts,
+            "n_tokens": basis.n_tokens,
+            "n_cut": basis.n_cut,
+            "left_out": list(basis.left_out),
+            "shares": basis.shares.tolist(),
+            "deviations": basis.deviations.tolist(),
+            "offsets": basis.offsets.tolist(),
+            "warning": basis.warning,
+        }
+
+    def projections(self, texts: Sequence[str], site: Site, start: int, stop: int) -> bytes:
+        """Values [component batch pos] along some components."""
+        found = project(self._run(texts, site), self.basis(site)[start:stop])
+        return _pack(found.values, {"axes": found.axes})
+
+    def river(self, text: str, site: Site, component: int) -> bytes:
+        """Values [layer pos] of one text, and the names of the rows."""
+        found = river(self._run([text], site), self.basis(site)[component])
+        return _pack(found.values[0], {"axes": found.axes[1:], "rows": found.rows, "here": found.here})
+
+    def projection(self, texts: Sequence[str], site: Site, component: int) -> Projection:
+        """The coloured text itself, to be exported."""
+        return project(self._run(texts, site), self.basis(site)[component])
+
+    def _run(self, texts: Sequence[str], site: Site) -> Run:
+        key = tuple(texts)
+        if key not in self._runs:
+            self._runs[key] = self.model.run(list(texts))
+            if len(self._runs) > _RUNS_KEPT:
+                self._runs.popitem(last=False)
+        self._runs.move_to_end(key)
+        return self._runs[key]
+
+
+def _pack(values: Tensor, payload: dict[str, Any]) -> bytes:
+    return save({"values": values.float().contiguous()}, metadata={"payload": json.dumps(payload)})
