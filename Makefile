@@ -7,7 +7,6 @@ PYTHON ?= python3
 MODEL ?= ../shared/models/stories260K
 BIN := .venv/bin
 STATIC := src/residscope/results/static/index.html
-export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: run build test check prove docs clean

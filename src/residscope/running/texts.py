@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Int
 from torch import Tensor
 
 from residscope.errors import BadTexts
 from residscope.running.progress import report
 from residscope.transformer.tokens import Tokenizer, Tokens, stack
 
-Texts = str | Path | Sequence[str] | Int[Tensor, "batch pos"] | Tokens
+Texts = str | Path | Sequence[str] | Tensor | Tokens
 
 SEPARATOR = "<|endoftext|>"
 BATCH_TOKENS = 4096

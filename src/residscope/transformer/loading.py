@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ _HUB_FILES = (
 )
 
 
+@runtime_checkable
 class Tensors(Protocol):
     """Named tensors: a `Checkpoint` on disk, or a state dict in memory."""
 

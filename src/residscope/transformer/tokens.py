@@ -10,6 +10,8 @@ from typing import Any, cast
 import tokenizers
 import torch
 from jaxtyping import Bool, Int
+from tokenizers import decoders, pre_tokenizers, processors
+from tokenizers.models import BPE
 from torch import Tensor
 
 from residscope.errors import BadTexts, BadTokenizer, EmptyPrompt, PromptTooLong, UnknownToken
@@ -102,7 +104,6 @@ class Tokenizer:
       d_vocab: The model's.
       bos_id: Its beginning-of-sequence token.
       eos_ids: Tokens that end a text.
-      adds_bos: Whether it puts that in front; None to ask the backend.
     Raises:
       BadTokenizer: It has tokens that the model has not.
     """
@@ -114,7 +115,6 @@ class Tokenizer:
         *,
         bos_id: int | None,
         eos_ids: frozenset[int],
-        adds_bos: bool | None = None,
     ) -> None:
         backend.no_padding()
         backend.no_truncation()
@@ -132,8 +132,7 @@ class Tokenizer:
         self.special_ids = frozenset(i for i, token in added.items() if token.special)
         self._added = {i: token.content for i, token in added.items()}
         self._byte_level = "ByteLevel" in _decoder_types(json.loads(backend.to_str()))
-        self._template_has_bos = bos_id is not None and backend.encode("").ids[:1] == [bos_id]
-        self.prepends_bos = self._template_has_bos if adds_bos is None else adds_bos and bos_id is not None
+        self.prepends_bos = bos_id is not None and backend.encode("").ids[:1] == [bos_id]
         self._pieces: dict[int, str] = {}
 
     def encode(self, text: str, bos: bool | None = None) -> list[int]:
@@ -149,7 +148,7 @@ class Tokenizer:
             ids: list[int] = self._backend.encode(text, add_special_tokens=True).ids
         except (TypeError, UnicodeError):
             raise BadTexts(f"{text!r} is no text in Unicode.", "Remove its lone surrogates.") from None
-        ids = ids[1:] if self._template_has_bos else ids
+        ids = ids[1:] if self.prepends_bos else ids
         if bos or (bos is None and self.prepends_bos):
             ids = [cast(int, self.bos_id), *ids]
         return ids
@@ -248,22 +247,16 @@ def read_tokenizer(directory: Path, config: Mapping[str, Any], d_vocab: int) -> 
         if (directory / "tokenizer.json").is_file():
             backend = tokenizers.Tokenizer.from_file(str(directory / "tokenizer.json"))
         else:
-            backend = _convert(directory)
+            backend = _read_older(directory, settings, config)
     except BadTokenizer:
         raise
     except Exception as error:  # tokenizers and its converters raise bare exceptions
         raise BadTokenizer(
             f"The tokenizer in {directory} cannot be read ({str(error).splitlines()[0]}).", "Download it again."
         ) from None
-    bos = settings.get("bos_token")
-    bos = bos.get("content") if isinstance(bos, dict) else bos
-    return Tokenizer(
-        backend,
-        d_vocab,
-        bos_id=_bos_id(backend.token_to_id(bos) if isinstance(bos, str) else None, config),
-        eos_ids=_eos_ids(config),
-        adds_bos=settings.get("add_bos_token"),
-    )
+    bos = _content(settings.get("bos_token"))
+    named = backend.token_to_id(bos) if bos else None
+    return Tokenizer(backend, d_vocab, bos_id=_bos_id(named, config), eos_ids=_eos_ids(config))
 
 
 def wrap_tokenizer(tokenizer: Any, config: Mapping[str, Any], d_vocab: int) -> Tokenizer:
@@ -291,16 +284,35 @@ def _eos_ids(config: Mapping[str, Any]) -> frozenset[int]:
     return frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos])
 
 
-def _convert(directory: Path) -> tokenizers.Tokenizer:
-    if not any((directory / name).is_file() for name in ("vocab.json", "tokenizer.model")):
-        raise BadTokenizer(
-            f"{directory} has no tokenizer.",
-            "Put tokenizer.json there, or vocab.json with merges.txt, or tokenizer.model.",
-        )
-    from transformers import AutoTokenizer  # seconds, and only for old files
+def _content(token: Any) -> str | None:
+    # A special token is a string, or a dictionary with its content.
+    found = token.get("content") if isinstance(token, dict) else token
+    return found if isinstance(found, str) else None
 
-    backend: tokenizers.Tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True).backend_tokenizer
-    return backend
+
+def _read_older(directory: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> tokenizers.Tokenizer:
+    if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
+        model = BPE.from_file(str(directory / "vocab.json"), str(directory / "merges.txt"))
+        backend = tokenizers.Tokenizer(model)
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=settings.get("add_prefix_space", False))
+        backend.decoder = decoders.ByteLevel()
+        named = {i for i in (*_eos_ids(config), config.get("bos_token_id")) if i is not None}
+        special = [backend.id_to_token(i) for i in sorted(named)]
+        special += [_content(settings.get(f"{name}_token")) for name in ("bos", "eos", "unk", "pad")]
+        backend.add_special_tokens([token for token in dict.fromkeys(special) if token])
+        bos = _content(settings.get("bos_token"))
+        if settings.get("add_bos_token") and bos:
+            template = [(bos, backend.token_to_id(bos))]
+            backend.post_processor = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=template)
+        return backend
+    if (directory / "tokenizer.model").is_file():
+        from transformers import AutoTokenizer  # seconds, and only for old files
+
+        converted: tokenizers.Tokenizer = AutoTokenizer.from_pretrained(directory).backend_tokenizer
+        return converted
+    raise BadTokenizer(
+        f"{directory} has no tokenizer.", "Put tokenizer.json there, or vocab.json with merges.txt, or tokenizer.model."
+    )
 
 
 def _read_settings(directory: Path) -> dict[str, Any]:

@@ -1,0 +1,66 @@
+"""What all tests share: no network, the models that lie beside the checkout, and shapes that are checked."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from jaxtyping import install_import_hook
+
+# Before residscope is imported: every annotated shape is checked while tests run.
+install_import_hook("residscope", "beartype.beartype")
+
+import pytest
+import torch
+
+import residscope as rs
+from tests.models import random_gpt2, random_llama, shared_path
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail at once where anything speaks to another machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else "unix"
+        if host not in ("127.0.0.1", "::1", "localhost", "unix"):
+            raise AssertionError(f"a test spoke to {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of models, tokenizers and texts beside the checkout."""
+    return shared_path("")
+
+
+@pytest.fixture(scope="session")
+def stories_path() -> Path:
+    """A real trained Llama of 260,032 parameters."""
+    return shared_path("models/stories260K")
+
+
+@pytest.fixture(scope="session")
+def stories(stories_path: Path) -> rs.Model:
+    return rs.load(stories_path)
+
+
+@pytest.fixture(scope="session")
+def gpt2() -> rs.Model:
+    """A small GPT-2 of which every parameter is drawn at random, in float64."""
+    hf, tokenizer = random_gpt2(dtype=torch.float64)
+    return rs.load(hf, tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="session")
+def llama() -> rs.Model:
+    """A small Llama with grouped queries, in float64."""
+    hf, tokenizer = random_llama(dtype=torch.float64)
+    return rs.load(hf, tokenizer=tokenizer)

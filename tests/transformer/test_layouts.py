@@ -1,0 +1,254 @@
+"""Files as the hub has them, old and new: all give the same model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import residscope as rs
+from residscope.errors import BadCheckpoint, BadTokenizer, ModelNotFound, UnsupportedModel
+from tests.models import D_VOCAB, byte_tokenizer, random_gpt2, random_llama, save
+
+IDS = torch.randint(0, D_VOCAB, (2, 30), generator=torch.Generator().manual_seed(4))
+
+
+@pytest.fixture
+def gpt2_path(tmp_path: Path) -> Path:
+    return save(random_gpt2()[0], tmp_path / "gpt2")
+
+
+@pytest.fixture
+def llama_path(tmp_path: Path) -> Path:
+    return save(random_llama()[0], tmp_path / "llama")
+
+
+def rewrite(path: Path, change: Any) -> None:
+    """Replace the tensors by what `change` makes of them."""
+    file = path / "model.safetensors"
+    tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
+    save_file(change(tensors), file, metadata={"format": "pt"})
+
+
+def reconfigure(path: Path, **changes: Any) -> None:
+    """Change keys of config.json; None removes one."""
+    file = path / "config.json"
+    config = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def logits(path: Path) -> torch.Tensor:
+    return rs.load(path).run(IDS).logits
+
+
+def test_gpt2_without_prefix_and_head_and_with_masks(gpt2_path: Path) -> None:
+    before = logits(gpt2_path)
+
+    def age(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        old = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+        for layer in range(3):
+            old[f"h.{layer}.attn.bias"] = torch.ones(1, 1, 40, 40).tril()
+            old[f"h.{layer}.attn.masked_bias"] = torch.tensor(-1e4)
+        old.pop("lm_head.weight", None)
+        return old
+
+    rewrite(gpt2_path, age)
+    assert torch.equal(logits(gpt2_path), before)
+
+
+def test_gpt2_with_a_stored_copy_of_the_tied_head(gpt2_path: Path) -> None:
+    before = logits(gpt2_path)
+    rewrite(gpt2_path, lambda t: {**t, "lm_head.weight": t["transformer.wte.weight"].clone()})
+    assert torch.equal(logits(gpt2_path), before)
+
+
+def test_gpt2_config_of_2019(gpt2_path: Path) -> None:
+    before = logits(gpt2_path)
+    old = {
+        "activation_function": "gelu_new",
+        "architectures": ["GPT2LMHeadModel"],
+        "attn_pdrop": 0.1,
+        "bos_token_id": 256,
+        "embd_pdrop": 0.1,
+        "eos_token_id": 257,
+        "initializer_range": 0.02,
+        "layer_norm_epsilon": 1e-05,
+        "model_type": "gpt2",
+        "n_ctx": 40,
+        "n_embd": 32,
+        "n_head": 4,
+        "n_layer": 3,
+        "n_positions": 40,
+        "resid_pdrop": 0.1,
+        "summary_activation": None,
+        "summary_first_dropout": 0.1,
+        "summary_proj_to_labels": True,
+        "summary_type": "cls_index",
+        "summary_use_proj": True,
+        "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
+        "vocab_size": D_VOCAB,
+    }
+    (gpt2_path / "config.json").write_text(json.dumps(old))
+    assert torch.equal(logits(gpt2_path), before)
+
+
+def test_llama_with_rotary_buffers_and_old_keys(llama_path: Path) -> None:
+    before = logits(llama_path)
+    rewrite(
+        llama_path,
+        lambda t: t | {f"model.layers.{i}.self_attn.rotary_emb.inv_freq": torch.ones(4) for i in range(3)},
+    )
+    reconfigure(
+        llama_path,
+        rope_parameters=None,
+        rope_theta=10000.0,
+        dtype=None,
+        torch_dtype="float32",
+        head_dim=None,
+        pretraining_tp=1,
+        _name_or_path="somewhere",
+    )
+    assert torch.equal(logits(llama_path), before)
+
+
+def test_rope_scaling_means_what_rope_parameters_does(llama_path: Path) -> None:
+    reconfigure(llama_path, rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 100.0})
+    new = logits(llama_path)
+    reconfigure(llama_path, rope_parameters=None, rope_theta=100.0, rope_scaling={"type": "linear", "factor": 2.0})
+    assert torch.equal(logits(llama_path), new)
+
+
+def test_many_files(llama_path: Path) -> None:
+    before = logits(llama_path)
+    tensors = load_file(llama_path / "model.safetensors")
+    names = sorted(tensors)
+    parts = {"model-00001-of-00002.safetensors": names[:9], "model-00002-of-00002.safetensors": names[9:]}
+    for file, part in parts.items():
+        save_file({name: tensors[name].clone() for name in part}, llama_path / file, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {name: file for file, part in parts.items() for name in part}}
+    (llama_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (llama_path / "model.safetensors").unlink()
+    assert torch.equal(logits(llama_path), before)
+    (llama_path / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(BadCheckpoint, match=r"lacks model-00002-of-00002\.safetensors"):
+        rs.load(llama_path)
+
+
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
+def test_stored_halves_are_read_as_float32(llama_path: Path, stored: torch.dtype) -> None:
+    rewrite(llama_path, lambda t: {name: tensor.to(stored) for name, tensor in t.items()})
+    model = rs.load(llama_path)
+    assert model.dtype == torch.float32
+    weight = load_file(llama_path / "model.safetensors")["model.layers.1.mlp.up_proj.weight"]
+    assert torch.equal(model.transformer.get_parameter("blocks.1.mlp.up.weight"), weight.float())
+
+
+def test_weights_of_the_wanted_type_stay_mapped(gpt2_path: Path) -> None:
+    model = rs.load(gpt2_path)
+    q, v = (model.transformer.get_parameter(f"blocks.0.attn.{name}.weight") for name in "qv")
+    assert q.untyped_storage().data_ptr() != v.untyped_storage().data_ptr()  # each opened by itself
+    assert q.stride() == (1, 96)  # a view of the fused matrix, not a copy
+
+
+def test_only_pickled_weights_are_refused_with_the_command(gpt2_path: Path) -> None:
+    (gpt2_path / "model.safetensors").unlink()
+    (gpt2_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    with pytest.raises(BadCheckpoint, match=r"pytorch_model\.bin.*never opened.*save_pretrained"):
+        rs.load(gpt2_path)
+
+
+def test_truncated_file(gpt2_path: Path) -> None:
+    file = gpt2_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(BadCheckpoint, match=r"model\.safetensors is not a whole safetensors file"):
+        rs.load(gpt2_path)
+    file.write_bytes(b"")
+    with pytest.raises(BadCheckpoint, match="not a whole safetensors file"):
+        rs.load(gpt2_path)
+
+
+def test_missing_left_over_and_misshapen_tensors_are_named(gpt2_path: Path) -> None:
+    rewrite(gpt2_path, lambda t: {**t, "transformer.h.0.extra.weight": torch.ones(3)})
+    with pytest.raises(BadCheckpoint, match=r"1 tensors that a gpt2 model does not: transformer\.h\.0\.extra\.weight"):
+        rs.load(gpt2_path)
+    rewrite(gpt2_path, lambda t: {n: x for n, x in t.items() if "extra" not in n and "h.1.ln_2.bias" not in n})
+    with pytest.raises(BadCheckpoint, match=r"lacks 1 of the tensors.*transformer\.h\.1\.ln_2\.bias"):
+        rs.load(gpt2_path)
+    rewrite(gpt2_path, lambda t: {**t, "transformer.h.1.ln_2.bias": torch.ones(7)})
+    with pytest.raises(BadCheckpoint, match=r"h\.1\.ln_2\.bias of shape \[7\].*\[32\]"):
+        rs.load(gpt2_path)
+
+
+def test_untied_model_needs_its_head(llama_path: Path) -> None:
+    rewrite(llama_path, lambda t: {n: x for n, x in t.items() if n != "lm_head.weight"})
+    with pytest.raises(BadCheckpoint, match=r"lacks.*lm_head\.weight"):
+        rs.load(llama_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping=50.0"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"hidden_act": "swoosh"}, "swoosh"),
+        ({"model_type": "mamba"}, r"family 'mamba'. Supported families: gpt2, llama"),
+        ({"is_encoder_decoder": True}, "is_encoder_decoder=True"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads"),
+    ],
+)
+def test_what_is_not_known_is_refused_by_name(llama_path: Path, changes: dict[str, Any], says: str) -> None:
+    reconfigure(llama_path, **changes)
+    with pytest.raises(UnsupportedModel, match=says):
+        rs.load(llama_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"rms_norm_eps": None}, "has no 'rms_norm_eps'"),
+        ({"hidden_size": "many"}, "makes no sense"),
+        ({"num_attention_heads": 0, "head_dim": None}, "makes no sense"),
+    ],
+)
+def test_broken_configs(llama_path: Path, changes: dict[str, Any], says: str) -> None:
+    reconfigure(llama_path, **changes)
+    with pytest.raises(BadCheckpoint, match=says):
+        rs.load(llama_path)
+
+
+def test_directories_that_are_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"no config\.json \(it is empty\)"):
+        rs.load(tmp_path)
+    with pytest.raises(ModelNotFound, match="There is no directory"):
+        rs.load(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(BadCheckpoint, match=r"config\.json cannot be read"):
+        rs.load(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(BadCheckpoint, match="has no 'n_embd'"):
+        rs.load(tmp_path)
+
+
+def test_tokenizers_that_are_missing_or_too_large(gpt2_path: Path) -> None:
+    (gpt2_path / "tokenizer.json").unlink()
+    with pytest.raises(BadTokenizer, match="has no tokenizer"):
+        rs.load(gpt2_path)
+    (gpt2_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(BadTokenizer, match="cannot be read"):
+        rs.load(gpt2_path)
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens(["x" * n for n in range(2, 400)])
+    large = json.loads(tokenizer.to_str())
+    large["model"]["vocab"] |= {f"{'y' * n}": 1000 + n for n in range(100)}
+    (gpt2_path / "tokenizer.json").write_text(json.dumps(large))
+    with pytest.raises(BadTokenizer, match=r"has 355 tokens and the model's vocabulary 300"):
+        rs.load(gpt2_path)
+
+
+def test_unknown_dtype_and_device(gpt2_path: Path) -> None:
+    with pytest.raises(rs.ResidscopeError, match="no dtype 'float8'"):
+        rs.load(gpt2_path, dtype="float8")
+    with pytest.raises(rs.ResidscopeError, match="no device 'abacus'"):
+        rs.load(gpt2_path, device="abacus")
