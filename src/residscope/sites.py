@@ -96,7 +96,7 @@ def find_site(name: str | Site, sites: Sequence[Site]) -> Site:
     layers = [s.layer for s in sites if s.kind == site.kind and s.layer is not None]
     if layers and site.layer is None:
         found, hint = (
-            f"it is one of {len(layers)} layers.",
+            f"every one of {len(layers)} layers has it.",
             f"Name one: {site.kind}.{layers[0]} to {site.kind}.{layers[-1]}.",
         )
     elif layers:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from residscope.errors import UnknownPosition
 
-Positions = int | slice | Sequence[int] | Int[Tensor, "batch n"] | None
+Positions = int | slice | Sequence[int] | Tensor | None
 
 PADDED = -1
 

@@ -308,7 +308,9 @@ def _read_older(directory: Path, settings: Mapping[str, Any], config: Mapping[st
     if (directory / "tokenizer.model").is_file():
         from transformers import AutoTokenizer  # seconds, and only for old files
 
-        converted: tokenizers.Tokenizer = AutoTokenizer.from_pretrained(directory).backend_tokenizer
+        converted: tokenizers.Tokenizer = AutoTokenizer.from_pretrained(
+            directory, local_files_only=True
+        ).backend_tokenizer
         return converted
     raise BadTokenizer(
         f"{directory} has no tokenizer.", "Put tokenizer.json there, or vocab.json with merges.txt, or tokenizer.model."

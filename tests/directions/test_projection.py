@@ -1,0 +1,88 @@
+"""Coloured texts and rivers."""
+
+import pytest
+import torch
+
+import residscope as rs
+from residscope.direction import Direction
+from residscope.sites import Site
+
+TEXTS = ["Once upon a time, there was a tree.", "Tom ran"]
+
+
+@pytest.fixture(scope="module")
+def basis(stories: rs.Model) -> rs.Basis:
+    return rs.pca(stories, rs.demo.texts, "resid_pre.3")
+
+
+def test_values_are_the_formula(stories: rs.Model, basis: rs.Basis) -> None:
+    run = stories.run(TEXTS)
+    for direction in (basis[0], basis[63]):
+        assert direction.mean is not None
+        values = rs.project(run, direction).values
+        expected = (run["resid_pre.3"].double() - direction.mean) @ direction.vector
+        torch.testing.assert_close(values.double(), expected, rtol=0, atol=2e-5, equal_nan=True)
+        n = int(run.tokens.n_tokens[1])
+        assert values[1, n:].isnan().all()
+        assert not values[1, :n].isnan().any()
+
+
+def test_values_are_exact_in_float64(llama: rs.Model) -> None:
+    direction = rs.pca(llama, ["some text", "another one"], "resid_mid.1")[2]
+    assert direction.mean is not None
+    run = llama.run(["hello", "a longer text"])
+    expected = (run["resid_mid.1"] - direction.mean) @ direction.vector
+    torch.testing.assert_close(rs.project(run, direction).values, expected, rtol=0, atol=1e-10, equal_nan=True)
+    alone = rs.project(llama.run("hello"), direction).values[0]
+    torch.testing.assert_close(rs.project(run, direction).values[0, :5], alone, rtol=0, atol=1e-10)
+
+
+def test_sample_texts_have_mean_zero_and_the_said_deviation(stories: rs.Model, basis: rs.Basis) -> None:
+    run = stories.run(rs.demo.texts)
+    for component in (0, 5):
+        values = rs.project(run, basis[component]).values[:, 1:]
+        values = values[~values.isnan()]
+        assert len(values) == basis.n_tokens
+        assert values.mean().item() == pytest.approx(0, abs=1e-4)
+        assert values.std().item() == pytest.approx(basis[component].deviation, rel=1e-4)
+
+
+def test_a_basis_projects_each_component(stories: rs.Model, basis: rs.Basis) -> None:
+    run = stories.run(TEXTS)
+    many = rs.project(run, basis[2:5])
+    assert many.values.shape == (3, 2, int(run.tokens.n_tokens.max()))
+    torch.testing.assert_close(many.values[1], rs.project(run, basis[3]).values, rtol=0, atol=1e-5, equal_nan=True)
+    frame = many.to_frame()
+    assert sorted(set(frame["component"])) == [2, 3, 4]
+
+
+def test_a_direction_without_a_mean(stories: rs.Model) -> None:
+    vector = torch.eye(64, dtype=torch.float64)[7]
+    direction = Direction("entry 7", Site("resid_pre", 1), vector)
+    run = stories.run("Once upon a time")
+    result = rs.project(run, direction)
+    torch.testing.assert_close(result.values, run["resid_pre.1"][..., 7])
+    assert (result.centred, result.offset, result.settings["centre"]) == (False, 0.0, "none")
+
+
+def test_every_layer_of_a_river(stories: rs.Model, basis: rs.Basis) -> None:
+    run = stories.run(TEXTS)
+    river = rs.river(run, basis[2])
+    assert list(river.rows) == [*(f"resid_pre.{layer}" for layer in range(5)), "resid_post.4"]
+    assert river.here == 3
+    own = rs.project(run, basis[2]).values
+    torch.testing.assert_close(river.values[:, 3], own, rtol=0, atol=0, equal_nan=True)
+    for row, site in enumerate(river.rows):
+        expected = (run[site].double() - basis.mean) @ basis[2].vector
+        torch.testing.assert_close(river.values[:, row].double(), expected, rtol=0, atol=5e-5, equal_nan=True)
+    frame = river.to_frame()
+    assert list(frame.columns) == ["batch", "layer", "site", "pos", "token", "value"]
+    assert len(frame) == 6 * int(run.tokens.n_tokens.sum())
+
+
+@pytest.mark.parametrize(("site", "rows"), [("embed", 1), ("ln_final", 1), ("attn_out.0", 5), ("resid_post.4", 5)])
+def test_rivers_of_other_sites(stories: rs.Model, site: str, rows: int) -> None:
+    direction = rs.pca(stories, rs.demo.texts, site, n=1)[0]
+    river = rs.river(stories.run("Once upon a time"), direction)
+    assert river.values.shape[1] == rows
+    assert river.rows[river.here] == site
