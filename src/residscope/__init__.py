@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from residscope.errors import Cancelled as Cancelled
     from residscope.errors import ResidscopeError as ResidscopeError
     from residscope.results.result import Result as Result
-    from residscope.results.result import open_result as open  # noqa: F401  # another name than its own
+    from residscope.results.result import open as open
     from residscope.running.model import Model as Model
     from residscope.running.model import load as load
     from residscope.running.progress import progress as progress
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Public name: module, or (module, name there). Imported on first use, so that `import residscope` imports no torch.
-_PUBLIC: dict[str, str | tuple[str, str]] = {
+# Where each public name is. Imported on first use, so that `import residscope` imports no torch.
+_PUBLIC = {
     "load": "residscope.running.model",
     "Model": "residscope.running.model",
     "Run": "residscope.running.run",
@@ -46,7 +46,7 @@ _PUBLIC: dict[str, str | tuple[str, str]] = {
     "vocabulary": "residscope.analyses.vocabulary",
     "Vocabulary": "residscope.analyses.vocabulary",
     "Result": "residscope.results.result",
-    "open": ("residscope.results.result", "open_result"),
+    "open": "residscope.results.result",
     "progress": "residscope.running.progress",
     "Cancelled": "residscope.errors",
     "ResidscopeError": "residscope.errors",
@@ -54,16 +54,16 @@ _PUBLIC: dict[str, str | tuple[str, str]] = {
 __all__ = ["demo", *_PUBLIC]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "demo":
-        return import_module("residscope.demo")
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'residscope' has no attribute {name!r}")
-    entry = _PUBLIC[name]
-    module, attribute = entry if isinstance(entry, tuple) else (entry, name)
-    value = getattr(import_module(module), attribute)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker knows the names above, and should refuse any other
+
+    def __getattr__(name: str) -> Any:
+        if name == "demo":
+            return import_module("residscope.demo")
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'residscope' has no attribute {name!r}")
+        value = getattr(import_module(_PUBLIC[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -115,7 +115,7 @@ class Result:
         return f"{type(self).__name__}({self.name}: {shape})"
 
 
-def open_result(path: str | Path) -> Result:
+def open(path: str | Path) -> Result:
     """A result that was saved.
 
     Raises:

@@ -1,0 +1,5 @@
+"""`python -m residscope`."""
+
+from residscope.cli.main import main
+
+main()

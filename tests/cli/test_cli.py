@@ -1,0 +1,161 @@
+"""The terminal: what it says, how fast, and how it fails."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+COMMANDS = [[], ["serve"], ["run"], ["doctor"]]
+
+
+def residscope(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "residscope", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_imports_nothing_heavy(command: list[str]) -> None:
+    code = (
+        "import sys; from residscope.cli.main import main\n"
+        f"sys.argv = ['residscope', *{command}, '--help']\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'transformers', 'pydantic', 'numpy', 'pandas', 'fastapi', 'rich'} & sys.modules.keys()\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Usage: ")
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = "import sys, residscope; assert 'torch' not in sys.modules; assert 'load' in dir(residscope)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_next_tokens_as_a_table_and_as_json(stories_path: Path) -> None:
+    done = residscope("run", str(stories_path), "Once upon a", "--top", "3")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"0\s+\d+\s+' time'\s+[\d.]+\s+-0\.\d+\s+0\.9\d+", done.stdout)
+    assert "read as '<s>| Once| upon| a'" in done.stdout
+    parsed = json.loads(residscope("run", str(stories_path), "Once upon a", "--json").stdout)
+    assert parsed["texts"][0][0] == " time"
+    assert len(parsed["token_ids"][0]) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["run", "MODEL", ""], 1, "Error: The prompt is empty. Type some text."),
+        (["run", "MODEL", "a " * 600], 1, "the model's context is 512"),
+        (["run", "/nowhere", "x"], 1, "Error: There is no directory '/nowhere'"),
+        (["run", "MODEL", "x", "--pos", "9"], 1, "Position 9 was asked for"),
+        (["run", "MODEL", "x", "--dtype", "float8"], 1, "no dtype 'float8'"),
+        (["run", "MODEL"], 2, "Missing argument 'PROMPT'"),
+        (["run", "MODEL", "x", "--top", "0"], 2, "0 is not in the range"),
+        (["dance"], 2, "No such command 'dance'"),
+        (["serve", "--port", "many"], 2, "'many' is not a valid integer"),
+        (["serve", "MODEL", "--host", "0.0.0.0"], 1, "can be reached from other machines"),
+        (["serve", "MODEL", "--texts", "/nowhere.txt"], 1, "/nowhere.txt cannot be read as texts"),
+        ([], 1, "There is no bundled model yet"),
+    ],
+)
+def test_failures_are_one_clear_line(stories_path: Path, arguments: list[str], status: int, says: str) -> None:
+    done = residscope(*[str(stories_path) if a == "MODEL" else a for a in arguments])
+    assert done.returncode == status
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    if status == 1:
+        assert len([line for line in done.stderr.splitlines() if not line.startswith("Loading")]) == 1
+
+
+def test_doctor() -> None:
+    facts = json.loads(residscope("doctor", "--json").stdout)
+    assert facts["packages"]["torch"]
+    assert facts["missing"] == []
+    assert "Nothing is missing." in residscope("doctor").stdout
+
+
+class Serving:
+    """`residscope serve` in a process of its own."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "residscope", "serve", *arguments, "--no-open"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        assert self.process.stdout is not None
+        self.said = self.process.stdout.readline()
+
+    def stop(self) -> str:
+        self.process.send_signal(signal.SIGINT)
+        _, errors = self.process.communicate(timeout=20)
+        return errors
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_serve_prints_its_address_and_ends_on_interrupt(stories_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("Once upon a time\n\nTom ran home")
+    port = free_port()
+    serving = Serving(str(stories_path), "--port", str(port), "--texts", str(tmp_path / "texts.txt"))
+    assert serving.said == f"Residscope is open at http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"
+    assert httpx.get(f"http://127.0.0.1:{port}/api/v1/model").json()["n_texts"] == 2
+    busy = residscope("serve", str(stories_path), "--port", str(port))
+    assert busy.returncode == 1
+    assert f"Port {port} of 127.0.0.1 is busy" in busy.stderr
+    errors = serving.stop()
+    assert "Traceback" not in errors
+    assert serving.process.returncode in (0, 1)
+
+
+def test_a_busy_default_port_gives_the_next_and_says_so(stories_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        serving = Serving(str(stories_path), "--json", RESIDSCOPE_PORT=str(port))
+        address = json.loads(serving.said)["address"]
+        assert address != f"http://127.0.0.1:{port}/"
+        assert httpx.get(address).status_code == 200
+        assert f"Port {port} is busy; taking {address.rsplit(':', 1)[1][:-1]}." in serving.stop()
+
+
+def test_the_model_may_come_from_the_environment(stories_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "residscope"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "RESIDSCOPE_MODEL": str(stories_path),
+            "RESIDSCOPE_PORT": str(free_port()),
+            "BROWSER": "true",
+        },
+    )
+    assert process.stdout is not None
+    assert "Residscope is open at" in process.stdout.readline()
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.wait(20)

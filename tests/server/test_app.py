@@ -1,0 +1,304 @@
+"""The routes, over a real connection."""
+
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+import uvicorn
+
+import residscope as rs
+from residscope.running.progress import report
+from residscope.running.texts import read_texts
+from residscope.server.app import create_app
+from residscope.server.workbench import Workbench
+
+TEXTS = ["Once upon a time", "<img src=x onerror=alert(1)></script>"]
+
+
+@dataclass
+class Server:
+    client: httpx.Client
+    bench: Workbench
+    server: uvicorn.Server
+    address: str
+
+
+@pytest.fixture(scope="module")
+def server(stories: rs.Model) -> Iterator[Server]:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    bench = Workbench(stories, rs.demo.texts)
+    app = create_app(bench, queue_limit=3)
+    running = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+    thread.start()
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with httpx.Client(base_url=address, timeout=30) as client:
+        while not running.started:
+            time.sleep(0.01)
+        yield Server(client, bench, running, address)
+    running.should_exit = True
+    thread.join(10)
+
+
+def read_arrays(content: bytes) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+    """The payload and `values` of safetensors bytes."""
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    begin, end = header["values"]["data_offsets"]
+    values = np.frombuffer(content[8 + size + begin : 8 + size + end], "<f4").reshape(header["values"]["shape"])
+    return json.loads(header["__metadata__"]["payload"]), values
+
+
+def assert_error(answer: httpx.Response, status: int, code: str, says: str) -> None:
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert set(error) == {"code", "message", "hint"}
+    assert error["code"] == code
+    assert says in error["message"]
+
+
+def test_model(server: Server) -> None:
+    facts = server.client.get("/api/v1/model").json()
+    assert (facts["name"], facts["n_layers"], facts["d_model"]) == ("stories260K", 5, 64)
+    assert (facts["n_texts"], facts["prepends_bos"], facts["n_parameters"]) == (204, True, 260032)
+    assert {"kind": "resid_pre", "n_layers": 5, "meaning": "residual stream before the layer"} in facts["sites"]
+
+
+def test_texts(server: Server) -> None:
+    answer = server.client.get("/api/v1/texts", params={"start": 3, "count": 2}).json()
+    assert answer == {"total": 204, "start": 3, "texts": read_texts(rs.demo.texts)[3:5]}
+    assert server.client.get("/api/v1/texts", params={"start": 300}).json()["texts"] == []
+
+
+def test_tokens(server: Server, stories: rs.Model) -> None:
+    answer = server.client.post("/api/v1/tokens", json={"texts": TEXTS}).json()["texts"]
+    assert [text["pieces"] for text in answer] == stories.tokenize(TEXTS).pieces
+    assert answer[0]["special"] == [True, False, False, False, False]
+
+
+def test_components(server: Server, stories: rs.Model) -> None:
+    answer = server.client.get("/api/v1/pca/resid_pre.3").json()
+    basis = rs.pca(stories, rs.demo.texts, "resid_pre.3")
+    assert (answer["n_texts"], answer["n_tokens"], answer["left_out"]) == (204, basis.n_tokens, [0])
+    np.testing.assert_allclose(answer["shares"], basis.shares)
+    np.testing.assert_allclose(answer["deviations"], basis.deviations)
+    np.testing.assert_allclose(answer["offsets"], basis.offsets)
+
+
+def test_progress_is_streamed(server: Server, stories: rs.Model) -> None:
+    server.bench._bases.clear()
+    with server.client.stream("GET", "/api/v1/pca/mlp_out.1", headers={"Accept": "text/event-stream"}) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        blocks = "".join(answer.iter_text()).strip().split("\n\n")
+    events = [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+    assert [event["event"] for event in events] == ["progress"] * (len(events) - 1) + ["result"]
+    assert len(events) > 1
+    assert json.loads(events[-1]["data"])["site"] == "mlp_out.1"
+    assert set(json.loads(events[0]["data"])) == {"done", "total", "what"}
+
+
+def test_errors_are_streamed_too(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise rs.ResidscopeError("It broke.", "Mend it.")
+
+    monkeypatch.setattr(server.bench, "basis", fail)
+    answer = server.client.get("/api/v1/pca/mlp_out.2", headers={"Accept": "text/event-stream"})
+    assert answer.text.startswith("event: error\n")
+    assert json.loads(answer.text.split("data: ")[-1])["error"]["message"] == "It broke."
+
+
+def test_projections_are_binary(server: Server, stories: rs.Model) -> None:
+    asked = {"texts": TEXTS, "site": "resid_pre.3", "components": [2, 5]}
+    answer = server.client.post("/api/v1/projection", json=asked)
+    assert answer.headers["content-type"] == "application/octet-stream"
+    payload, values = read_arrays(answer.content)
+    basis = rs.pca(stories, rs.demo.texts, "resid_pre.3")
+    expected = rs.project(stories.run(TEXTS), basis[2:5]).values
+    assert payload["axes"] == ["component", "batch", "pos"]
+    torch.testing.assert_close(torch.tensor(values.copy()), expected, rtol=0, atol=1e-5, equal_nan=True)
+
+
+def test_rivers_are_binary(server: Server, stories: rs.Model) -> None:
+    asked = {"text": TEXTS[0], "site": "resid_pre.3", "component": 2}
+    payload, values = read_arrays(server.client.post("/api/v1/river", json=asked).content)
+    basis = rs.pca(stories, rs.demo.texts, "resid_pre.3")
+    expected = rs.river(stories.run(TEXTS[0]), basis[2])
+    assert payload["rows"] == list(expected.rows)
+    torch.testing.assert_close(torch.tensor(values.copy()), expected.values[0], rtol=0, atol=1e-5)
+
+
+def test_exports(server: Server) -> None:
+    asked = {"texts": TEXTS, "site": "resid_pre.3", "component": 2}
+    csv = server.client.post("/api/v1/export/csv", json=asked)
+    assert csv.text.splitlines()[0] == "batch,pos,token,value"
+    python = server.client.post("/api/v1/export/python", json=asked).text
+    assert "rs.project(run, direction)" in python
+    html = server.client.post("/api/v1/export/html", json=asked).text
+    assert html.startswith("<!doctype html>")
+    assert "onerror=alert" not in html
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code", "says"),
+    [
+        ("GET", "/api/v1/pca/resid_pre.9", None, 404, "unknown_site", "resid_pre has layers 0 to 4"),
+        ("GET", "/api/v1/pca/z.0", None, 404, "unknown_site", "components are of streams"),
+        ("POST", "/api/v1/tokens", {"texts": [""]}, 400, "empty_prompt", "The prompt is empty"),
+        ("POST", "/api/v1/tokens", {"texts": []}, 422, "bad_request", "texts"),
+        ("POST", "/api/v1/tokens", {"texts": ["a " * 600]}, 400, "prompt_too_long", "the model's context is 512"),
+        ("POST", "/api/v1/tokens", {"texts": ["\ud800"]}, 400, "bad_texts", "no text in Unicode"),
+        ("POST", "/api/v1/tokens", {"txt": 1}, 422, "bad_request", "body.texts"),
+        (
+            "POST",
+            "/api/v1/projection",
+            {"texts": ["x"], "site": "resid_pre.1", "components": [64, 99]},
+            404,
+            "unknown_component",
+            "has 64",
+        ),
+        (
+            "POST",
+            "/api/v1/projection",
+            {"texts": ["x"], "site": "resid_pre.1", "components": [-3, 2]},
+            404,
+            "unknown_component",
+            "has 64",
+        ),
+        (
+            "POST",
+            "/api/v1/river",
+            {"text": "x", "site": "resid_pre.1", "component": 64},
+            404,
+            "unknown_component",
+            "has 64",
+        ),
+        ("POST", "/api/v1/export/pdf", {"texts": ["x"], "site": "embed", "component": 0}, 422, "bad_request", "format"),
+        ("GET", "/api/v1/nothing", None, 404, "http", "/api/v1/nothing"),
+        ("DELETE", "/api/v1/model", None, 405, "http", "/api/v1/model"),
+    ],
+)
+def test_every_error_has_one_shape_and_the_server_goes_on(
+    server: Server, method: str, path: str, body: Any, status: int, code: str, says: str
+) -> None:
+    assert_error(
+        server.client.request(method, path, content=json.dumps(body), headers={"Content-Type": "application/json"}),
+        status,
+        code,
+        says,
+    )
+    assert server.client.get("/api/v1/model").status_code == 200
+
+
+def test_a_defect_has_the_same_shape(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.bench, "tokens", lambda texts: 1 / 0)
+    answer = server.client.post("/api/v1/tokens", json={"texts": ["once"]})
+    assert_error(answer, 500, "internal", "ZeroDivisionError")
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.168.0.7", "", "["])
+def test_a_foreign_host_is_refused(server: Server, host: str) -> None:
+    assert_error(server.client.get("/api/v1/model", headers={"Host": host}), 403, "foreign", "Host")
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost"])
+def test_a_foreign_origin_is_refused(server: Server, origin: str) -> None:
+    assert_error(server.client.get("/api/v1/model", headers={"Origin": origin}), 403, "foreign", "Origin")
+
+
+def test_the_own_origin_is_welcome(server: Server) -> None:
+    answer = server.client.get("/api/v1/model", headers={"Origin": server.address})
+    assert answer.status_code == 200
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
+def test_a_full_queue_answers_429(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(server.bench, "tokens", lambda texts: gate.wait(20) and [])
+    answers: list[int] = []
+    threads = [
+        threading.Thread(
+            target=lambda n=n: answers.append(
+                httpx.post(f"{server.address}/api/v1/tokens", json={"texts": [str(n)]}, timeout=30).status_code
+            )
+        )
+        for n in range(4)  # one runs, three wait
+    ]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.1)
+    refused = server.client.post("/api/v1/tokens", json={"texts": ["one more"]})
+    assert_error(refused, 429, "queue_full", "waiting already")
+    assert refused.headers["retry-after"] == "1"
+    gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert answers == [200] * 4
+
+
+def test_work_ends_when_the_page_goes_away(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(texts: object) -> None:
+        begun.set()
+        try:
+            for step in range(2000):
+                time.sleep(0.01)
+                report(step, 2000, "slow")
+        except rs.Cancelled:
+            ended.set()
+            raise
+
+    monkeypatch.setattr(server.bench, "tokens", work)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.address}/api/v1/tokens", json={"texts": ["gone"]}, timeout=0.5)
+    assert begun.is_set()
+    assert ended.wait(5)
+    monkeypatch.undo()
+    assert server.client.post("/api/v1/tokens", json={"texts": ["gone"]}).status_code == 200
+
+
+def test_a_stream_ends_when_the_page_goes_away(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    def work(site: object) -> None:
+        try:
+            for step in range(2000):
+                time.sleep(0.01)
+                report(step, 2000, "slow")
+        except rs.Cancelled:
+            ended.set()
+            raise
+
+    monkeypatch.setattr(server.bench, "has_basis", lambda site: False)
+    monkeypatch.setattr(server.bench, "basis", work)
+    with server.client.stream("GET", "/api/v1/pca/embed", headers={"Accept": "text/event-stream"}) as answer:
+        next(answer.iter_text())
+    assert ended.wait(5)
+
+
+def test_pages(server: Server) -> None:
+    for path in ("/", "/stream"):
+        page = server.client.get(path)
+        assert page.status_code == 200
+        assert page.headers["content-type"].startswith("text/html")
+    assert server.client.get("/static/workbench.js").status_code == 200
+    assert_error(server.client.get("/static/../app.py"), 404, "http", "app.py")
+
+
+def test_every_route_is_described(server: Server) -> None:
+    described = server.client.get("/api/openapi.json").json()["paths"]
+    documented = (Path(__file__).parents[2] / "docs/reference/http.md").read_text()
+    assert len(described) == 7
+    for path in described:
+        assert path in documented, path
