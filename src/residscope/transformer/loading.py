@@ -148,18 +148,22 @@ def build(
     if not config.tied:
         wanted["unembedding.weight"] = Source("lm_head.weight")
     _refuse_strangers(family, prefix, names, {part.name for part in wanted.values()}, config, source)
+    of_tensor: dict[str, list[str]] = {}
     for ours, part in wanted.items():
-        module_name, _, attribute = ours.rpartition(".")
-        module = transformer.get_submodule(module_name)
-        expected, found = getattr(module, attribute), part.view(tensors[part.name])
-        if found.shape != expected.shape:
-            raise BadCheckpoint(
-                f"{source} has {part.name} of shape {list(tensors[part.name].shape)}, "
-                f"which gives {ours} {list(found.shape)}; "
-                f"the config asks for {list(expected.shape)}.",
-                "The config and the weights are of different models.",
-            )
-        setattr(module, attribute, nn.Parameter(found.detach().to(device, dtype), requires_grad=False))
+        of_tensor.setdefault(part.name, []).append(ours)
+    for theirs, parameters in of_tensor.items():
+        tensor = tensors[theirs].detach().to(device, dtype)  # once, so that parts of a fused tensor share its memory
+        for ours in parameters:
+            module_name, _, attribute = ours.rpartition(".")
+            module = transformer.get_submodule(module_name)
+            expected, found = getattr(module, attribute), wanted[ours].view(tensor)
+            if found.shape != expected.shape:
+                raise BadCheckpoint(
+                    f"{source} has {theirs} of shape {list(tensor.shape)}, which gives {ours} {list(found.shape)}; "
+                    f"the config asks for {list(expected.shape)}.",
+                    "The config and the weights are of different models.",
+                )
+            setattr(module, attribute, nn.Parameter(found, requires_grad=False))
     if config.tied:
         transformer.unembedding.weight = transformer.embedding.weight
     return transformer.eval()

@@ -83,6 +83,17 @@ class Frame:
             self.angles = cos.to(dtype), sin.to(dtype)
 
 
+class Embedding(nn.Module):
+    """A row for each index. Not torch's: drawing its first values costs two seconds of imports."""
+
+    def __init__(self, n_rows: int, d_model: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_rows, d_model))
+
+    def forward(self, ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+        return F.embedding(ids, self.weight)
+
+
 class RMSNorm(nn.Module):
     """Divide by the root mean square, in float32 at least; no centring, no bias."""
 
@@ -210,8 +221,8 @@ class Transformer(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.d_vocab, config.d_model)
-        self.positions = None if config.rotary else nn.Embedding(config.n_ctx, config.d_model)
+        self.embedding = Embedding(config.d_vocab, config.d_model)
+        self.positions = None if config.rotary else Embedding(config.n_ctx, config.d_model)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.ln_final = make_norm(config)
         self.unembedding = nn.Linear(config.d_model, config.d_vocab, bias=False)

@@ -1,0 +1,109 @@
+"""Memory and time of loading, beside transformers: `python -m benchmarks.loading [MEGABYTES]`.
+
+Writes a GPT-2 checkpoint of that size, loads it in processes of its own, touches every weight, and compares the peak
+resident memory with that of a process which only imports. The two loaders alternate; times are medians of five.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+
+RESULTS = Path(__file__).parent / "results"
+ROUNDS = 5
+
+_MEASURE = """
+import json, re, sys, time
+import torch
+{prepare}
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+before, begin = peak(), time.perf_counter()
+{load}
+seconds = time.perf_counter() - begin
+touched = sum(float(p.detach().reshape(-1).view(torch.uint8)[::4096].sum()) for p in parameters if p.is_contiguous())
+touched += sum(float(p.detach().T.reshape(-1)[::64].sum()) for p in parameters if not p.is_contiguous())
+print(json.dumps({{"bytes": peak() - before, "seconds": seconds}}))
+"""
+LOADERS = {
+    "residscope": _MEASURE.format(
+        prepare="import residscope as rs; rs.load",
+        load="model = rs.load(sys.argv[1], dtype=sys.argv[2]); parameters = list(model.transformer.parameters())",
+    ),
+    "transformers": _MEASURE.format(
+        prepare="from transformers import AutoTokenizer, GPT2LMHeadModel",
+        load="model = GPT2LMHeadModel.from_pretrained(sys.argv[1], dtype=getattr(torch, sys.argv[2])); "
+        "parameters = list(model.parameters())",
+    ),
+}
+
+
+def write_checkpoint(directory: Path, megabytes: int, stored: torch.dtype) -> int:
+    """A GPT-2 whose float32 weights take that much; returns their number of bytes."""
+    d_model, d_vocab, n_ctx = 768, 1000, 256
+    n_layers = max(1, round(megabytes * 1e6 / (4 * 12 * d_model**2)))
+    shapes: dict[str, tuple[int, ...]] = {"wte.weight": (d_vocab, d_model), "wpe.weight": (n_ctx, d_model)}
+    shapes |= {"ln_f.weight": (d_model,), "ln_f.bias": (d_model,)}
+    for layer in range(n_layers):
+        for norm in ("ln_1", "ln_2"):
+            shapes |= {f"h.{layer}.{norm}.{kind}": (d_model,) for kind in ("weight", "bias")}
+        for name, (rows, columns) in {
+            "attn.c_attn": (d_model, 3 * d_model),
+            "attn.c_proj": (d_model, d_model),
+            "mlp.c_fc": (d_model, 4 * d_model),
+            "mlp.c_proj": (4 * d_model, d_model),
+        }.items():
+            shapes |= {f"h.{layer}.{name}.weight": (rows, columns), f"h.{layer}.{name}.bias": (columns,)}
+    tensors = {f"transformer.{name}": torch.randn(shape).to(stored) for name, shape in shapes.items()}
+    directory.mkdir(parents=True)
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    config = {"model_type": "gpt2", "n_layer": n_layers, "n_embd": d_model, "n_head": 12, "n_positions": n_ctx}
+    (directory / "config.json").write_text(json.dumps({**config, "vocab_size": d_vocab}))
+    Tokenizer(BPE(vocab={chr(97 + i): i for i in range(26)}, merges=[])).save(str(directory / "tokenizer.json"))
+    return 4 * sum(tensor.numel() for tensor in tensors.values())
+
+
+def measure(loader: str, directory: Path, dtype: str) -> dict[str, float]:
+    """Peak bytes over the import, and seconds, of one load in a process of its own."""
+    command = [sys.executable, "-c", LOADERS[loader], str(directory), dtype]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main(megabytes: int = 500) -> None:
+    """Print the table, and keep it."""
+    rows = [
+        "| stored | loaded as | loader | peak over weights | seconds, median (range) |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for stored in (torch.float32, torch.float16):
+            directory = Path(folder) / str(stored)
+            weights = write_checkpoint(directory, megabytes, stored)
+            for dtype, size in (("float32", weights), ("bfloat16", weights / 2)):
+                found: dict[str, list[dict[str, float]]] = {name: [] for name in LOADERS}
+                for _ in range(ROUNDS):
+                    for name in LOADERS:
+                        found[name].append(measure(name, directory, dtype))
+                for name, measured in found.items():
+                    peak = statistics.median(one["bytes"] for one in measured) / size
+                    seconds = sorted(one["seconds"] for one in measured)
+                    spread = f"{statistics.median(seconds):.2f} ({seconds[0]:.2f} to {seconds[-1]:.2f})"
+                    stored_as = str(stored).removeprefix("torch.")
+                    rows.append(f"| {stored_as} | {dtype} | {name} | {peak:.2f} | {spread} |")
+                    print(rows[-1], flush=True)
+    head = f"A GPT-2 of {megabytes} MB in float32 (`python -m benchmarks.loading {megabytes}`); the target is 1.15.\n\n"
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "loading.md").write_text("# Loading\n\n" + head + "\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
