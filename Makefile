@@ -33,7 +33,6 @@ check: $(STATIC)
 prove: .venv/system $(STATIC)
 	$(BIN)/python -m benchmarks.loading
 	$(BIN)/python -m benchmarks.repaint
-	$(BIN)/python -m benchmarks.versions
 
 docs: $(STATIC)
 	$(BIN)/python -m sphinx -q -W -b html docs docs/_build/html

@@ -11,6 +11,7 @@ class Settings(BaseSettings):
     Attributes:
       model: The model of plain `residscope`.
       texts: A file of sample texts in place of the package's own.
+      data: A folder in which principal components are kept, so that a second start need not compute them.
       host: Where the server listens: the loopback interface.
       port: Where it listens; the next free one is taken if it is busy.
       dtype, device: Of the model.
@@ -21,6 +22,7 @@ class Settings(BaseSettings):
 
     model: str = "demo"
     texts: Path | None = None
+    data: Path | None = None
     host: str = "127.0.0.1"
     port: int = 7474
     dtype: str = "float32"

@@ -62,7 +62,7 @@ def test_a_corpus_is_cut_and_batched(gpt2: rs.Model) -> None:
     assert [batch.ids.shape[1] for batch in batches] == sorted([b.ids.shape[1] for b in batches], reverse=True)
 
 
-@pytest.mark.parametrize("texts", ["one", ["one", "two"], torch.tensor([[1, 2], [3, 4]])])
+@pytest.mark.parametrize("texts", ["one", ["one", "two"], torch.tensor([[1, 2], [3, 4]]), [[1, 2, 3], [4]]])
 def test_described_texts_are_the_same_texts(gpt2: rs.Model, texts: object) -> None:
     again = eval(describe_texts(texts))  # type: ignore[arg-type]
     assert torch.equal(gpt2.tokenize(again).ids, gpt2.tokenize(texts).ids)  # type: ignore[arg-type]
@@ -88,3 +88,15 @@ def test_progress_is_told_and_work_can_be_cancelled(gpt2: rs.Model) -> None:
         rs.pca(gpt2, texts, "resid_pre.1")
     rs.pca(gpt2, [*texts, "b c"], "resid_pre.1")  # nothing is left of it
     assert len(steps) == 4
+
+
+def test_tokens_of_another_model_are_checked(gpt2: rs.Model, stories: rs.Model) -> None:
+    with pytest.raises(BadTexts, match="token id 403, and the model's vocabulary ends at 299"):
+        gpt2.run(stories.tokenize("Once,"))
+    assert gpt2.tokenize([[1, 2, 3], [4]]).n_tokens.tolist() == [3, 1]
+
+
+def test_described_tokens_run_again(gpt2: rs.Model) -> None:
+    tokens = gpt2.tokenize(["one", "three"])
+    again = gpt2.tokenize(eval(describe_texts(tokens)))
+    assert torch.equal(again.ids, tokens.ids)

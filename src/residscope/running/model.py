@@ -1,5 +1,6 @@
 """The model as a user holds it: tokens in, runs out."""
 
+import hashlib
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -88,6 +89,15 @@ class Model:
     def n_parameters(self) -> int:
         """Weights, tied ones once."""
         return sum(parameter.numel() for parameter in self.transformer.parameters())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the config, of every byte of the weights, and of how texts become tokens."""
+        found = hashlib.blake2b(f"{self.config} {self.tokenizer.fingerprint}".encode(), digest_size=16)
+        for name, parameter in self.transformer.named_parameters():
+            found.update(name.encode())
+            found.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return found.hexdigest()
 
     def tokenize(self, texts: Texts, bos: bool | None = None) -> Tokens:
         """Texts as one padded batch of tokens.

@@ -61,6 +61,11 @@ class Run:
         return tuple(site for site in self.model.sites if _place(site, self.model) in self._kept)
 
     @property
+    def n_bytes(self) -> int:
+        """Memory that is held."""
+        return sum(value.nbytes for value in self._kept.values())
+
+    @property
     def logits(self) -> Tensor:
         """[batch pos d_vocab] Scores of the next token, at every position; `at("logits", pos)` computes only some."""
         return self["logits"]

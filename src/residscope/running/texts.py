@@ -12,7 +12,7 @@ from residscope.errors import BadTexts
 from residscope.running.progress import report
 from residscope.transformer.tokens import Tokenizer, Tokens, stack
 
-Texts = str | Path | Sequence[str] | Tensor | Tokens
+Texts = str | Path | Sequence[str] | Sequence[Sequence[int]] | Tensor | Tokens
 
 SEPARATOR = "<|endoftext|>"
 BATCH_TOKENS = 4096
@@ -56,11 +56,10 @@ def tokenize(texts: Texts, tokenizer: Tokenizer, *, n_ctx: int, bos: bool | None
     Raises:
       EmptyPrompt, PromptTooLong, BadTexts: As the text is.
     """
-    if isinstance(texts, Tokens):
+    if isinstance(texts, Tokens) and texts.tokenizer is tokenizer:
         return texts
-    if isinstance(texts, Tensor):
-        return tokenizer.check(_as_lists(texts), n_ctx=n_ctx)
-    return tokenizer.tokenize(_as_strings(texts), n_ctx=n_ctx, bos=bos)
+    ids = _as_ids(texts)
+    return tokenizer.tokenize(_as_strings(texts), n_ctx=n_ctx, bos=bos) if ids is None else tokenizer.check(ids, n_ctx)
 
 
 @dataclass(frozen=True)
@@ -96,48 +95,51 @@ def read_corpus(texts: Texts, tokenizer: Tokenizer, n_ctx: int) -> Corpus:
     Raises:
       BadTexts, EmptyPrompt: There is no text.
     """
-    if isinstance(texts, Tokens):
-        lists = texts.lists()
-    elif isinstance(texts, Tensor):
-        lists = _as_lists(texts)
-    else:
-        lists = [tokenizer.encode(text) for text in _as_strings(texts)]
+    ids = _as_ids(texts)
+    lists = [tokenizer.encode(text) for text in _as_strings(texts)] if ids is None else ids
     return Corpus(
-        tokenizer.check([ids[:n_ctx] for ids in lists], n_ctx=n_ctx).lists(),
-        sum(len(ids) > n_ctx for ids in lists),
+        tokenizer.check([one[:n_ctx] for one in lists], n_ctx).lists(),
+        sum(len(one) > n_ctx for one in lists),
         tokenizer,
     )
 
 
 def describe_texts(texts: Texts) -> str:
     """The Python that gives the same texts again."""
-    if isinstance(texts, (Tokens, Tensor)):
-        lists = texts.lists() if isinstance(texts, Tokens) else _as_lists(texts)
-        return f"torch.tensor({lists})" if len({len(ids) for ids in lists}) == 1 else f"{lists}"
+    ids = _as_ids(texts)
+    if ids is not None:
+        return repr(ids)
     if isinstance(texts, Path):
         ours = texts.is_relative_to(_PACKAGE)
         return f"Path(rs.__file__).parent / {str(texts.relative_to(_PACKAGE))!r}" if ours else f"Path({str(texts)!r})"
-    return repr(texts if isinstance(texts, str) else list(texts))
+    return repr(texts if isinstance(texts, str) else _as_strings(texts))
 
 
-def _as_strings(texts: str | Path | Sequence[str]) -> list[str]:
+def _as_ids(texts: Texts) -> list[list[int]] | None:
+    """Token ids of each text, where ids were given."""
+    if isinstance(texts, Tokens):
+        return texts.lists()
+    if isinstance(texts, Tensor):
+        if texts.ndim != 2 or texts.is_floating_point():
+            raise BadTexts(
+                f"Token ids of shape {list(texts.shape)} and type {texts.dtype} were given.",
+                "Give [batch pos] of whole numbers.",
+            )
+        lists: list[list[int]] = texts.tolist()
+        return lists
+    if isinstance(texts, (str, Path)) or not texts or not all(isinstance(text, (list, tuple)) for text in texts):
+        return None
+    return [[int(i) for i in text] for text in texts]
+
+
+def _as_strings(texts: Texts) -> list[str]:
     if isinstance(texts, Path):
         return read_texts(texts)
-    strings: list[Any] = [texts] if isinstance(texts, str) else list(texts)
+    strings: list[Any] = [texts] if isinstance(texts, str) else list(texts)  # type: ignore[arg-type]  # no ids here
     wrong = next((text for text in strings if not isinstance(text, str)), None)
     if wrong is not None:
         raise BadTexts(
             f"A text was asked for, and {type(wrong).__name__} was given.",
-            "Give a string, a list of strings, a Path to a file of texts, or a tensor of token ids.",
+            "Give a string, a list of strings, a Path to a file of texts, or token ids.",
         )
     return strings
-
-
-def _as_lists(ids: Tensor) -> list[list[int]]:
-    if ids.ndim != 2 or ids.is_floating_point():
-        raise BadTexts(
-            f"Token ids of shape {list(ids.shape)} and type {ids.dtype} were given.",
-            "Give [batch pos] of whole numbers.",
-        )
-    lists: list[list[int]] = ids.tolist()
-    return lists

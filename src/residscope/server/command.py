@@ -12,6 +12,7 @@ import click
 @click.option("--port", type=click.IntRange(0, 65535), help="7474 by default, or the next free one; 0 takes any.")
 @click.option("--open/--no-open", "open_browser", default=True, help="Open the page in a browser.")
 @click.option("--texts", type=click.Path(path_type=Path), help="A file of sample texts in place of the package's own.")
+@click.option("--data", type=click.Path(path_type=Path), help="A folder to keep what was computed for the next start.")
 @click.option("--dtype", help="float32 (default), bfloat16, float16 or float64.")
 @click.option("--device", help="auto (default), cpu, cuda, ...")
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON.")
@@ -21,6 +22,7 @@ def serve(
     port: int | None = None,
     open_browser: bool = True,
     texts: Path | None = None,
+    data: Path | None = None,
     dtype: str | None = None,
     device: str | None = None,
     as_json: bool = False,
@@ -45,6 +47,7 @@ def serve(
     bench = Workbench(
         load(wanted, dtype=dtype or settings.dtype, device=device or settings.device),
         texts or settings.texts or demo.texts,
+        data=data or settings.data,
     )
 
     def announce() -> None:

@@ -16,8 +16,9 @@ from residscope.running.model import Model
 from residscope.running.run import Run
 from residscope.running.texts import read_texts
 from residscope.sites import KINDS, STREAM, Site, find_site
+from residscope.store.bases import BasisStore
 
-_RUNS_KEPT = 8
+_RUNS_BYTES = 2**29
 _MOMENTS_BYTES = 2**30
 
 
@@ -27,12 +28,14 @@ class Workbench:
     Args:
       model: Any.
       texts: A file of sample texts.
+      data: Where bases are kept between sessions; None keeps them in memory only.
     """
 
-    def __init__(self, model: Model, texts: Path) -> None:
+    def __init__(self, model: Model, texts: Path, *, data: Path | None = None) -> None:
         self.model = model
         self.path = texts
         self.texts = read_texts(texts)
+        self._store = BasisStore(data, model, self.texts) if data else None
         self._bases: dict[Site, Basis] = {}
         self._runs: OrderedDict[tuple[str, ...], Run] = OrderedDict()
 
@@ -85,7 +88,12 @@ class Workbench:
     def basis(self, site: Site) -> Basis:
         """Components of the sample texts at `site`, computed with its kin."""
         if site not in self._bases:
-            self._bases |= pca_of_sites(self.model, self.path, self.kin(site))
+            kept = self._store.read(site) if self._store else None
+            found = {site: kept} if kept else pca_of_sites(self.model, self.path, self.kin(site))
+            self._bases |= found
+            if self._store and not kept:
+                for basis in found.values():
+                    self._store.write(basis)
         return self._bases[site]
 
     def describe_basis(self, site: Site) -> dict[str, Any]:
@@ -105,25 +113,27 @@ class Workbench:
 
     def projections(self, texts: Sequence[str], site: Site, start: int, stop: int) -> bytes:
         """Values [component batch pos] along some components."""
-        found = project(self._run(texts, site), self.basis(site)[start:stop])
+        found = project(self._run(texts), self.basis(site)[start:stop])
         return _pack(found.values, {"axes": found.axes})
 
     def river(self, text: str, site: Site, component: int) -> bytes:
         """Values [layer pos] of one text, and the names of the rows."""
-        found = river(self._run([text], site), self.basis(site)[component])
+        found = river(self._run([text]), self.basis(site)[component])
         return _pack(found.values[0], {"axes": found.axes[1:], "rows": found.rows, "here": found.here})
 
     def projection(self, texts: Sequence[str], site: Site, component: int) -> Projection:
         """The coloured text itself, to be exported."""
-        return project(self._run(texts, site), self.basis(site)[component])
+        return project(self._run(texts), self.basis(site)[component])
 
-    def _run(self, texts: Sequence[str], site: Site) -> Run:
+    def _run(self, texts: Sequence[str]) -> Run:
+        """A run of the texts, kept while those used since leave room."""
         key = tuple(texts)
-        if key not in self._runs:
+        run = self._runs.pop(key, None) or self.model.run(list(texts))
+        self._runs[key] = run
+        while len(self._runs) > 1 and sum(kept.n_bytes for kept in self._runs.values()) > _RUNS_BYTES:
+            self._runs.popitem(last=False)
+        if run.n_bytes > _RUNS_BYTES:
             self._runs[key] = self.model.run(list(texts))
-            if len(self._runs) > _RUNS_KEPT:
-                self._runs.popitem(last=False)
-        self._runs.move_to_end(key)
         return self._runs[key]
 
 

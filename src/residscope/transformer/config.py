@@ -51,7 +51,7 @@ class Config:
 # Keys of any config.json that say nothing of what the model computes: training, generation, heads for other tasks.
 _HARMLESS = frozenset(
     """
-    _attn_implementation_autoset _commit_hash _from_model_config _name_or_path _sliding_window_pattern architectures
+    _attn_implementation_autoset _commit_hash _from_model_config _name_or_path _num_labels architectures
     attn_implementation auto_map bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward
     decoder_start_token_id diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
     exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing
@@ -60,7 +60,8 @@ _HARMLESS = frozenset(
     output_attentions output_hidden_states output_scores pad_token_id prefix pretraining_tp problem_type
     remove_invalid_values repetition_penalty return_dict return_dict_in_generate sep_token_id suppress_tokens
     task_specific_params temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript
-    transformers_version typical_p unk_token_id use_bfloat16 use_cache
+    transformers_version typical_p unk_token_id unsloth_fixed unsloth_version use_bfloat16
+    use_cache
     """.split()
 )
 

@@ -135,6 +135,11 @@ class Tokenizer:
         self.prepends_bos = bos_id is not None and backend.encode("").ids[:1] == [bos_id]
         self._pieces: dict[int, str] = {}
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """The whole tokenizer as text."""
+        return f"{self._backend.to_str()} {self.bos_id}"
+
     def encode(self, text: str, bos: bool | None = None) -> list[int]:
         """A text's ids; `bos` None does what the tokenizer does.
 
@@ -161,9 +166,9 @@ class Tokenizer:
           PromptTooLong: A text has more than `n_ctx`.
         """
         lists = [self.encode(text, bos) if text else [] for text in texts]
-        return self.check(lists, n_ctx=n_ctx)
+        return self.check(lists, n_ctx)
 
-    def check(self, lists: Sequence[Sequence[int]], *, n_ctx: int) -> Tokens:
+    def check(self, lists: Sequence[Sequence[int]], n_ctx: int) -> Tokens:
         """Ids as one padded batch.
 
         Raises:

@@ -8,7 +8,8 @@ from residscope.transformer.rotary import read_rotary
 def read_config(keys: Keys, source: str) -> Config:
     d_model, n_heads = keys["hidden_size"], keys["num_attention_heads"]
     d_head = keys.get("head_dim", d_model // n_heads)
-    keys.ignore("attention_dropout")
+    keys.ignore("attention_dropout", "max_sequence_length", "is_llama_config", "transformers.js_config")
+    keys.only("rope_interleaved", False)
     scaling = {**keys.get("rope_scaling", {}), **keys.get("rope_parameters", {})}
     rotary, n_ctx = read_rotary(
         scaling,

@@ -1,0 +1,51 @@
+"""Kept bases: equal, found again, never another's, never in the way."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import residscope as rs
+from residscope.errors import BadArgument
+from residscope.server.workbench import Workbench
+from residscope.sites import Site
+from residscope.store.bases import BasisStore
+from tests.models import random_llama
+
+SITE = Site("resid_pre", 2)
+
+
+def test_a_second_start_reads_what_the_first_computed(
+    stories: rs.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Workbench(stories, rs.demo.texts, data=tmp_path).basis(SITE)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 5  # all layers came of one pass
+    monkeypatch.setattr("residscope.server.workbench.pca_of_sites", lambda *a: pytest.fail("computed again"))
+    again = Workbench(stories, rs.demo.texts, data=tmp_path)
+    assert torch.equal(again.basis(SITE).components, first.components)
+    assert again.basis(SITE).to_json() == first.to_json()
+
+
+def test_broken_files_are_computed_again(stories: rs.Model, tmp_path: Path) -> None:
+    first = Workbench(stories, rs.demo.texts, data=tmp_path).basis(SITE)
+    for path in tmp_path.rglob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:50])
+    assert Workbench(stories, rs.demo.texts, data=tmp_path).basis(SITE).to_json() == first.to_json()
+
+
+def test_other_models_and_other_texts_find_nothing(tmp_path: Path) -> None:
+    hf, tokenizer = random_llama()
+    model = rs.load(hf, tokenizer=tokenizer)
+    BasisStore(tmp_path, model, ["some text"]).write(rs.pca(model, ["some text"], SITE))
+    assert BasisStore(tmp_path, model, ["some text"]).read(SITE) is not None
+    assert BasisStore(tmp_path, model, ["some", "text"]).read(SITE) is None
+    hf.model.layers[2].mlp.up_proj.weight.data[5, 7] += 1e-3
+    changed = rs.load(hf, tokenizer=tokenizer)
+    assert changed.fingerprint != model.fingerprint
+    assert BasisStore(tmp_path, changed, ["some text"]).read(SITE) is None
+
+
+def test_a_folder_that_cannot_be_made(stories: rs.Model, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadArgument, match="cannot be written"):
+        BasisStore(tmp_path / "file", stories, ["x"])
