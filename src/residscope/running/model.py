@@ -13,7 +13,7 @@ from residscope.errors import BadArgument, ModelNotFound, PromptTooLong
 from residscope.running.progress import report
 from residscope.running.run import Run
 from residscope.running.texts import Corpus, Texts, read_corpus, tokenize
-from residscope.sites import Site, find_sites, list_sites
+from residscope.sites import Site, list_sites
 from residscope.transformer.config import Config
 from residscope.transformer.loading import Loaded, load_files, load_memory
 from residscope.transformer.tokens import Tokens, stack
@@ -103,7 +103,7 @@ class Model:
         """Texts as one padded batch of tokens.
 
         Args:
-          texts: One text, a list, a Path to a file of texts, or token ids [batch pos].
+          texts: One text, a list, a Path to a file of texts, or token ids: [batch pos], or a list for each text.
           bos: Whether to put the beginning-of-sequence token in front; None does as the model's tokenizer does.
         Raises:
           EmptyPrompt, PromptTooLong, BadTexts: As the text is.
@@ -135,7 +135,7 @@ class Model:
         Holds:
           Every text's numbers equal those of running it alone.
         """
-        return Run(self, texts, find_sites(keep, self.sites), strict=strict)
+        return Run(self, texts, keep, strict=strict)
 
     def generate(self, texts: Texts, *, n_tokens: int, temperature: float = 0.0, seed: int = 0) -> Tokens:
         """Write on.

@@ -1,6 +1,6 @@
 """A run: texts through a model, of which only what is asked for is kept, and computed when it is."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from residscope.errors import NotKept
 from residscope.running.positions import Positions, gather, resolve
 from residscope.running.texts import Texts
-from residscope.sites import Site, find_site
+from residscope.sites import Site, find_site, find_sites
 from residscope.transformer.transformer import Frame, Watch
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ class Run:
       Every text's numbers equal those of running it alone.
     """
 
-    def __init__(self, model: "Model", source: Texts, keep: Collection[Site], *, strict: bool = False) -> None:
+    def __init__(
+        self, model: "Model", source: Texts, keep: str | Site | Iterable[str | Site], *, strict: bool = False
+    ) -> None:
         self.model = model
         self.source = source
         self.tokens = model.tokenize(source)
@@ -107,9 +109,15 @@ class Run:
         return value.squeeze(_position_axes(found)[0]) if isinstance(pos, int) else value
 
     @torch.no_grad()
-    def keep(self, sites: Collection[Site]) -> None:
-        """Compute these sites in one pass from the nearest kept stream, and keep them."""
-        wanted = {_place(site, self.model) for site in sites} - self._kept.keys()
+    def keep(self, sites: str | Site | Iterable[str | Site]) -> None:
+        """Compute these sites in one pass from the nearest kept stream, and keep them.
+
+        Args:
+          sites: As for `model.run`: a kind means all its layers, "all" all sites.
+        Raises:
+          UnknownSite: The model has none of that name.
+        """
+        wanted = {_place(site, self.model) for site in find_sites(sites, self.model.sites)} - self._kept.keys()
         if not wanted:
             return
         transformer, n_layers, keeper = self.model.transformer, self.model.config.n_layers, Keeper(wanted)
