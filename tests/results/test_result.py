@@ -131,6 +131,12 @@ def test_a_notebook_gets_the_view_with_the_data(results: dict[str, rs.Result], n
     assert "application/vnd.jupyter.widget-view+json" in shown
 
 
+def test_views_keep_their_own_style_in_one_notebook() -> None:
+    coloured, river = make_widget("coloured_text", b""), make_widget("river", b"")
+    assert coloured._anywidget_id != river._anywidget_id
+    assert coloured._css != river._css
+
+
 def test_html_of_hostile_text_keeps_it_as_text(results: dict[str, rs.Result]) -> None:
     shown = results["projections"]._repr_mimebundle_()["text/html"]
     assert "<img" not in shown

@@ -27,7 +27,8 @@ class ViewWidget(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget has no
 @cache
 def _widget_class(view: str) -> type[ViewWidget]:
     parts = {"_esm": read_static(f"views/{view}.js"), "_css": read_static(f"views/{view}.css")}
-    return type("ViewWidget", (ViewWidget,), parts)
+    # A name of its own: a notebook keeps one style sheet for all widgets of one name.
+    return type(f"ViewWidget_{view}", (ViewWidget,), parts)
 
 
 def make_widget(view: str, data: bytes) -> ViewWidget:
