@@ -1,0 +1,140 @@
+"""How long the page Stream takes to show another component: 20 texts of 128 tokens, in headless Chromium.
+
+    python benchmarks/repaint.py [MODEL]
+
+One change is one press of `j` or `k`, made at the start of a frame. *Frame* is the time from the press until the
+browser's main thread has run the script, styles, layout and paint of that frame (a message posted before them arrives
+after them). *Shown* is the time until the second frame after it begins: waiting for the screen (60 Hz), rasterising and
+whatever else the machine does are in it. Texts in sight are shaded in the frame of the change, the others in the one
+after; so it is measured at a usual height of window, and at one that has all texts in sight. The budget is 16 ms.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, sync_playwright
+
+N_TEXTS, N_TOKENS, N_CHANGES, BUDGET_MS = 20, 128, 50, 16.0
+HEIGHTS = {800: "some texts in sight", 3400: "all texts in sight"}
+MODEL = str(Path(__file__).parents[2] / "shared/models/stories260K")
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
+WORDS = (
+    "Once upon a time there was a little boat that wanted to see the sea and all its fish, but it could not swim."
+).split()
+
+MEASURE = """async (changes) => {
+  const frame = () => new Promise(requestAnimationFrame);
+  const {port1, port2} = new MessageChannel();
+  const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+  const shades = () => [...document.querySelectorAll(".tokens > span")].map((span) => span.className).join();
+  const out = [];
+  let before = shades();
+  for (let i = 0; i < changes; i++) {
+    for (let n = 0; n < 10; n++) await frame();
+    const start = performance.now();
+    press(i % 10 < 5 ? "j" : "k");
+    const painted = new Promise((resolve) => (port1.onmessage = () => resolve(performance.now())));
+    port2.postMessage(null);
+    const main = (await painted) - start;
+    await frame();
+    await frame();
+    const shown = performance.now() - start;
+    const after = shades();
+    out.push({main, shown, changed: after !== before});
+    before = after;
+  }
+  return out;
+}"""
+
+
+def make_texts(address: str) -> list[str]:
+    """Texts that the served model splits into exactly `N_TOKENS` tokens each."""
+
+    def n_tokens(text: str) -> int:
+        body = json.dumps({"texts": [text]}).encode()
+        request = urllib.request.Request(f"{address}api/v1/tokens", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            return len(json.load(answer)["texts"][0]["pieces"])
+
+    texts = []
+    for start in range(N_TEXTS):
+        words = (WORDS[start:] + WORDS[:start]) * N_TOKENS
+        low, high = 1, N_TOKENS
+        while low < high:  # the longest run of words that fits
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if n_tokens(" ".join(words[:middle])) <= N_TOKENS else (low, middle - 1)
+        text = " ".join(words[:low])
+        while n_tokens(text) < N_TOKENS:
+            text += " a"
+        texts.append(text)
+    return texts
+
+
+def serve(model: str, *options: str) -> tuple[subprocess.Popen[str], str]:
+    """A server of its own on a free port, and its address."""
+    command = [str(Path(sys.executable).with_name("residscope")), "serve", model, "--port", "0", "--no-open", "--json"]
+    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout
+    return process, json.loads(process.stdout.readline())["address"]
+
+
+def measure(browser: Browser, address: str, height: int) -> list[dict[str, Any]]:
+    """What each change took, in milliseconds."""
+    page = browser.new_page(viewport={"width": 1280, "height": height})
+    page.goto(f"{address}stream?component=2")
+    page.wait_for_selector(".river canvas")
+    counts = page.eval_on_selector_all(".tokens", "all => all.map(el => el.children.length)")
+    assert counts == [N_TOKENS] * N_TEXTS, counts
+    page.evaluate(MEASURE, 20)  # the compiler warms up, the next components arrive
+    measured: list[dict[str, Any]] = page.evaluate(MEASURE, N_CHANGES)
+    page.close()
+    assert all(change["changed"] for change in measured), "a change changed nothing"
+    return measured
+
+
+def report(measured: list[dict[str, Any]]) -> float:
+    """Print what was measured; the median of *frame*."""
+    for key, name in (("main", "frame: script, style, layout, paint"), ("shown", "shown: the second frame after it")):
+        times = sorted(change[key] for change in measured)
+        parts = statistics.quantiles(times, n=20)
+        print(f"  {name:36} median {statistics.median(times):5.1f} ms   5%..95% {parts[0]:.1f}..{parts[-1]:.1f}")
+    return float(statistics.median(change["main"] for change in measured))
+
+
+def main() -> None:
+    model = sys.argv[1] if len(sys.argv) > 1 else MODEL
+    process, address = serve(model)
+    try:
+        texts = make_texts(address)
+    finally:
+        process.terminate()
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        file = Path(folder) / "texts.txt"
+        file.write_text("\n<|endoftext|>\n".join(texts), encoding="utf-8")
+        process, address = serve(model, "--texts", str(file))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            version = f"Chromium {browser.version}, no GPU, {platform.machine()}, {os.cpu_count()} cores"
+            print(f"{N_CHANGES} changes of component, {N_TEXTS} texts of {N_TOKENS} tokens; {version}")
+            medians = []
+            for height, name in HEIGHTS.items():
+                print(f"1280 x {height}: {name}")
+                medians.append(report(measure(browser, address, height)))
+        finally:
+            browser.close()
+            process.terminate()
+    print(f"budget {BUDGET_MS:.0f} ms: {'met' if medians[0] <= BUDGET_MS else 'NOT met'}")
+    sys.exit(medians[0] > BUDGET_MS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""A real server on a small real model, and a real browser in front of it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from residscope.results.static_files import STATIC
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+OPEN = Callable[..., Page]
+
+expect.set_options(timeout=30_000)  # a busy machine computes components for seconds
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("browser")
+
+
+def start_server(model: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
+    """A server on a free port, and its origin."""
+    command = [str(Path(sys.executable).with_name("residscope")), "serve", str(model), "--port", "0", "--no-open"]
+    process = subprocess.Popen([*command, "--json", *options], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    return process, json.loads(process.stdout.readline())["address"].rstrip("/")
+
+
+def stop_server(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def origin(stories_path: Path) -> Iterator[str]:
+    if not (STATIC / "index.html").is_file():
+        pytest.skip("the pages are not built; run `make build`")
+    process, address = start_server(stories_path)
+    yield address
+    stop_server(process)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not Path(CHROMIUM).is_file():
+        pytest.skip(f"no Chromium at {CHROMIUM}")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def browser_context(browser: Browser) -> Iterator[Callable[[], BrowserContext]]:
+    """More contexts, of which each is a browser of its own."""
+    made: list[BrowserContext] = []
+
+    def make() -> BrowserContext:
+        made.append(browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True))
+        made[-1].set_default_timeout(15_000)
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def context(browser_context: Callable[[], BrowserContext]) -> BrowserContext:
+    return browser_context()
+
+
+@pytest.fixture
+def open_page(context: BrowserContext, origin: str) -> Iterator[OPEN]:
+    """Open an address of the server; afterwards: no error was thrown, and nothing was asked of anybody else."""
+    asked: list[str] = []
+    errors: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+
+    def open_address(path: str = "/", *, ready: bool = True) -> Page:
+        page = context.new_page()
+        page.goto(origin + path)
+        if ready:
+            page.wait_for_selector(".tokens > span")
+            page.wait_for_selector(".river canvas")
+        return page
+
+    yield open_address
+    strangers = [
+        url for url in asked if urlsplit(url).scheme not in ("data", "blob") and not url.startswith(origin + "/")
+    ]
+    assert not strangers, strangers
+    assert not errors, errors

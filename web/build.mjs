@@ -1,0 +1,49 @@
+// Builds the pages and views into the Python package. `--watch` builds again on every change; `--plain` does not minify.
+import { build, context } from "esbuild";
+import { copyFile, mkdir, rm } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const out = here("../src/residscope/results/static");
+
+/** `import "shades.css"`: the classes of every shade, written from the one list of steps in shades.ts. */
+export const shades = {
+  name: "shades",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^shades\.css$/ }, () => ({ path: "shades.css", namespace: "shades" }));
+    onLoad({ filter: /.*/, namespace: "shades" }, async () => {
+      const file = here("src/shades.ts");
+      const { outputFiles } = await build({ entryPoints: [file], bundle: true, format: "esm", write: false });
+      const source = await import(`data:text/javascript;base64,${Buffer.from(outputFiles[0].contents).toString("base64")}`);
+      return { contents: source.stylesheet(), loader: "css", watchFiles: [file] };
+    });
+  },
+};
+
+const options = {
+  entryPoints: {
+    workbench: here("src/pages/workbench.tsx"),
+    saved: here("src/saved.ts"),
+    "views/coloured_text": here("src/views/coloured_text.tsx"),
+    "views/river": here("src/views/river.tsx"),
+  },
+  outdir: out,
+  bundle: true,
+  format: "esm",
+  target: ["chrome123", "firefox128", "safari17.5"],
+  jsx: "automatic",
+  jsxImportSource: "preact",
+  minify: !process.argv.includes("--plain"),
+  charset: "utf8",
+  legalComments: "none",
+  logLevel: "warning",
+  plugins: [shades],
+};
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await rm(out, { recursive: true, force: true });
+  await mkdir(out, { recursive: true });
+  await copyFile(here("src/pages/index.html"), `${out}/index.html`);
+  if (process.argv.includes("--watch")) await (await context(options)).watch();
+  else await build(options);
+}

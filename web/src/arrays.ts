@@ -1,0 +1,58 @@
+// The safetensors container: eight bytes of header length, a JSON header, then the numbers. float32 only.
+
+export interface Tensor {
+  shape: number[];
+  data: Float32Array;
+}
+
+export interface Arrays<Payload = unknown> {
+  payload: Payload;
+  arrays: Record<string, Tensor>;
+}
+
+export type Bytes = Uint8Array | ArrayBuffer | DataView;
+
+interface Entry {
+  dtype: string;
+  shape: number[];
+  data_offsets: [number, number];
+}
+
+/** Reads safetensors bytes; the payload is the JSON string under `payload` in the metadata (null where there is none). */
+export function parseArrays<Payload = unknown>(bytes: Bytes): Arrays<Payload> {
+  const view = ArrayBuffer.isView(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) : new Uint8Array(bytes);
+  if (view.length < 8) throw new Error(`These bytes are no safetensors file: ${view.length} bytes, at least 8 are needed.`);
+  const length = Number(new DataView(view.buffer, view.byteOffset, 8).getBigUint64(0, true));
+  if (8 + length > view.length) throw new Error(`These bytes are cut off: the header has ${length} bytes, ${view.length - 8} are here.`);
+  const { __metadata__: metadata, ...entries } = JSON.parse(new TextDecoder().decode(view.subarray(8, 8 + length))) as Record<string, Entry> & {
+    __metadata__?: Record<string, string>;
+  };
+  const arrays: Record<string, Tensor> = {};
+  for (const [name, { dtype, shape, data_offsets }] of Object.entries(entries)) {
+    if (dtype !== "F32") throw new Error(`The tensor "${name}" is ${dtype}; only F32 is read here.`);
+    const [from, to] = data_offsets.map((offset) => 8 + length + offset);
+    if (to > view.length) throw new Error(`These bytes are cut off: the tensor "${name}" ends after their end.`);
+    // A copy, because the numbers may start at an address that float32 cannot be read from.
+    arrays[name] = { shape, data: new Float32Array(view.slice(from, to).buffer) };
+  }
+  return { payload: JSON.parse(metadata?.payload ?? "null") as Payload, arrays };
+}
+
+/** Writes what `parseArrays` reads. */
+export function writeArrays({ payload, arrays }: Arrays): Uint8Array<ArrayBuffer> {
+  let end = 0;
+  const header: Record<string, unknown> = { __metadata__: { payload: JSON.stringify(payload) } };
+  for (const [name, { shape, data }] of Object.entries(arrays))
+    header[name] = { dtype: "F32", shape, data_offsets: [end, (end += data.byteLength)] };
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const start = 8 + Math.ceil(text.length / 8) * 8;
+  const bytes = new Uint8Array(start + end).fill(32, 8, start);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(start - 8), true);
+  bytes.set(text, 8);
+  let at = start;
+  for (const { data } of Object.values(arrays)) {
+    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
+    at += data.byteLength;
+  }
+  return bytes;
+}

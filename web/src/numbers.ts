@@ -1,0 +1,57 @@
+// Numbers as people read them: a real minus sign, a fixed count of decimals for a given size.
+
+function digits(size: number): string {
+  if (size >= 1e6 || (size > 0 && size < 0.00095)) return size.toExponential(1).replace("e+", "e").replace("-", "−");
+  if (size >= 99.95) return size.toFixed(0);
+  if (size >= 9.995) return size.toFixed(1);
+  if (size >= 0.0995 || size === 0) return size.toFixed(2);
+  return size.toPrecision(2);
+}
+
+/** "+0.73", "−2.60", "0.00"; "n/a" for NaN. */
+export function signed(value: number): string {
+  if (Number.isNaN(value)) return "n/a";
+  const text = digits(Math.abs(value));
+  return value === 0 ? text : (value < 0 ? "−" : "+") + text;
+}
+
+/** The ends of a colour range: two significant digits, "2.6", "0.034", "310". */
+export function rounded(size: number): string {
+  if (!Number.isFinite(size)) return "n/a";
+  if (size >= 1e6 || (size > 0 && size < 0.001)) return digits(size);
+  return size >= 9.95 ? size.toFixed(0) : String(Number(size.toPrecision(2)).toFixed(size >= 0.995 ? 1 : size >= 0.0995 ? 2 : 3));
+}
+
+/** A share of one as "5.5%", "0.034%". */
+export function percent(share: number): string {
+  const value = share * 100;
+  return `${value >= 9.95 ? value.toFixed(1) : value >= 0.095 || value === 0 ? value.toFixed(1) : Number(value.toPrecision(1)).toString()}%`;
+}
+
+/** "9,800" */
+const grouped = new Intl.NumberFormat("en-US");
+export const count = (n: number): string => grouped.format(n);
+
+/** "1 token", "90 tokens" */
+export const counted = (n: number, noun: string): string => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
+
+/** The value below which the share `q` of the numbers lies (linear between neighbours); sorts `values` in place. */
+export function percentile(values: Float32Array, q: number): number {
+  if (!values.length) return NaN;
+  values.sort();
+  const at = q * (values.length - 1);
+  const low = Math.floor(at);
+  const high = Math.min(low + 1, values.length - 1);
+  return values[low] + (values[high] - values[low]) * (at - low);
+}
+
+/** How many values fall into each of `bins` equal parts of [-limit, limit]; what lies outside goes into the outermost. */
+export function histogram(values: Iterable<number>, limit: number, bins: number): number[] {
+  const counts = new Array<number>(bins).fill(0);
+  for (const value of values) {
+    if (Number.isNaN(value)) continue;
+    const bin = Math.floor(((value / limit + 1) / 2) * bins);
+    counts[Math.min(bins - 1, Math.max(0, bin))]++;
+  }
+  return counts;
+}

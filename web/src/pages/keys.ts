@@ -1,0 +1,40 @@
+// Keys of the page. None fires while typing, nor with Ctrl, Meta or Alt held (but for Ctrl-K).
+
+import { signal } from "@preact/signals";
+
+export interface Command {
+  id: string;
+  label: string;
+  key?: string; // as KeyboardEvent.key
+  run: () => void;
+}
+
+/** What lies over the page now; Esc closes it. */
+export const open = signal<"palette" | "help" | "picker" | "sheet" | null>(null);
+
+function isTyping(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && (target.isContentEditable || target.matches("input, textarea, select"));
+}
+
+/** Listens on the window before anything else does, so that no view keeps a page's key. */
+export function listen(commands: () => readonly Command[], onEscape: () => void): () => void {
+  const down = (event: KeyboardEvent): void => {
+    if ((event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === "k") {
+      event.preventDefault();
+      open.value = open.value === "palette" ? null : "palette";
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape") {
+      if (!event.isComposing) onEscape();
+      return;
+    }
+    if (open.value === "palette" || open.value === "help" || open.value === "picker" || isTyping(event.target)) return;
+    const command = commands().find(({ key }) => key === event.key);
+    if (!command) return;
+    event.preventDefault();
+    command.run();
+  };
+  addEventListener("keydown", down, true);
+  return () => removeEventListener("keydown", down, true);
+}

@@ -1,0 +1,165 @@
+// The HTTP interface of the server, as docs/reference/http.md states it.
+
+import { signal } from "@preact/signals";
+import { type Arrays, parseArrays } from "../arrays.ts";
+
+export interface SiteKind {
+  kind: string;
+  n_layers: number | null;
+  meaning: string;
+}
+
+export interface ModelFacts {
+  name: string;
+  family: string;
+  n_layers: number;
+  d_model: number;
+  n_heads: number;
+  n_ctx: number;
+  n_parameters: number;
+  dtype: string;
+  device: string;
+  prepends_bos: boolean;
+  n_texts: number;
+  sites: SiteKind[];
+}
+
+export interface Tokens {
+  pieces: string[];
+  special: boolean[];
+}
+
+export interface Pca {
+  site: string;
+  n_texts: number;
+  n_tokens: number;
+  n_cut: number;
+  left_out: number[];
+  shares: number[];
+  deviations: number[];
+  offsets: number[];
+  warning: string | null;
+}
+
+export interface Progress {
+  done: number;
+  total: number;
+  what: string;
+}
+
+/** What the server says is wrong, in its words; `status` 0: it could not be reached. */
+export class ServerError extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+    readonly hint: string,
+  ) {
+    super(message);
+  }
+}
+
+export const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
+
+/** Seconds until a request that a full queue turned away is made again; null while none waits. */
+export const queued = signal<number | null>(null);
+
+function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal?.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+  });
+}
+
+function errorOf(status: number, body: unknown): ServerError {
+  const { code = "error", message = `The server answered ${status}.`, hint = "" } = (body as { error?: Partial<ServerError> })?.error ?? {};
+  return new ServerError(status, code, message, hint);
+}
+
+interface Call {
+  body?: unknown;
+  signal?: AbortSignal;
+  accept?: string;
+}
+
+async function call(path: string, { body, signal, accept }: Call = {}): Promise<Response> {
+  const headers: Record<string, string> = {};
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (accept) headers.Accept = accept;
+  for (;;) {
+    let response: Response;
+    try {
+      response = await fetch(`/api/v1/${path}`, { method: body === undefined ? "GET" : "POST", headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+    } catch {
+      if (signal?.aborted) throw signal.reason;
+      throw new ServerError(0, "unreachable", "The server does not answer.", 'See whether "residscope serve" still runs in its terminal.');
+    }
+    if (response.ok) return response;
+    if (response.status !== 429) throw errorOf(response.status, await response.json().catch(() => null));
+    const seconds = Math.max(1, Number(response.headers.get("Retry-After")) || 1);
+    queued.value = seconds;
+    try {
+      await sleep(seconds * 1000, signal);
+    } finally {
+      queued.value = null;
+    }
+  }
+}
+
+const json = async <T>(path: string, options?: Call): Promise<T> => (await call(path, options)).json();
+const arrays = async <P>(path: string, options: Call): Promise<Arrays<P>> => parseArrays<P>(await (await call(path, options)).arrayBuffer());
+
+/** The events of a `text/event-stream`, one after the other. */
+export async function* readEvents(body: AsyncIterable<Uint8Array>): AsyncGenerator<{ event: string; data: string }> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of body) {
+    text = (text + decoder.decode(chunk, { stream: true })).replaceAll("\r\n", "\n");
+    for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
+      const lines = text.slice(0, end).split("\n");
+      text = text.slice(end + 2);
+      const field = (name: string): string[] => lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).replace(/^ /, ""));
+      const data = field("data").join("\n");
+      if (data) yield { event: field("event")[0] ?? "message", data };
+    }
+  }
+}
+
+async function* chunks(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const reader = body.getReader();
+  try {
+    for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
+export const server = {
+  model: (signal?: AbortSignal) => json<ModelFacts>("model", { signal }),
+  texts: (start: number, count: number, signal?: AbortSignal) => json<{ total: number; start: number; texts: string[] }>(`texts?start=${start}&count=${count}`, { signal }),
+  tokens: (texts: string[], signal?: AbortSignal) => json<{ texts: Tokens[] }>("tokens", { body: { texts }, signal }),
+
+  async pca(site: string, onProgress: (progress: Progress) => void, signal?: AbortSignal): Promise<Pca> {
+    const response = await call(`pca/${encodeURIComponent(site)}`, { signal, accept: "text/event-stream" });
+    try {
+      for await (const { event, data } of readEvents(chunks(response.body!))) {
+        const message = JSON.parse(data);
+        if (event === "progress") onProgress(message);
+        else if (event === "result") return message;
+        else if (event === "error") throw errorOf(500, message);
+      }
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      if (error instanceof TypeError) throw new ServerError(0, "unreachable", "The server went away while it computed.", 'See whether "residscope serve" still runs in its terminal.');
+      throw error;
+    }
+    throw new ServerError(0, "cut_off", `The answer for ${site} ended before its result.`, "Try again; the server's terminal may say more.");
+  },
+
+  /** values [component batch pos], in units of the stream. */
+  projection: (texts: string[], site: string, components: [number, number], signal?: AbortSignal) =>
+    arrays("projection", { body: { texts, site, components }, signal }),
+  /** values [layer pos] */
+  river: (text: string, site: string, component: number, signal?: AbortSignal) => arrays<{ rows: string[] }>("river", { body: { text, site, component }, signal }),
+  export: (format: "html" | "csv" | "python", texts: string[], site: string, component: number) => call(`export/${format}`, { body: { texts, site, component } }),
+};

@@ -1,0 +1,97 @@
+// What is shown, as an address: the query has the choices, the fragment the person's own texts, compressed.
+
+import type { Centre, Scale, Units } from "../../views/reading.ts";
+
+export interface Shown {
+  kind: string;
+  layer: number | null;
+  component: number;
+  units: Units;
+  centre: Centre;
+  scale: Scale;
+  count: number; // sample texts shown
+  selected: string | null; // "3" a sample text, "own.0" one's own
+  pos: number | null; // the picked token of the selected text
+  theme: "light" | "dark" | null; // null: the system's
+}
+
+export const SAMPLES = 20;
+
+export const START: Shown = { kind: "", layer: null, component: 0, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null, theme: null };
+
+export const siteName = ({ kind, layer }: Pick<Shown, "kind" | "layer">): string => (layer === null ? kind : `${kind}.${layer}`);
+
+export function writeQuery(shown: Shown, model: string): string {
+  const query = new URLSearchParams();
+  query.set("site", siteName(shown));
+  query.set("component", String(shown.component));
+  if (shown.units !== START.units) query.set("units", shown.units);
+  if (shown.centre !== START.centre) query.set("centre", shown.centre);
+  if (shown.scale.mode !== "shared") query.set("scale", shown.scale.mode === "fixed" ? String(shown.scale.limit) : "text");
+  if (shown.count !== SAMPLES) query.set("count", String(shown.count));
+  if (shown.selected !== null) query.set("text", shown.selected);
+  if (shown.pos !== null) query.set("pos", String(shown.pos));
+  if (shown.theme) query.set("theme", shown.theme);
+  query.set("model", model);
+  return query.toString();
+}
+
+/** Reads a query over `start`; `problems` has a sentence for each part that could not be read. */
+export function readQuery(search: string, start: Shown): { shown: Shown; model: string | null; problems: string[] } {
+  const query = new URLSearchParams(search);
+  const problems: string[] = [];
+  const shown = { ...start };
+  const take = <T>(name: string, read: (text: string) => T | undefined, put: (value: T) => void): void => {
+    const text = query.get(name);
+    if (text === null) return;
+    const value = read(text);
+    if (value === undefined) problems.push(`The link says ${name}=${text}, which is not understood; it was left out.`);
+    else put(value);
+  };
+  const index = (text: string): number | undefined => (/^\d{1,7}$/.test(text) ? Number(text) : undefined);
+  const oneOf =
+    <T extends string>(...options: T[]) =>
+    (text: string): T | undefined =>
+      options.find((option) => option === text);
+  take(
+    "site",
+    (text) => /^([a-z_0-9]+?)(?:\.(\d{1,5}))?$/.exec(text) ?? undefined,
+    ([, kind, layer]) => Object.assign(shown, { kind, layer: layer === undefined ? null : Number(layer) }),
+  );
+  take("component", index, (component) => (shown.component = component));
+  take("units", oneOf("sd", "stream"), (units) => (shown.units = units));
+  take("centre", oneOf("mean", "none"), (centre) => (shown.centre = centre));
+  take(
+    "scale",
+    (text): Scale | undefined => (text === "text" || text === "shared" ? { mode: text } : Number(text) > 0 && Number.isFinite(Number(text)) ? { mode: "fixed", limit: Number(text) } : undefined),
+    (scale) => (shown.scale = scale),
+  );
+  take("count", index, (count) => (shown.count = Math.max(1, count)));
+  take("text", (text) => (/^(own\.)?\d{1,6}$/.test(text) ? text : undefined), (selected) => (shown.selected = selected));
+  take("pos", index, (pos) => (shown.pos = pos));
+  take("theme", oneOf("light", "dark"), (theme) => (shown.theme = theme));
+  return { shown, model: query.get("model"), problems };
+}
+
+async function through(bytes: Uint8Array<ArrayBuffer>, stream: GenericTransformStream): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(stream)).arrayBuffer());
+}
+
+/** Texts as a fragment: JSON, deflated, base64url. Empty for no texts. */
+export async function writeFragment(texts: readonly string[]): Promise<string> {
+  if (!texts.length) return "";
+  const bytes = await through(new TextEncoder().encode(JSON.stringify(texts)), new CompressionStream("deflate-raw"));
+  let binary = "";
+  for (const byte of bytes) binary += String.fromCharCode(byte);
+  return `#texts=${btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
+}
+
+/** The texts of a fragment; throws where it is cut or damaged. */
+export async function readFragment(hash: string): Promise<string[]> {
+  const code = /^#texts=(.*)$/.exec(hash)?.[1];
+  if (!code) return [];
+  const bytes = Uint8Array.from(atob(code.replaceAll("-", "+").replaceAll("_", "/")), (char) => char.charCodeAt(0));
+  const texts: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(await through(bytes, new DecompressionStream("deflate-raw"))));
+  if (!Array.isArray(texts) || !texts.every((text) => typeof text === "string")) throw new Error("no list of texts");
+  return texts;
+}

@@ -1,0 +1,97 @@
+// The address of the page Stream: written as things change, read when the page opens and when one goes back.
+
+import { batch, effect } from "@preact/signals";
+import { dismiss, say } from "../notes.tsx";
+import { type ModelFacts, server } from "../server.ts";
+import { readFragment, readQuery, type Shown, siteName, START, writeFragment, writeQuery } from "./address.ts";
+import { draw, model, openModel, own, readTexts, takePush, trouble, troubleOf, wanted } from "./state.ts";
+
+let fragment = "";
+let timer = 0;
+let lastPush = 0;
+
+/** Writes the address now rather than in a moment; answers it. */
+export async function writeAddress(): Promise<string> {
+  clearTimeout(timer);
+  fragment = await writeFragment(own.value);
+  return put();
+}
+
+function put(): string {
+  const facts = model.peek();
+  if (!facts || !wanted.peek().kind) return location.href;
+  const url = `${location.pathname}?${writeQuery(wanted.peek(), facts.name)}${fragment}`;
+  if (url !== location.pathname + location.search + location.hash) {
+    const now = Date.now();
+    const push = takePush();
+    // Steps in quick succession are one step back.
+    if (push && now - lastPush > 1000) history.pushState(null, "", url);
+    else history.replaceState(null, "", url);
+    if (push) lastPush = now;
+  }
+  return location.href;
+}
+
+effect(() => {
+  const { value: texts } = own;
+  void writeFragment(texts).then((text) => {
+    if (own.peek() !== texts) return;
+    fragment = text;
+    put();
+  });
+});
+effect(() => {
+  wanted.value;
+  clearTimeout(timer);
+  timer = window.setTimeout(put, 60);
+});
+
+/** What the address says, as far as this model has it; the rest is said in notes. */
+async function readAddress(facts: ModelFacts): Promise<void> {
+  const usual = facts.sites.find(({ kind }) => kind === "resid_pre") ?? facts.sites[0];
+  const start: Shown = { ...START, kind: usual.kind, layer: usual.n_layers === null ? null : Math.floor(usual.n_layers / 2) };
+  const { shown, model: made, problems } = readQuery(location.search, start);
+  if (made !== null && made !== facts.name) problems.push(`The link was made with the model ${made}; this server shows ${facts.name}.`);
+  const site = facts.sites.find(({ kind }) => kind === shown.kind);
+  const known = site && (site.n_layers === null ? shown.layer === null : shown.layer !== null && shown.layer < site.n_layers);
+  if (!known) {
+    problems.push(`${facts.name} has no site ${siteName(shown)}; ${siteName(start)} is shown instead.`);
+    Object.assign(shown, { kind: start.kind, layer: start.layer });
+  }
+  let texts: string[] = [];
+  try {
+    texts = await readFragment(location.hash);
+  } catch {
+    problems.push("The texts in the link are damaged or cut off; they were left out.");
+  }
+  const { readable, refused } = await readTexts(texts);
+  problems.push(...refused.map((problem) => `A text of the link was left out. ${problem}`));
+  batch(() => {
+    own.value = readable;
+    wanted.value = shown;
+  });
+  problems.forEach((problem) => say(problem));
+}
+
+/** Asks for the model and shows what the address says. */
+export async function start(): Promise<void> {
+  trouble.value = null;
+  try {
+    const facts = await server.model();
+    openModel(facts);
+    await readAddress(facts);
+  } catch (error) {
+    trouble.value = troubleOf(error);
+  }
+}
+
+export function retry(): void {
+  if (model.value && wanted.value.kind) draw();
+  else void start();
+}
+
+addEventListener("popstate", () => {
+  dismiss();
+  takePush();
+  if (model.value) readAddress(model.value).catch((error) => (trouble.value = troubleOf(error)));
+});

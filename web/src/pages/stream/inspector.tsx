@@ -1,0 +1,277 @@
+import { computed, effect, signal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { counted, histogram, percent, rounded, signed } from "../../numbers.ts";
+import { type Centre, rankOf, shownValues, type Units, unitName, valueText, visiblePiece } from "../../views/reading.ts";
+import { open } from "../keys.ts";
+import type { Pca } from "../server.ts";
+import { activity, river } from "./followers.ts";
+import * as state from "./state.ts";
+
+const BINS = 40;
+const SPREAD = 4; // standard deviations on each side of the histogram
+
+interface DirectionFacts {
+  kind: "direction";
+  name: string;
+  share: number;
+  pca: Pca;
+  centre: Centre;
+  units: Units;
+  limit: number; // of the histogram
+  counts: number[];
+  mark: number | null; // value of the picked token
+}
+
+interface TokenFacts {
+  kind: "token";
+  name: string; // of the direction
+  piece: string;
+  pos: number;
+  value: number;
+  rank: number;
+  n: number;
+  units: Units;
+  label: string; // of the text
+  leftOut: boolean;
+  rows: string[];
+  curve: number[] | null; // lowest layer first
+  here: number;
+  active: { component: number; sd: number }[] | null;
+  among: number;
+  problem: string | null;
+}
+
+type Facts = DirectionFacts | TokenFacts;
+
+const directionFacts = computed((): DirectionFacts | null => {
+  const { value: picture } = state.picture;
+  const { value: direction } = state.direction;
+  if (!picture || !direction) return null;
+  const { units, centre } = state.settings.value;
+  const inSd = units === "sd" && direction.deviation !== null;
+  const middle = centre === "none" ? direction.offset / (inSd ? direction.deviation! : 1) : 0;
+  const limit = Math.abs(middle) + SPREAD * (inSd ? 1 : (direction.deviation ?? 1));
+  const values = state.shownTexts.value.flatMap((row) => Array.from(row).filter((_, pos) => !direction.left_out.includes(pos)));
+  const { value: at } = state.picked;
+  return {
+    kind: "direction",
+    name: picture.name,
+    share: picture.pca.shares[picture.component],
+    pca: picture.pca,
+    centre,
+    units: inSd ? "sd" : "stream",
+    limit,
+    counts: histogram(values, limit, BINS),
+    mark: at && !direction.left_out.includes(at.pos) ? state.shownTexts.value[at.text][at.pos] : null,
+  };
+});
+
+const tokenFacts = computed((): TokenFacts | null => {
+  const { value: at } = state.picked;
+  const { value: direction } = state.direction;
+  if (!at || !direction) return null;
+  const { units, centre } = state.settings.value;
+  const text = state.picture.value!.texts[at.text];
+  const { pca } = state.picture.value!;
+  const values = state.shownTexts.value[at.text];
+  const flow = river.answer.value.value;
+  const rows = flow?.text === text.text ? flow.rows : [];
+  const { value: seen, old, problem } = activity.answer.value;
+  const ready = old ? null : seen;
+  const active = ready && ready.width === text.pieces.length
+    ? Array.from({ length: ready.components }, (_, component) => ({ component, sd: ready.values[component * ready.width + at.pos] / pca.deviations[component] }))
+        .filter(({ sd }) => Number.isFinite(sd))
+        .sort((a, b) => Math.abs(b.sd) - Math.abs(a.sd))
+        .slice(0, 8)
+    : null;
+  return {
+    kind: "token",
+    name: direction.name,
+    piece: text.pieces[at.pos],
+    pos: at.pos,
+    value: values[at.pos],
+    rank: rankOf(values, values[at.pos]),
+    n: values.length,
+    units: direction.deviation === null ? "stream" : units,
+    label: text.label,
+    leftOut: direction.left_out.includes(at.pos),
+    rows,
+    curve: rows.length ? Array.from(shownValues(Float32Array.from(rows, (_, layer) => flow!.values[layer * flow!.width + at.pos]), direction, units, centre)) : null,
+    here: rows.indexOf(direction.site!),
+    active,
+    among: ready?.components ?? pca.shares.length,
+    problem,
+  };
+});
+
+// Pinned cards are what was seen, not what is shown now.
+const pins = signal<readonly { id: number; facts: Facts }[]>([]);
+let nextPin = 0;
+const pin = (facts: Facts): void => void (pins.value = [{ id: nextPin++, facts }, ...pins.value]);
+const unpin = (id: number): void => void (pins.value = pins.value.filter((card) => card.id !== id));
+
+function Card({ title, action, children }: { title: string; action: ComponentChildren; children: ComponentChildren }) {
+  return (
+    <article class="card">
+      <h3>
+        <span>{title}</span>
+        {action}
+      </h3>
+      {children}
+    </article>
+  );
+}
+
+function DirectionCard({ facts, action }: { facts: DirectionFacts; action: ComponentChildren }) {
+  const { name, share, pca, centre, units, limit, counts, mark } = facts;
+  const most = Math.max(...counts, 1);
+  return (
+    <Card title={name} action={action}>
+      <p>
+        {percent(share)} of variance. Made here from {counted(pca.n_texts, "text")}, {counted(pca.n_tokens, "token")}
+        {pca.n_cut > 0 && `, ${counted(pca.n_cut, "text")} cut at the context`}; {pca.left_out.length > 0 && `position ${pca.left_out.join(", ")} left out; `}
+        centre: {centre === "mean" ? "its mean" : "none"}.
+      </p>
+      {pca.warning && <p class="warning">{pca.warning}</p>}
+      <figure>
+        <svg class="bars" viewBox={`0 0 ${BINS} 20`} preserveAspectRatio="none" role="img" aria-label={`Histogram of the projections of the texts shown, from ${signed(-limit)} to ${signed(limit)} ${unitName(units)}: ${counts.join(", ")}`}>
+          {counts.map((n, i) => (
+            <rect key={i} x={i + 0.06} width={0.88} y={20 - Math.max(n ? 0.4 : 0.15, (19.5 * n) / most)} height="20" />
+          ))}
+          {mark !== null && <path d={`M${Math.max(0.2, Math.min(BINS - 0.2, ((mark / limit + 1) / 2) * BINS))} 0V20`} />}
+        </svg>
+        <figcaption>
+          <span>−{rounded(limit)}</span>
+          <span>projections of the texts shown</span>
+          <span>
+            +{rounded(limit)} {unitName(units)}
+          </span>
+        </figcaption>
+      </figure>
+    </Card>
+  );
+}
+
+function Curve({ rows, curve, here, units }: { rows: string[]; curve: number[]; here: number; units: Units }) {
+  const limit = Math.max(...curve.map(Math.abs), 1e-12);
+  const x = (i: number): number => 6 + (curve.length > 1 ? (i / (curve.length - 1)) * 268 : 134);
+  const y = (value: number): number => 28 - (value / limit) * 22;
+  return (
+    <figure>
+      <svg class="curve" viewBox="0 0 280 56" role="img" aria-label={`Value at every layer: ${rows.map((row, i) => `${row} ${signed(curve[i])}`).join(", ")}`}>
+        <path class="axis" d="M0 28H280" />
+        <path d={curve.map((value, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(value).toFixed(1)}`).join("")} />
+        {curve.map((value, i) => (
+          <circle key={i} class={i === here ? "here" : ""} cx={x(i)} cy={y(value)} r={i === here ? 4 : curve.length > 32 ? 1.5 : 2.5}>
+            <title>{`${rows[i]} ${valueText(value, units)}`}</title>
+          </circle>
+        ))}
+      </svg>
+      <figcaption>
+        <span>{rows[0]}</span>
+        <span>
+          within ±{rounded(limit)} {unitName(units)}
+        </span>
+        <span>{rows.at(-1)}</span>
+      </figcaption>
+    </figure>
+  );
+}
+
+function TokenCard({ facts, action }: { facts: TokenFacts; action: ComponentChildren }) {
+  const { piece, pos, value, rank, n, units, label, leftOut, curve, rows, here, active, among, problem, name } = facts;
+  const most = active?.length ? Math.abs(active[0].sd) : 1;
+  return (
+    <Card title={`Token ${pos}, “${visiblePiece(piece)}”`} action={action}>
+      <p>
+        <b>{valueText(value, units)}</b> along {name}, {leftOut ? "left out of the colours" : `rank ${rank} of ${n} in ${label}`}.
+      </p>
+      {curve && curve.length > 1 && <Curve rows={rows} curve={curve} here={here} units={units} />}
+      <h4>Most active here</h4>
+      {active ? (
+        <ol class="active">
+          {active.map(({ component, sd }) => (
+            <li key={component}>
+              <button type="button" onClick={() => state.chooseComponent(component)} title={`Show PCA ${component}`}>
+                <span>PCA {component}</span>
+                <i class={sd < 0 ? "negative" : "positive"} style={{ width: `${(100 * Math.abs(sd)) / most}%` }} />
+                <span>{signed(sd)} sd</span>
+              </button>
+            </li>
+          ))}
+        </ol>
+      ) : problem ? (
+        <p>
+          {problem} <button type="button" onClick={activity.retry}>Try again</button>
+        </p>
+      ) : (
+        <p>Reading {among} components…</p>
+      )}
+      {active && among < state.nComponents.value && <p>among the first {among} components</p>}
+    </Card>
+  );
+}
+
+const CardOf = ({ facts, action }: { facts: Facts; action: ComponentChildren }) =>
+  facts.kind === "token" ? <TokenCard facts={facts} action={action} /> : <DirectionCard facts={facts} action={action} />;
+
+const PinButton = ({ facts }: { facts: Facts }) => (
+  <button type="button" title="Keep this card beside the next" onClick={() => pin(facts)}>
+    Pin
+  </button>
+);
+
+/** What the inspector shows: a frame behind the texts, so that these never wait for it. */
+const shown = signal<{ token: TokenFacts | null; direction: DirectionFacts | null }>({ token: null, direction: null });
+let waiting = false;
+effect(() => {
+  state.picture.value;
+  state.settings.value;
+  state.picked.value;
+  river.answer.value;
+  activity.answer.value;
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() =>
+    setTimeout(() => {
+      waiting = false;
+      shown.value = { token: tokenFacts.peek(), direction: directionFacts.peek() };
+    }),
+  );
+});
+
+export function Inspector() {
+  const { token, direction } = shown.value;
+  const expanded = open.value === "sheet";
+  if (!direction) return <aside class="inspector" aria-label="Inspector" />;
+  return (
+    <aside class={expanded ? "inspector expanded" : "inspector"} aria-label="Inspector">
+      <button type="button" class="handle" aria-expanded={expanded} onClick={() => (open.value = expanded ? null : "sheet")}>
+        <span>{token ? `Token ${token.pos}, “${visiblePiece(token.piece)}”, ${valueText(token.value, token.units)}` : direction.name}</span>
+        <i aria-hidden="true">{expanded ? "▾" : "▴"}</i>
+      </button>
+      <div class="cards">
+        {token ? (
+          <TokenCard facts={token} action={<PinButton facts={token} />} />
+        ) : (
+          <article class="card hint">
+            <p>Click a token, in a text or in its river: its value at every layer and what is most active there open here.</p>
+          </article>
+        )}
+        <DirectionCard facts={direction} action={<PinButton facts={direction} />} />
+        {pins.value.length > 0 && <h2>Pinned</h2>}
+        {pins.value.map(({ id, facts }) => (
+          <CardOf
+            key={id}
+            facts={facts}
+            action={
+              <button type="button" aria-label="Unpin this card" onClick={() => unpin(id)}>
+                Unpin
+              </button>
+            }
+          />
+        ))}
+      </div>
+    </aside>
+  );
+}

@@ -1,0 +1,38 @@
+import { count, percent } from "../../numbers.ts";
+import { CENTRES, UNITS, Word } from "../../views/legend.tsx";
+import { siteName } from "./address.ts";
+import { ComponentPicker } from "./picker.tsx";
+import { change, chooseKind, chooseLayer, direction, kinds, layers, picture, wanted } from "./state.ts";
+
+/** What is shown, as a sentence; the marked words change it. */
+export function Sentence() {
+  const { kind, layer, component, units, centre } = wanted.value;
+  const shown = picture.value?.site === siteName(wanted.value) && picture.value.component === component ? picture.value : null;
+  const n = layers.value;
+  return (
+    <div class="sentence" role="group" aria-label="What is shown">
+      <span>
+        Show <Word label="Site" value={kind} options={kinds.value.map((site) => [site.kind, site.kind] as const)} onChange={chooseKind} />
+      </span>
+      {n !== null && layer !== null && (
+        <span>
+          at layer <Word label="Layer" value={String(layer)} options={Array.from({ length: n }, (_, i) => [String(i), String(i)] as const)} onChange={(value) => chooseLayer(Number(value))} />
+        </span>
+      )}
+      <span>
+        along <ComponentPicker />
+      </span>
+      {shown && (
+        <small>
+          {percent(shown.pca.shares[shown.component])} of variance, {count(shown.pca.n_tokens)} tokens
+        </small>
+      )}
+      <span>
+        centred on <Word label="Centre" value={centre} options={CENTRES} onChange={(value) => change({ centre: value })} />
+      </span>
+      <span>
+        in <Word label="Unit" value={direction.value?.deviation === null ? "stream" : units} options={direction.value?.deviation === null ? UNITS.slice(1) : UNITS} onChange={(value) => change({ units: value })} />
+      </span>
+    </div>
+  );
+}

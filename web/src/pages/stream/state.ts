@@ -1,0 +1,301 @@
+// The state of the page Stream: what is wanted (the address says it), what is shown, and the way from one to the other.
+
+import { batch, computed, effect, signal, untracked } from "@preact/signals";
+import { colourLimit, type Payload, type Picked, shownValues } from "../../views/reading.ts";
+import { say } from "../notes.tsx";
+import { isAbort, type ModelFacts, type Pca, type Progress, ServerError } from "../server.ts";
+import { type Shown, siteName, START } from "./address.ts";
+import { BLOCK, Store } from "./store.ts";
+
+export interface ShownText {
+  key: string; // "own.0" or "12", as in the address
+  text: string;
+  label: string;
+  own: boolean;
+  pieces: string[];
+  special: boolean[];
+  values: Float32Array; // raw, in units of the stream
+  problem?: string; // why it is not coloured, in the server's words
+}
+
+export interface Picture {
+  kind: string;
+  layer: number | null;
+  site: string;
+  component: number;
+  name: string;
+  pca: Pca;
+  texts: ShownText[];
+}
+
+export interface Work {
+  stop: () => void;
+  progress: Progress | null;
+}
+
+export type Trouble = { kind: "stopped" } | { kind: "failed"; status: number; message: string; hint: string };
+
+export const model = signal<ModelFacts | null>(null);
+export const wanted = signal<Shown>(START);
+export const own = signal<readonly string[]>([]);
+export const picture = signal<Picture | null>(null);
+export const work = signal<Work | null>(null);
+export const trouble = signal<Trouble | null>(null);
+export const total = signal<number | null>(null); // sample texts the server has
+
+let store = new Store(Infinity);
+
+export function openModel(facts: ModelFacts): void {
+  store = new Store(facts.n_ctx);
+  model.value = facts;
+}
+
+/** Which of the texts this model can read, and the server's words on the others. */
+export async function readTexts(texts: readonly string[]): Promise<{ readable: string[]; refused: string[] }> {
+  await store.loadTokens(texts);
+  const readable: string[] = [];
+  const refused: string[] = [];
+  for (const text of new Set(texts)) {
+    const tokens = store.tokens(text)!;
+    if ("problem" in tokens) refused.push(tokens.problem);
+    else readable.push(text);
+  }
+  return { readable, refused };
+}
+
+// What is wanted -------------------------------------------------------------------------------------------------
+
+let push = false;
+
+/** Changes what is wanted; `{ push: true }` where Back should lead back. */
+export function change(patch: Partial<Shown>, options: { push?: boolean } = {}): void {
+  push ||= options.push ?? false;
+  wanted.value = { ...wanted.value, ...patch };
+}
+
+/** Whether a change since the last call is one that Back should undo. */
+export function takePush(): boolean {
+  const taken = push;
+  push = false;
+  return taken;
+}
+
+export const kinds = computed(() => model.value?.sites ?? []);
+export const layers = computed(() => kinds.value.find(({ kind }) => kind === wanted.value.kind)?.n_layers ?? null);
+export const nComponents = computed(() => pcaOf(wanted.value)?.shares.length ?? model.value?.d_model ?? 1);
+
+function pcaOf(shown: Shown): Pca | undefined {
+  return store.pca(siteName(shown)) ?? (picture.value?.site === siteName(shown) ? picture.value.pca : undefined);
+}
+
+export function chooseKind(kind: string): void {
+  const n = kinds.value.find((site) => site.kind === kind)?.n_layers ?? null;
+  const { layer } = wanted.value;
+  change({ kind, layer: n === null ? null : Math.min(layer ?? Math.floor(n / 2), n - 1) }, { push: true });
+}
+
+export function chooseLayer(layer: number): void {
+  const n = layers.value;
+  if (n !== null && layer >= 0 && layer < n && layer !== wanted.value.layer) change({ layer }, { push: true });
+}
+
+export function chooseComponent(component: number): void {
+  if (component >= 0 && component < nComponents.value && component !== wanted.value.component) change({ component }, { push: true });
+}
+
+export function pick(key: string, pos: number | null): void {
+  change({ selected: key, pos });
+}
+
+/** Adds a text once the server has read it; the server's words are thrown where it will not. */
+export async function addText(text: string): Promise<void> {
+  const at = own.value.indexOf(text);
+  if (at >= 0) return change({ selected: `own.${at}`, pos: null });
+  const shown = wanted.value;
+  await store.loadTokens([text]);
+  const tokens = store.tokens(text)!;
+  if ("problem" in tokens) {
+    store.forget(text);
+    throw new Error(tokens.problem);
+  }
+  if (store.pca(siteName(shown))) await store.loadValues(siteName(shown), Math.floor(shown.component / BLOCK), [text], new AbortController().signal);
+  batch(() => {
+    own.value = [text, ...own.value];
+    change({ selected: "own.0", pos: null });
+  });
+}
+
+export function removeText(index: number): void {
+  const { selected } = wanted.value;
+  const at = selected?.startsWith("own.") ? Number(selected.slice(4)) : -1;
+  batch(() => {
+    own.value = own.value.filter((_, i) => i !== index);
+    if (at === index) change({ selected: null, pos: null });
+    else if (at > index) change({ selected: `own.${at - 1}` });
+  });
+}
+
+// From wanted to shown -------------------------------------------------------------------------------------------
+
+/** The texts of the page: one's own first, then the samples. */
+function textsOf(shown: Shown): { key: string; text: string; label: string; own: boolean }[] {
+  return [
+    ...own.value.map((text, i) => ({ key: `own.${i}`, text, label: `your text ${i}`, own: true })),
+    ...store.samples.slice(0, shown.count).map((text, i) => ({ key: String(i), text, label: `sample ${i}`, own: false })),
+  ];
+}
+
+/** The whole picture from what is here already; null where something has to be asked for. */
+function pictureOf(shown: Shown): Picture | null {
+  const site = siteName(shown);
+  const pca = store.pca(site);
+  if (!pca || store.samples.length < Math.min(shown.count, store.total)) return null;
+  const component = Math.min(shown.component, pca.shares.length - 1);
+  const texts: ShownText[] = [];
+  for (const text of textsOf(shown)) {
+    const tokens = store.tokens(text.text);
+    if (!tokens) return null;
+    if ("problem" in tokens) {
+      texts.push({ ...text, pieces: [], special: [], values: new Float32Array(), problem: tokens.problem });
+      continue;
+    }
+    const values = store.values(site, component, text.text);
+    if (!values) return null;
+    texts.push({ ...text, ...tokens, values });
+  }
+  return { kind: shown.kind, layer: shown.layer, site, component, name: `PCA ${component} of ${site}`, pca, texts };
+}
+
+async function load(shown: Shown, signal: AbortSignal, onProgress: (progress: Progress) => void): Promise<void> {
+  const site = siteName(shown);
+  await Promise.all([
+    store.loadSamples(shown.count, signal).then(() => {
+      total.value = store.total;
+      return store.loadTokens(textsOf(shown).map(({ text }) => text), signal);
+    }),
+    store.loadPca(site, onProgress, signal),
+  ]);
+  const last = store.pca(site)!.shares.length - 1;
+  if (shown.component > last) {
+    say(`${site} has the components 0 to ${last}; there is no ${shown.component}. The last one is shown.`);
+    change({ component: last });
+  }
+  const block = Math.floor(Math.min(shown.component, last) / BLOCK);
+  await store.loadValues(site, block, textsOf(shown).map(({ text }) => text), signal);
+}
+
+let current: AbortController | null = null;
+
+/** Shows what is wanted: at once from what is here, or when it has come; what was asked for and is no longer wanted is given up. */
+export function draw(): void {
+  const shown = wanted.peek();
+  if (!model.peek() || !shown.kind) return;
+  current?.abort();
+  current = null;
+  const ready = pictureOf(shown);
+  if (ready) {
+    batch(() => {
+      picture.value = ready;
+      work.value = null;
+      trouble.value = null;
+    });
+    prefetch(ready);
+    return;
+  }
+  const controller = (current = new AbortController());
+  const stop = (): void => {
+    controller.abort();
+    store.stop();
+    batch(() => {
+      work.value = null;
+      trouble.value = { kind: "stopped" };
+    });
+  };
+  batch(() => {
+    work.value = { stop, progress: null };
+    trouble.value = null;
+  });
+  load(shown, controller.signal, (progress) => {
+    if (current === controller) work.value = { stop, progress };
+  }).then(
+    () => current === controller && draw(),
+    (error) => {
+      if (current !== controller || isAbort(error)) return;
+      batch(() => {
+        work.value = null;
+        trouble.value = troubleOf(error);
+      });
+    },
+  );
+}
+
+export function troubleOf(error: unknown): Trouble {
+  if (error instanceof ServerError) return { kind: "failed", status: error.status, message: error.message, hint: error.hint };
+  console.error(error);
+  return { kind: "failed", status: 500, message: "The page could not read the server's answer.", hint: error instanceof Error ? error.message : String(error) };
+}
+
+let ahead: AbortController | null = null;
+
+/** Near the edge of a block the next one is fetched, so that `j` and `k` never wait. */
+function prefetch({ site, component, pca, texts }: Picture): void {
+  const block = Math.floor(component / BLOCK);
+  const place = component % BLOCK;
+  const next = place >= BLOCK - 6 ? block + 1 : place < 4 ? block - 1 : -1;
+  if (next < 0 || next * BLOCK >= pca.shares.length) return;
+  ahead?.abort();
+  ahead = new AbortController();
+  store.loadValues(site, next, texts.map(({ text }) => text), ahead.signal).catch(() => {}); // asked for again, and reported, when it is needed
+}
+
+const need = computed(() => JSON.stringify([siteName(wanted.value), wanted.value.component, wanted.value.count, own.value, model.value?.name]));
+effect(() => {
+  need.value;
+  untracked(draw);
+});
+
+// What follows from the picture ----------------------------------------------------------------------------------
+
+/** The fields of a view's payload that belong to the direction. */
+export const direction = computed((): Pick<Payload, "name" | "site" | "deviation" | "offset" | "centred" | "left_out"> | null => {
+  const { value } = picture;
+  if (!value) return null;
+  const { pca, component, name, site } = value;
+  return { name, site, deviation: pca.deviations[component] || null, offset: pca.offsets[component], centred: true, left_out: pca.left_out };
+});
+
+/** Values of each text as they are shown, in order. */
+export const shownTexts = computed(() => {
+  const { units, centre } = settings.value;
+  return picture.value && direction.value ? picture.value.texts.map(({ values }) => shownValues(values, direction.value!, units, centre)) : [];
+});
+
+const settingsText = computed(() => JSON.stringify([wanted.value.units, wanted.value.centre, wanted.value.scale]));
+export const settings = computed(() => {
+  settingsText.value;
+  return untracked(() => ({ units: wanted.value.units, centre: wanted.value.centre, scale: wanted.value.scale }));
+});
+
+/** The end of the colour range of each text. */
+export const limits = computed((): number[] => {
+  const { scale } = settings.value;
+  const rows = shownTexts.value;
+  const leftOut = direction.value?.left_out ?? [];
+  if (scale.mode === "fixed") return rows.map(() => scale.limit);
+  if (scale.mode === "text") return rows.map((row) => colourLimit([row], leftOut));
+  const limit = colourLimit(rows, leftOut);
+  return rows.map(() => limit);
+});
+
+/** The place in the picture of the text that is selected: the first readable one where none is. */
+export const chosen = computed((): number => {
+  const texts = picture.value?.texts ?? [];
+  const at = texts.findIndex(({ key }) => key === wanted.value.selected);
+  return at >= 0 ? at : texts.findIndex(({ problem }) => !problem);
+});
+
+export const picked = computed((): Picked => {
+  const { pos } = wanted.value;
+  const text = picture.value?.texts[chosen.value];
+  return pos !== null && text && pos < text.pieces.length ? { text: chosen.value, pos } : null;
+});

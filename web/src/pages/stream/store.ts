@@ -1,0 +1,154 @@
+// What the server already said: tokens, components and projections, each asked for once.
+
+import { type Pca, type Progress, server, ServerError, type Tokens } from "../server.ts";
+
+export const BLOCK = 16; // components asked for at once
+const MAX_FLOATS = 32 * 2 ** 20; // 128 MiB of projections are kept
+
+/** A text the server would not read, in its words. */
+export interface Refused {
+  problem: string;
+}
+
+type Values = Map<string, Float32Array>; // by text: [component pos], BLOCK components or what is left of them
+
+export class Store {
+  readonly samples: string[] = [];
+  total = Infinity;
+  readonly #tokens = new Map<string, Tokens | Refused>();
+  readonly #pca = new Map<string, Pca>();
+  readonly #blocks = new Map<string, Values>(); // the least recently used first
+  #floats = 0;
+  #computing: { site: string; answer: Promise<Pca>; controller: AbortController; listeners: Set<(progress: Progress) => void> } | null = null;
+
+  constructor(readonly contextLength: number) {}
+
+  tokens = (text: string): Tokens | Refused | undefined => this.#tokens.get(text);
+  pca = (site: string): Pca | undefined => this.#pca.get(site);
+
+  /** Raw projections [pos] of a text, where they are here already. */
+  values(site: string, component: number, text: string): Float32Array | undefined {
+    const block = this.#touch(site, Math.floor(component / BLOCK));
+    const tokens = this.#tokens.get(text);
+    if (!tokens || "problem" in tokens) return undefined;
+    const n = tokens.pieces.length;
+    return block?.get(text)?.subarray((component % BLOCK) * n, ((component % BLOCK) + 1) * n);
+  }
+
+  /** Lets a refused text be tried again. */
+  forget(text: string): void {
+    this.#tokens.delete(text);
+  }
+
+  async loadSamples(count: number, signal: AbortSignal): Promise<void> {
+    while (this.samples.length < Math.min(count, this.total)) {
+      const start = this.samples.length;
+      const answer = await server.texts(start, count - start, signal);
+      this.total = answer.total;
+      if (!answer.texts.length) break;
+      if (this.samples.length === start) this.samples.push(...answer.texts);
+    }
+  }
+
+  /** Tokens of every text; one that the server refuses is remembered with its words and spoils no other. */
+  async loadTokens(texts: readonly string[], signal?: AbortSignal): Promise<void> {
+    const missing = [...new Set(texts)].filter((text) => !this.#tokens.has(text));
+    if (!missing.length) return;
+    try {
+      const answer = await server.tokens(missing, signal);
+      missing.forEach((text, i) => this.#tokens.set(text, this.#fitting(answer.texts[i])));
+    } catch (error) {
+      if (!(error instanceof ServerError) || error.status === 0 || error.status >= 500) throw error;
+      if (missing.length === 1) this.#tokens.set(missing[0], { problem: `${error.message} ${error.hint}`.trim() });
+      else for (const text of missing) await this.loadTokens([text], signal);
+    }
+  }
+
+  #fitting(tokens: Tokens): Tokens | Refused {
+    const n = tokens.pieces.length;
+    return n <= this.contextLength ? tokens : { problem: `This text has ${n} tokens; the model reads at most ${this.contextLength}.` };
+  }
+
+  /** The components of a site. Asking for another site gives up the one that is being computed. */
+  async loadPca(site: string, onProgress: (progress: Progress) => void, signal: AbortSignal): Promise<Pca> {
+    const known = this.#pca.get(site);
+    if (known) return known;
+    if (this.#computing?.site !== site || this.#computing.controller.signal.aborted) {
+      this.stop();
+      const controller = new AbortController();
+      const listeners = new Set<(progress: Progress) => void>();
+      const answer = server.pca(site, (progress) => listeners.forEach((listener) => listener(progress)), controller.signal);
+      const computing = (this.#computing = { site, answer, controller, listeners });
+      answer
+        .then((pca) => this.#pca.set(site, pca))
+        .catch(() => {})
+        .finally(() => this.#computing === computing && (this.#computing = null));
+    }
+    const { answer, listeners } = this.#computing;
+    listeners.add(onProgress);
+    try {
+      return await Promise.race([answer, new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }))]);
+    } finally {
+      listeners.delete(onProgress);
+    }
+  }
+
+  /** Ends the computation of components, at the server too. */
+  stop(): void {
+    this.#computing?.controller.abort();
+    this.#computing = null;
+  }
+
+  async loadValues(site: string, block: number, texts: readonly string[], signal: AbortSignal): Promise<void> {
+    const held = this.#touch(site, block);
+    const missing = [...new Set(texts)].filter((text) => !held?.has(text) && !("problem" in (this.#tokens.get(text) ?? { problem: "" })));
+    if (!missing.length) return;
+    const from = block * BLOCK;
+    const to = Math.min(from + BLOCK, this.#pca.get(site)?.shares.length ?? Infinity);
+    const { arrays } = await server.projection(missing, site, [from, to], signal);
+    const { shape, data } = arrays.values;
+    const [components, batch, width] = shape;
+    const values: Values = this.#blocks.get(`${site}:${block}`) ?? new Map();
+    missing.forEach((text, i) => {
+      const n = (this.#tokens.get(text) as Tokens).pieces.length;
+      const own = new Float32Array(components * n);
+      for (let c = 0; c < components; c++) own.set(data.subarray((c * batch + i) * width, (c * batch + i) * width + n), c * n);
+      values.set(text, own);
+      this.#floats += own.length;
+    });
+    this.#blocks.set(`${site}:${block}`, values);
+    for (const [key, old] of this.#blocks) {
+      if (this.#floats <= MAX_FLOATS || old === values) break;
+      for (const own of old.values()) this.#floats -= own.length;
+      this.#blocks.delete(key);
+    }
+  }
+
+  #touch(site: string, block: number): Values | undefined {
+    const key = `${site}:${block}`;
+    const values = this.#blocks.get(key);
+    if (values) {
+      this.#blocks.delete(key);
+      this.#blocks.set(key, values);
+    }
+    return values;
+  }
+}
+
+/** A map that forgets what was used longest ago. */
+export class Recent<V> {
+  readonly #entries = new Map<string, V>();
+  constructor(readonly size: number) {}
+
+  get(key: string): V | undefined {
+    const value = this.#entries.get(key);
+    if (value !== undefined) this.set(key, value);
+    return value;
+  }
+
+  set(key: string, value: V): void {
+    this.#entries.delete(key);
+    this.#entries.set(key, value);
+    if (this.#entries.size > this.size) this.#entries.delete(this.#entries.keys().next().value!);
+  }
+}

@@ -1,0 +1,154 @@
+// The page Stream: texts coloured by one direction of the residual stream.
+
+import { Legend } from "../../views/legend.tsx";
+import { open, type Command } from "../keys.ts";
+import { queued } from "../server.ts";
+import { EXPORTS, Exports, runExport } from "./exports.tsx";
+import { retry } from "./history.ts";
+import { Inspector } from "./inspector.tsx";
+import { Sentence } from "./sentence.tsx";
+import * as state from "./state.ts";
+import { AddText, Skeleton, Texts, useLate } from "./texts.tsx";
+
+function Range() {
+  const { value: direction } = state.direction;
+  if (!direction) return null;
+  const { units, scale } = state.settings.value;
+  return (
+    <Legend
+      limit={Math.max(...state.limits.value, 0) || 1}
+      units={direction.deviation === null ? "stream" : units}
+      scale={scale}
+      leftOut={direction.left_out}
+      several
+      onScale={(value) => state.change({ scale: value })}
+    />
+  );
+}
+
+/** What is going on: nothing under 100 ms, a moving line after, how far and a way to stop after a second; what went wrong, and again. */
+function Status() {
+  const { value: work } = state.work;
+  const { value: trouble } = state.trouble;
+  const busy = work !== null;
+  const late = useLate(busy, 100);
+  const long = useLate(busy, 1000);
+  const shown = state.picture.value;
+  if (trouble) {
+    const title = trouble.kind === "stopped" ? "Stopped." : trouble.status === 0 ? "The server does not answer." : "This could not be computed.";
+    return (
+      <div class="panel trouble" role="alert">
+        <h2>{title}</h2>
+        {trouble.kind === "failed" && (
+          <p>
+            {trouble.status !== 0 && trouble.message} {trouble.hint}
+          </p>
+        )}
+        <p>
+          <button type="button" class="solid" onClick={retry}>
+            Try again
+          </button>
+          {shown && <span> Below is still {shown.name}.</span>}
+        </p>
+      </div>
+    );
+  }
+  if (!busy || !late) return <div class="line" />;
+  const { progress, stop } = work;
+  const share = progress && progress.total > 0 ? progress.done / progress.total : null;
+  return (
+    <>
+      <div class="line busy" role="progressbar" aria-label="Working" aria-valuenow={share === null ? undefined : Math.round(share * 100)}>
+        <i style={share === null ? undefined : { width: `${share * 100}%`, animation: "none" }} />
+      </div>
+      {(long || queued.value !== null) && (
+        <p class="progress" role="status">
+          <span>
+            {queued.value !== null
+              ? `The server is busy; asking again in ${queued.value} s.`
+              : progress
+                ? `Computing ${progress.what}: ${progress.done} of ${progress.total}`
+                : "Waiting for the server…"}
+          </span>
+          <button type="button" onClick={stop}>
+            Stop
+          </button>
+        </p>
+      )}
+    </>
+  );
+}
+
+export function Stream() {
+  const ready = state.model.value !== null && state.wanted.value.kind !== "";
+  const old = useLate(state.work.value !== null, 100) || state.trouble.value !== null;
+  const warning = state.picture.value?.pca.warning;
+  return (
+    <>
+      <main id="main" tabIndex={-1}>
+        <div class="strip">
+          {ready && (
+            <>
+              <Sentence />
+              <div class="controls">
+                <Range />
+                <Exports />
+              </div>
+            </>
+          )}
+          <Status />
+        </div>
+        {warning && (
+          <p class="warning" role="note">
+            {warning}
+          </p>
+        )}
+        {ready && <AddText />}
+        <div class={old ? "picture old" : "picture"} aria-busy={state.work.value !== null}>
+          {state.picture.value ? <Texts /> : !state.trouble.value && <Skeleton />}
+        </div>
+      </main>
+      <Inspector />
+    </>
+  );
+}
+
+const step = (by: number) => (): void => state.chooseComponent(state.wanted.value.component + by);
+const stepLayer = (by: number) => (): void => state.chooseLayer((state.wanted.value.layer ?? 0) + by);
+
+export const commands: Command[] = [
+  { id: "layer-down", label: "Layer down", key: "[", run: stepLayer(-1) },
+  { id: "layer-up", label: "Layer up", key: "]", run: stepLayer(1) },
+  { id: "next", label: "Next component", key: "j", run: step(1) },
+  { id: "previous", label: "Previous component", key: "k", run: step(-1) },
+  { id: "add", label: "Add a text", key: "t", run: () => document.getElementById("add")?.focus() },
+  { id: "link", label: "Copy link", key: "l", run: () => void runExport("Link") },
+  { id: "export", label: "Go to the exports", key: "e", run: () => document.querySelector<HTMLElement>(".tools button")?.focus() },
+  { id: "component", label: "Choose a component", run: () => (open.value = "picker") },
+  ...EXPORTS.slice(1).map(([name, title]): Command => ({ id: `export-${name}`, label: `${name}: ${title[0].toLowerCase()}${title.slice(1)}`, run: () => void runExport(name) })),
+  { id: "sd", label: "Show standard deviations", run: () => state.change({ units: "sd" }) },
+  { id: "stream", label: "Show units of the stream", run: () => state.change({ units: "stream" }) },
+  { id: "centre-mean", label: "Centre on the mean", run: () => state.change({ centre: "mean" }) },
+  { id: "centre-none", label: "Centre on nothing", run: () => state.change({ centre: "none" }) },
+  { id: "shared", label: "One range of colours for all texts", run: () => state.change({ scale: { mode: "shared" } }) },
+  { id: "per-text", label: "A range of colours for each text", run: () => state.change({ scale: { mode: "text" } }) },
+];
+
+/** Sites and components that a search names: "resid_post 3", "pca 7". */
+export function entries(query: string): Command[] {
+  const words = query.toLowerCase().split(/[\s.]+/).filter(Boolean);
+  const number = words.map(Number).find(Number.isInteger);
+  const names = words.filter((word) => !/^\d+$/.test(word));
+  const found: Command[] = [];
+  for (const { kind, n_layers, meaning } of state.kinds.value) {
+    if (!names.every((name) => `${kind} layer site`.includes(name))) continue;
+    for (let layer = 0; layer < (n_layers ?? 1); layer++) {
+      if (number !== undefined && (n_layers === null || layer !== number)) continue;
+      const site = n_layers === null ? kind : `${kind} ${layer}`;
+      found.push({ id: `site ${site}`, label: `${site}: ${meaning}`, run: () => state.change({ kind, layer: n_layers === null ? null : layer }, { push: true }) });
+    }
+  }
+  if (number !== undefined && number < state.nComponents.value && names.every((name) => "pca component direction".includes(name)))
+    found.unshift({ id: `pca ${number}`, label: `PCA ${number} of this site`, run: () => state.chooseComponent(number) });
+  return found;
+}

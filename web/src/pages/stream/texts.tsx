@@ -1,0 +1,214 @@
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { signal } from "@preact/signals";
+import { writeArrays } from "../../arrays.ts";
+import { counted } from "../../numbers.ts";
+import colouredText from "../../views/coloured_text.tsx";
+import river from "../../views/river.tsx";
+import type { Payload } from "../../views/reading.ts";
+import { Hosted } from "../hosted.tsx";
+import { SAMPLES } from "./address.ts";
+import * as followers from "./followers.ts";
+import * as state from "./state.ts";
+
+/** A text that is being written; it outlives errors and closing. */
+export const draft = signal("");
+
+/** A box for a text of one's own. */
+export function AddText() {
+  const [problem, setProblem] = useState<string | null>(null);
+  const [busy, setBusy] = useState(false);
+  const box = useRef<HTMLTextAreaElement>(null);
+  const add = async (): Promise<void> => {
+    if (busy) return;
+    setBusy(true);
+    setProblem(null);
+    try {
+      await state.addText(draft.value);
+      draft.value = "";
+      box.current?.blur();
+    } catch (error) {
+      setProblem(error instanceof Error ? `${error.message} ${(error as { hint?: string }).hint ?? ""}`.trim() : String(error));
+      box.current?.focus();
+    }
+    setBusy(false);
+  };
+  const text = draft.value;
+  return (
+    <form
+      class="add"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void add();
+      }}
+    >
+      <textarea
+        id="add"
+        ref={box}
+        rows={Math.min(10, Math.max(text ? 2 : 1, text.split("\n").length))}
+        placeholder="Add a text of your own"
+        aria-label="A text of your own"
+        aria-describedby={problem ? "add-problem" : undefined}
+        aria-invalid={problem !== null}
+        value={text}
+        onInput={({ currentTarget }) => {
+          draft.value = currentTarget.value;
+          setProblem(null);
+        }}
+        onKeyDown={(event) => {
+          if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+            event.preventDefault();
+            void add();
+          } else if (event.key === "Escape") event.currentTarget.blur();
+        }}
+      />
+      <button type="submit" class="solid" disabled={busy}>
+        {busy ? "Reading…" : "Add"}
+      </button>
+      {text && !problem && <p class="hint">Ctrl Enter adds it</p>}
+      {problem && (
+        <p class="problem" id="add-problem" role="alert">
+          {problem}
+        </p>
+      )}
+    </form>
+  );
+}
+
+/** The river under the text that is selected. */
+function River({ text, limit }: { text: state.ShownText; limit: number }) {
+  const { value: answer, old, problem } = followers.river.answer.value;
+  const { units, centre } = state.settings.value;
+  const { value: direction } = state.direction;
+  const fits = answer?.text === text.text;
+  // The river that is there keeps its numbers until the new one has come: then data and range change together.
+  const kept = useRef<{ data: Uint8Array | null; limit: number }>({ data: null, limit });
+  const fresh = useMemo(() => {
+    if (old || !fits || !direction) return null;
+    const payload: Payload = {
+      ...direction,
+      view: "river",
+      pieces: [text.pieces],
+      special: [text.special],
+      rows: answer.rows,
+      here: answer.rows.indexOf(direction.site!),
+    };
+    return writeArrays({ payload, arrays: { values: { shape: [1, answer.rows.length, answer.width], data: answer.values } } });
+  }, [answer, direction, text.pieces, old]);
+  if (fresh || !fits) kept.current = { data: fresh, limit };
+  const { data } = kept.current;
+  const range = kept.current.limit;
+  const scale = useMemo(() => ({ mode: "fixed", limit: range }), [range]);
+  const picked = state.picked.value;
+  const at = useMemo(() => picked && { text: 0, pos: picked.pos }, [picked?.pos]);
+  if (problem)
+    return (
+      <p class="problem">
+        The river could not be read. {problem} <button type="button" onClick={followers.river.retry}>Try again</button>
+      </p>
+    );
+  if (!data) return <div class="river-place">{old && "Reading every layer…"}</div>;
+  return (
+    <div class={old ? "river-place old" : "river-place"}>
+      <Hosted view={river} keys={{ data, units, centre, scale, picked: at }} onPick={(to) => state.pick(text.key, to?.pos ?? null)} />
+    </div>
+  );
+}
+
+function TextRow({ text, index }: { text: state.ShownText; index: number }) {
+  const { units, centre } = state.settings.value;
+  const limit = state.limits.value[index];
+  const chosen = state.chosen.value === index;
+  const pos = state.picked.value?.text === index ? state.picked.value.pos : null;
+  const payload = state.direction.value!;
+  const data = useMemo(
+    () =>
+      writeArrays({
+        payload: { ...payload, view: "coloured_text", pieces: [text.pieces], special: [text.special] } satisfies Payload,
+        arrays: { values: { shape: [1, text.pieces.length], data: text.values } },
+      }),
+    [text.pieces],
+  );
+  const labels = useMemo(() => [text.label], [text.label]);
+  const scale = useMemo(() => ({ mode: "fixed", limit }), [limit]);
+  const picked = useMemo(() => (pos === null ? null : { text: 0, pos }), [pos]);
+  const own = text.own ? Number(text.key.slice(4)) : null;
+  return (
+    <section class={chosen ? "text chosen" : "text"} data-text={text.key} aria-label={text.label}>
+      <h2>
+        <button type="button" aria-pressed={chosen} disabled={!!text.problem} onClick={() => state.pick(text.key, null)}>
+          {text.label}
+        </button>
+        {!text.problem && <span>{counted(text.pieces.length, "token")}</span>}
+        {own !== null && (
+          <button type="button" class="remove" aria-label={`Remove ${text.label}`} onClick={() => state.removeText(own)}>
+            remove
+          </button>
+        )}
+      </h2>
+      {text.problem ? (
+        <p class="problem">
+          {text.problem} <q>{text.text.slice(0, 120)}</q>
+        </p>
+      ) : (
+        <Hosted view={colouredText} keys={{ data, labels, values: text.values, payload, units, centre, scale, picked }} onPick={(to) => state.pick(text.key, to?.pos ?? null)} />
+      )}
+      {chosen && <River text={text} limit={limit} />}
+    </section>
+  );
+}
+
+export function Texts() {
+  const { value: picture } = state.picture;
+  const total = state.total.value ?? 0;
+  const shown = Math.min(state.wanted.value.count, total);
+  if (!picture) return null;
+  return (
+    <>
+      {picture.texts.length === 0 && (
+        <div class="panel">
+          <h2>There is no text to show</h2>
+          <p>The server has no sample texts. Add one of your own in the box above: its tokens are coloured at once.</p>
+        </div>
+      )}
+      <div class="texts">
+        {picture.texts.map((text, i) => (
+          <TextRow key={text.own ? `own ${text.text}` : text.key} text={text} index={i} />
+        ))}
+      </div>
+      {shown < total && (
+        <p class="more">
+          <button type="button" onClick={() => state.change({ count: shown + SAMPLES })}>
+            Show {Math.min(SAMPLES, total - shown)} more
+          </button>
+          <span>
+            {shown} of {total} sample texts
+          </span>
+        </p>
+      )}
+    </>
+  );
+}
+
+/** While nothing is known yet: lines where the text will be. */
+export function Skeleton() {
+  const lines = [92, 78, 96, 40, 0, 88, 95, 61, 0, 97, 72, 85];
+  return (
+    <div class="skeleton" aria-hidden="true">
+      {lines.map((width, i) => (
+        <i key={i} style={{ width: `${width}%` }} />
+      ))}
+    </div>
+  );
+}
+
+/** True once `since` lies further back than `ms`. */
+export function useLate(since: unknown, ms: number): boolean {
+  const [late, setLate] = useState(false);
+  useEffect(() => {
+    setLate(false);
+    if (since === null || since === false) return;
+    const timer = setTimeout(() => setLate(true), ms);
+    return () => clearTimeout(timer);
+  }, [since]);
+  return late;
+}

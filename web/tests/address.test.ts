@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { readFragment, readQuery, type Shown, siteName, START, writeFragment, writeQuery } from "../src/pages/stream/address.ts";
+
+const start: Shown = { ...START, kind: "resid_pre", layer: 2 };
+
+test("every choice goes through the address and comes back", () => {
+  const choices: Partial<Shown>[] = [
+    {},
+    { kind: "embed", layer: null },
+    { kind: "resid_post", layer: 11, component: 767, units: "stream", centre: "none" },
+    { scale: { mode: "text" }, count: 60, selected: "own.0", pos: 24, theme: "dark" },
+    { scale: { mode: "fixed", limit: 2.5 }, selected: "12" },
+  ];
+  for (const choice of choices) {
+    const shown = { ...start, ...choice };
+    const { shown: read, model, problems } = readQuery(`?${writeQuery(shown, "org/some model")}`, start);
+    assert.deepEqual([read, model, problems], [shown, "org/some model", []]);
+  }
+  assert.equal(siteName({ kind: "resid_pre", layer: 3 }), "resid_pre.3");
+});
+
+test("what an address says wrong is named, the rest is kept", () => {
+  const { shown, problems } = readQuery("?site=resid_mid.1&component=-4&units=cosine&scale=-1&pos=1e9&text=own.x&theme=pink&other=1", start);
+  assert.deepEqual(shown, { ...start, kind: "resid_mid", layer: 1 });
+  assert.equal(problems.length, 6);
+  assert.match(problems.join(), /component=-4/);
+});
+
+test("texts go through the fragment and come back, short", async () => {
+  const texts = ["Once upon a time. ".repeat(500), "<img src=x onerror=alert(1)></script>", "日本語\n\t🙂"];
+  const fragment = await writeFragment(texts);
+  assert.match(fragment, /^#texts=[\w-]+$/);
+  assert.ok(fragment.length < 400, `${fragment.length} characters`);
+  assert.deepEqual(await readFragment(fragment), texts);
+  assert.equal(await writeFragment([]), "");
+  assert.deepEqual(await readFragment(""), []);
+});
+
+test("a damaged fragment is refused", async () => {
+  const fragment = await writeFragment(["Once upon a time", "there was"]);
+  for (const damaged of ["#texts=abc", "#texts=!!!", fragment.slice(0, -6), await writeFragment([1 as unknown as string])]) await assert.rejects(readFragment(damaged));
+});
