@@ -1,6 +1,6 @@
 """How long the page Stream takes to show another component: 20 texts of 128 tokens, in headless Chromium.
 
-    python benchmarks/repaint.py [MODEL]
+    python -m benchmarks.repaint [MODEL]
 
 One change is one press of `j` or `k`, made at the start of a frame. *Frame* is the time from the press until the
 browser's main thread has run the script, styles, layout and paint of that frame (a message posted before them arrives
@@ -23,6 +23,7 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 
 N_TEXTS, N_TOKENS, N_CHANGES, BUDGET_MS = 20, 128, 50, 16.0
+RESULTS = Path(__file__).parent / "results/repaint.md"
 HEIGHTS = {800: "some texts in sight", 3400: "all texts in sight"}
 MODEL = str(Path(__file__).parents[2] / "shared/models/stories260K")
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -101,13 +102,15 @@ def measure(browser: Browser, address: str, height: int) -> list[dict[str, Any]]
     return measured
 
 
-def report(measured: list[dict[str, Any]]) -> float:
-    """Print what was measured; the median of *frame*."""
-    for key, name in (("main", "frame: script, style, layout, paint"), ("shown", "shown: the second frame after it")):
+def row(height: int, name: str, measured: list[dict[str, Any]]) -> str:
+    """One line of the table: medians, the spread of 90%, and whether the budget is met."""
+    cells = []
+    for key in ("main", "shown"):
         times = sorted(change[key] for change in measured)
         parts = statistics.quantiles(times, n=20)
-        print(f"  {name:36} median {statistics.median(times):5.1f} ms   5%..95% {parts[0]:.1f}..{parts[-1]:.1f}")
-    return float(statistics.median(change["main"] for change in measured))
+        cells.append(f"{statistics.median(times):.1f} ({parts[0]:.1f} to {parts[-1]:.1f})")
+    met = "met" if statistics.median(change["main"] for change in measured) <= BUDGET_MS else "missed"
+    return f"| 1280 x {height}, {name} | {cells[0]} | {cells[1]} | {met} |"
 
 
 def main() -> None:
@@ -124,16 +127,21 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
             version = f"Chromium {browser.version}, no GPU, {platform.machine()}, {os.cpu_count()} cores"
-            print(f"{N_CHANGES} changes of component, {N_TEXTS} texts of {N_TOKENS} tokens; {version}")
-            medians = []
-            for height, name in HEIGHTS.items():
-                print(f"1280 x {height}: {name}")
-                medians.append(report(measure(browser, address, height)))
+            lines = [
+                "# Repainting",
+                "",
+                f"{N_CHANGES} changes of component, {N_TEXTS} texts of {N_TOKENS} tokens (`python -m benchmarks.repaint`);",
+                f"{version}. Milliseconds: median (5% to 95%). The budget of a frame is {BUDGET_MS:.0f} ms.",
+                "",
+                "| window | frame: script, style, layout, paint | shown: the second frame after it | budget |",
+                "| --- | --- | --- | --- |",
+            ]
+            lines += [row(height, name, measure(browser, address, height)) for height, name in HEIGHTS.items()]
         finally:
             browser.close()
             process.terminate()
-    print(f"budget {BUDGET_MS:.0f} ms: {'met' if medians[0] <= BUDGET_MS else 'NOT met'}")
-    sys.exit(medians[0] > BUDGET_MS)
+    RESULTS.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ def test_importing_the_package_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_next_tokens_as_a_table_and_as_json(stories_path: Path) -> None:
     done = residscope("run", str(stories_path), "Once upon a", "--top", "3")
     assert done.returncode == 0, done.stderr
@@ -56,6 +57,7 @@ def test_next_tokens_as_a_table_and_as_json(stories_path: Path) -> None:
     assert len(parsed["token_ids"][0]) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
@@ -82,6 +84,7 @@ def test_failures_are_one_clear_line(stories_path: Path, arguments: list[str], s
         assert len([line for line in done.stderr.splitlines() if not line.startswith("Loading")]) == 1
 
 
+@pytest.mark.slow
 def test_doctor() -> None:
     facts = json.loads(residscope("doctor", "--json").stdout)
     assert facts["packages"]["torch"]
@@ -116,6 +119,7 @@ def free_port() -> int:
         return port
 
 
+@pytest.mark.slow
 def test_serve_prints_its_address_and_ends_on_interrupt(stories_path: Path, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("Once upon a time\n\nTom ran home")
     port = free_port()
@@ -130,6 +134,7 @@ def test_serve_prints_its_address_and_ends_on_interrupt(stories_path: Path, tmp_
     assert serving.process.returncode in (0, 1)
 
 
+@pytest.mark.slow
 def test_a_busy_default_port_gives_the_next_and_says_so(stories_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -142,6 +147,7 @@ def test_a_busy_default_port_gives_the_next_and_says_so(stories_path: Path) -> N
         assert f"Port {port} is busy; taking {address.rsplit(':', 1)[1][:-1]}." in serving.stop()
 
 
+@pytest.mark.slow
 def test_the_model_may_come_from_the_environment(stories_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "residscope"],
