@@ -130,8 +130,9 @@ def main() -> None:
             lines = [
                 "# Repainting",
                 "",
-                f"{N_CHANGES} changes of component, {N_TEXTS} texts of {N_TOKENS} tokens (`python -m benchmarks.repaint`);",
-                f"{version}. Milliseconds: median (5% to 95%). The budget of a frame is {BUDGET_MS:.0f} ms.",
+                f"{N_CHANGES} changes of component, {N_TEXTS} texts of {N_TOKENS} tokens",
+                f"(`python -m benchmarks.repaint`); {version}.",
+                f"Milliseconds: median (5% to 95%). The budget of a frame is {BUDGET_MS:.0f} ms.",
                 "",
                 "| window | frame: script, style, layout, paint | shown: the second frame after it | budget |",
                 "| --- | --- | --- | --- |",
