@@ -2,12 +2,13 @@
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from residscope.summaries.moments import Moments
 
 
+@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 20), min_size=1, max_size=6),
     shift=st.floats(-1e4, 1e4),
