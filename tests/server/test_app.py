@@ -20,6 +20,7 @@ import residscope as rs
 from residscope.running.progress import report
 from residscope.running.texts import read_texts
 from residscope.server.app import create_app
+from residscope.server.work import WorkQueue
 from residscope.server.workbench import Workbench
 
 TEXTS = ["Once upon a time", "<img src=x onerror=alert(1)></script>"]
@@ -29,7 +30,7 @@ TEXTS = ["Once upon a time", "<img src=x onerror=alert(1)></script>"]
 class Server:
     client: httpx.Client
     bench: Workbench
-    server: uvicorn.Server
+    queue: WorkQueue
     address: str
 
 
@@ -46,7 +47,7 @@ def server(stories: rs.Model) -> Iterator[Server]:
     with httpx.Client(base_url=address, timeout=30) as client:
         while not running.started:
             time.sleep(0.01)
-        yield Server(client, bench, running, address)
+        yield Server(client, bench, app.state.queue, address)
     running.should_exit = True
     thread.join(10)
 
@@ -236,55 +237,55 @@ def test_a_full_queue_answers_429(server: Server, monkeypatch: pytest.MonkeyPatc
     ]
     for thread in threads:
         thread.start()
-        time.sleep(0.1)
-    refused = server.client.post("/api/v1/tokens", json={"texts": ["one more"]})
+    try:
+        deadline = time.monotonic() + 10
+        while len(server.queue._short) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        refused = server.client.post("/api/v1/tokens", json={"texts": ["one more"]})
+    finally:
+        gate.set()
     assert_error(refused, 429, "queue_full", "waiting already")
     assert refused.headers["retry-after"] == "1"
-    gate.set()
     for thread in threads:
         thread.join(10)
     assert answers == [200] * 4
 
 
-def test_work_ends_when_the_page_goes_away(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, ended = threading.Event(), threading.Event()
+class SlowWork:
+    """Work of twenty seconds that can be cancelled."""
 
-    def work(texts: object) -> None:
-        begun.set()
+    def __init__(self) -> None:
+        self.begun, self.cancelled = threading.Event(), threading.Event()
+
+    def __call__(self, asked: object) -> None:
+        self.begun.set()
         try:
             for step in range(2000):
                 time.sleep(0.01)
                 report(step, 2000, "slow")
         except rs.Cancelled:
-            ended.set()
+            self.cancelled.set()
             raise
 
+
+def test_work_ends_when_the_page_goes_away(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = SlowWork()
     monkeypatch.setattr(server.bench, "tokens", work)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{server.address}/api/v1/tokens", json={"texts": ["gone"]}, timeout=0.5)
-    assert begun.is_set()
-    assert ended.wait(5)
+    assert work.begun.wait(5)
+    assert work.cancelled.wait(5)
     monkeypatch.undo()
     assert server.client.post("/api/v1/tokens", json={"texts": ["gone"]}).status_code == 200
 
 
 def test_a_stream_ends_when_the_page_goes_away(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = threading.Event()
-
-    def work(site: object) -> None:
-        try:
-            for step in range(2000):
-                time.sleep(0.01)
-                report(step, 2000, "slow")
-        except rs.Cancelled:
-            ended.set()
-            raise
-
+    work = SlowWork()
     monkeypatch.setattr(server.bench, "has_basis", lambda site: False)
     monkeypatch.setattr(server.bench, "basis", work)
     with server.client.stream("GET", "/api/v1/pca/embed", headers={"Accept": "text/event-stream"}) as answer:
         next(answer.iter_text())
-    assert ended.wait(5)
+    assert work.cancelled.wait(5)
 
 
 def test_pages(server: Server) -> None:

@@ -110,6 +110,12 @@ def test_bos_of_tokenizer_json_follows_its_template(tmp_path: Path) -> None:
         assert ours.encode("x", bos=False) == [87]
 
 
+def test_a_letter_goes_before_the_byte_that_spells_it(stories: rs.Model) -> None:
+    by_byte = 3 + ord("z")
+    assert stories.tokenizer.piece(by_byte) == "z"
+    assert stories.single_token("z") == stories.tokenize("az").lists()[0][-1] != by_byte
+
+
 def test_tokenizer_without_bos() -> None:
     tokenizer = Tokenizer(byte_tokenizer(), 300, bos_id=None, eos_ids=frozenset())
     assert not tokenizer.tokenize(["x"], n_ctx=5).has_bos

@@ -1,6 +1,7 @@
 """Texts as tokens, and tokens as the pieces of text that people read."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -143,9 +144,9 @@ class Tokenizer:
     def encode(self, text: str, bos: bool | None = None) -> list[int]:
         """A text's ids; `bos` None does what the tokenizer does.
 
-          Raises:
-            BadTokenizer: `bos=True` and it has no such token.
-        BadTexts: The text is no Unicode.
+        Raises:
+          BadTokenizer: `bos=True` and it has no such token.
+          BadTexts: The text is no Unicode.
         """
         if bos and self.bos_id is None:
             raise BadTokenizer("The tokenizer has no beginning-of-sequence token.", "Leave bos out.")
@@ -221,9 +222,11 @@ class Tokenizer:
 
     @cached_property
     def _ids_of_piece(self) -> dict[str, list[int]]:
+        # A letter that stands as itself goes before the byte that spells it when nothing else does.
         found: dict[str, list[int]] = {}
-        for token_id in sorted(self._backend.get_vocab(with_added_tokens=True).values()):
-            found.setdefault(self.piece(token_id), []).append(token_id)
+        vocabulary = self._backend.get_vocab(with_added_tokens=True)
+        for token in sorted(vocabulary, key=lambda token: (_is_byte(token), vocabulary[token])):
+            found.setdefault(self.piece(vocabulary[token]), []).append(vocabulary[token])
         return found
 
     def _read_piece(self, token_id: int) -> str:
@@ -234,7 +237,7 @@ class Tokenizer:
             return f"<{token_id}>"
         if self._byte_level:
             raw = b"".join(_BYTE_OF.get(c, c.encode()) for c in token)
-        elif len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+        elif _is_byte(token):
             raw = bytes([int(token[3:5], 16)])
         else:
             raw = token.replace("▁", " ").encode()
@@ -282,6 +285,11 @@ def wrap_tokenizer(tokenizer: Any, config: Mapping[str, Any], d_vocab: int) -> T
 
 def _bos_id(named: int | None, config: Mapping[str, Any]) -> int | None:
     return config.get("bos_token_id") if named is None else named
+
+
+def _is_byte(token: str) -> bool:
+    # How SentencePiece writes a byte of a character that it has no piece for.
+    return re.fullmatch("<0x[0-9A-F]{2}>", token) is not None
 
 
 def _eos_ids(config: Mapping[str, Any]) -> frozenset[int]:
