@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: run build test check prove docs clean
 
 run: $(STATIC)
-	$(BIN)/residscope serve $(MODEL) $(ARGS)
+	@$(BIN)/residscope serve $(MODEL) $(ARGS)
 
 build: $(STATIC)
 
@@ -42,20 +42,24 @@ clean:
 
 # torch goes first, pinned: an unpinned one may pull gigabytes of CUDA packages.
 .venv/ready: pyproject.toml constraints.txt
-	[ -x $(BIN)/pip ] || $(PYTHON) -m venv --clear .venv || { tools/system python3-venv /nowhere/* && $(PYTHON) -m venv --clear .venv; }
-	$(BIN)/python -m pip install -q -c constraints.txt "pip>=25.1"
-	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e . --group dev
-	touch $@
+	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv --clear .venv || { \
+	  tools/system python3-venv "/usr/share/doc/python3-venv/*" && $(PYTHON) -m venv --clear .venv; }
+	@echo "Installing into .venv ..."
+	@$(BIN)/python -m pip install -q -c constraints.txt "pip>=25.1"
+	@$(BIN)/python -m pip install -q -c constraints.txt torch
+	@$(BIN)/python -m pip install -q -c constraints.txt -e . --group dev
+	@touch $@
 
 .venv/system: .venv/ready
-	tools/system chromium chromium fonts-dejavu-core "/usr/share/fonts/*/*"
-	touch $@
+	@tools/system chromium chromium fonts-dejavu-core "/usr/share/fonts/*/*"
+	@touch $@
 
 web/node_modules/ready: web/package.json web/package-lock.json .venv/ready
-	tools/with-node npm --prefix web ci --silent --no-audit --no-fund
-	touch $@
+	@echo "Installing what builds the pages ..."
+	@tools/with-node npm --prefix web ci --silent --no-audit --no-fund
+	@touch $@
 
 $(STATIC): web/node_modules/ready web/build.mjs $(shell find web/src -type f)
-	tools/with-node npm --prefix web run --silent build
-	touch $@
+	@echo "Building the pages ..."
+	@tools/with-node npm --prefix web run --silent build
+	@touch $@
