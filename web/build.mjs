@@ -6,20 +6,6 @@ import { fileURLToPath } from "node:url";
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const out = here("../src/residscope/results/static");
 
-/** `import "shades.css"`: the classes of every shade, written from the one list of steps in shades.ts. */
-export const shades = {
-  name: "shades",
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^shades\.css$/ }, () => ({ path: "shades.css", namespace: "shades" }));
-    onLoad({ filter: /.*/, namespace: "shades" }, async () => {
-      const file = here("src/shades.ts");
-      const { outputFiles } = await build({ entryPoints: [file], bundle: true, format: "esm", write: false });
-      const source = await import(`data:text/javascript;base64,${Buffer.from(outputFiles[0].contents).toString("base64")}`);
-      return { contents: source.stylesheet(), loader: "css", watchFiles: [file] };
-    });
-  },
-};
-
 const options = {
   entryPoints: {
     workbench: here("src/pages/workbench.tsx"),
@@ -37,7 +23,6 @@ const options = {
   charset: "utf8",
   legalComments: "none",
   logLevel: "warning",
-  plugins: [shades],
 };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

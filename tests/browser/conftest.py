@@ -23,6 +23,39 @@ FLAGS = [
 ]
 OPEN = Callable[..., Page]
 
+# The step of each token's shade, "p48" to "n48", by the pixel in the middle of its widest box; "out" where left out.
+READ_SHADES = """(within) => [...document.querySelectorAll(`${within} .shaded`)].flatMap((el) => {
+  const [canvas, paragraph] = el.children;
+  const probe = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+  const mark = el.appendChild(document.createElement("i"));
+  const steps = new Map();
+  for (const [sign, pole] of [["p", "positive"], ["n", "negative"]])
+    for (let step = 1; step <= 48; step++) {
+      mark.style.color = `color-mix(in oklab, var(--${pole}) ${step / .48}%, var(--ground))`;
+      probe.fillStyle = getComputedStyle(mark).color;
+      probe.fillRect(0, 0, 1, 1);
+      steps.set(probe.getImageData(0, 0, 1, 1).data.join(), sign + step);
+    }
+  mark.remove();
+  if (!canvas.width) return [...paragraph.children].map(() => "out of sight");
+  const frame = canvas.getBoundingClientRect(), ratio = canvas.width / frame.width;
+  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return [...paragraph.children].map((span) => {
+    if (span.className) return span.className;
+    const [box] = [...span.getClientRects()].sort((a, b) => b.width - a.width);
+    const x = Math.round(((box.left + box.right) / 2 - frame.left) * ratio);
+    const y = Math.round(((box.top + box.bottom) / 2 - frame.top) * ratio);
+    const rgba = data.slice(4 * (y * canvas.width + x)).slice(0, 4);
+    return rgba[3] ? steps.get(rgba.join()) ?? `no shade: ${rgba}` : "";
+  });
+})"""
+
+
+def read_shades(page: Page, within: str = "body") -> list[str]:
+    shades: list[str] = page.evaluate(READ_SHADES, within)
+    return shades
+
+
 expect.set_options(timeout=30_000)  # a busy machine computes components for seconds
 
 

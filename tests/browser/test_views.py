@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OPEN
+from tests.browser.conftest import OPEN, read_shades
 
 HOST = """async ({view, payload, shape, values, keys}) => {
   // A page that knows nothing of us: only the six methods.
@@ -61,9 +61,13 @@ def show(page: Page, payload: dict[str, Any], shape: list[int], values: list[flo
     page.evaluate(HOST, {"view": payload["view"], "payload": payload, "shape": shape, "values": known, "keys": keys})
 
 
-def read_classes(page: Page) -> list[str]:
-    classes: list[str] = page.evaluate("[...document.querySelectorAll('.tokens > span')].map((el) => el.className)")
-    return classes
+def wait_for_shades(page: Page, *shades: str) -> None:
+    """Until the tokens have these shades; one more look says what they have instead."""
+    for _ in range(50):
+        if read_shades(page) == list(shades):
+            return
+        page.wait_for_timeout(20)
+    assert read_shades(page) == list(shades)
 
 
 def test_coloured_text_stands_alone(open_page: OPEN) -> None:
@@ -72,12 +76,28 @@ def test_coloured_text_stands_alone(open_page: OPEN) -> None:
     expect(page.locator("header")).to_contain_text("PCA 4 of resid_pre.3")
     expect(page.locator(".legend")).to_contain_text("position 0 left out")
     assert page.locator(".tokens").first.inner_text() == "<s> a<b>↵\n cat"
-    assert read_classes(page) == ["out", "p48", "n24", "", "p12", "out", "n48"]
+    wait_for_shades(page, "out", "p48", "n24", "", "p12", "out", "n48")
     page.get_by_label("Unit").select_option("stream")
     expect(page.locator(".legend")).to_contain_text("units")
     page.get_by_label("Centre").select_option("none")
-    page.wait_for_function("() => document.querySelectorAll('.tokens > span')[3].className === 'p10'")
+    wait_for_shades(page, "out", "p48", "n10", "p10", "p20", "out", "n29")
     assert page.evaluate("[model.get('units'), model.get('centre'), saved]") == ["stream", "none", 2]
+
+
+def test_shades_follow_theme_width_and_paper(open_page: OPEN) -> None:
+    page = open_page("/static/index.html", ready=False)
+    show(page, TEXT | {"pieces": [[*PIECES[:4], " cat" * 9], ["<s>", " x"]]}, [2, 5], VALUES)
+    shades = ("out", "p48", "n24", "", "p12", "out", "n48")
+    wait_for_shades(page, *shades)
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        wait_for_shades(page, *shades)
+    page.set_viewport_size({"width": 300, "height": 600})
+    wait_for_shades(page, *shades)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator(".tokens > span[style*='--positive']").count() == 2
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator(".tokens > span[style*='--positive']").count() == 0
 
 
 def test_new_values_repaint_and_rebuild_nothing(open_page: OPEN) -> None:
@@ -85,8 +105,7 @@ def test_new_values_repaint_and_rebuild_nothing(open_page: OPEN) -> None:
     show(page, TEXT, [2, 5], VALUES, scale={"mode": "fixed", "limit": 2})
     page.evaluate("window.spans = [...document.querySelectorAll('.tokens > span')]")
     page.evaluate("model.set('values', Float32Array.of(0, -4, 2, 4, 0, 0, 1, NaN, NaN, NaN))")
-    page.wait_for_function("() => spans[1].className === 'n48'")
-    assert read_classes(page) == ["out", "n48", "p24", "p48", "", "out", "p12"]
+    wait_for_shades(page, "out", "n48", "p24", "p48", "", "out", "p12")
     assert page.evaluate("[...document.querySelectorAll('.tokens > span')].every((el, i) => el === spans[i])")
 
 
@@ -106,6 +125,12 @@ def test_picking_goes_both_ways_and_no_key_leaks(open_page: OPEN) -> None:
     page.evaluate("cleanup()")
     assert page.evaluate("document.querySelector('#cell').childElementCount") == 0
     assert page.evaluate("Object.values(listeners).flat().length") == 0
+
+
+def test_each_river_of_several_has_its_label(open_page: OPEN) -> None:
+    page = open_page("/static/index.html", ready=False)
+    show(page, RIVER | {"pieces": TEXT["pieces"], "special": TEXT["special"]}, [2, 3, 5], [0.0] * 30)
+    assert page.locator(".text:has(.river) h2").all_inner_texts() == ["text 0, 5 tokens", "text 1, 2 tokens"]
 
 
 def test_river_stands_alone(open_page: OPEN) -> None:

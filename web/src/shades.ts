@@ -9,19 +9,9 @@ export function stepOf(value: number, limit: number): number {
   return step > STEPS ? STEPS : step < -STEPS ? -STEPS : step || 0;
 }
 
-/** Class names by step + STEPS: "n48" ... "n1", "", "p1" ... "p48". */
-export const CLASSES: readonly string[] = Array.from({ length: 2 * STEPS + 1 }, (_, i) =>
-  i === STEPS ? "" : i < STEPS ? `n${STEPS - i}` : `p${i - STEPS}`,
-);
-
-/** The classes as CSS, for tokens inside `.tokens`. */
-export function stylesheet(): string {
-  return CLASSES.filter(Boolean)
-    .map((name) => {
-      const share = ((Number(name.slice(1)) / STEPS) * 100).toFixed(2);
-      return `.tokens>.${name}{background:color-mix(in oklab,var(--${name[0] === "p" ? "positive" : "negative"}) ${share}%,var(--ground))}`;
-    })
-    .join("\n");
+/** The shade of a step as CSS: for paper, where no canvas fits the lines. */
+export function shadeText(step: number): string {
+  return `color-mix(in oklab, var(--${step > 0 ? "positive" : "negative"}) ${((Math.abs(step) / STEPS) * 100).toFixed(2)}%, var(--ground))`;
 }
 
 export type Rgb = readonly [number, number, number]; // 0..255

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { CLASSES, contrast, hex, mix, oklab, type Rgb, STEPS, stepOf, stylesheet } from "../src/shades.ts";
+import { contrast, hex, mix, oklab, type Rgb, shadeText, STEPS, stepOf } from "../src/shades.ts";
 
 const css = readFileSync("src/tokens.css", "utf8");
 
@@ -45,7 +45,5 @@ test("values fall into steps", () => {
   assert.equal(STEPS >= 32, true);
   assert.deepEqual([0, 1, -1, 5, -5, 0.5, NaN].map((value) => stepOf(value, 1)), [0, STEPS, -STEPS, STEPS, -STEPS, STEPS / 2, 0]);
   assert.equal(Object.is(stepOf(-1e-9, 1), 0), true);
-  assert.equal(CLASSES[stepOf(-1, 1) + STEPS], `n${STEPS}`);
-  assert.equal(CLASSES[stepOf(0, 1) + STEPS], "");
-  assert.equal(stylesheet().split("\n").length, 2 * STEPS);
+  assert.match(shadeText(-STEPS / 4), /--negative\) 25\.00%/);
 });

@@ -1,19 +1,17 @@
 // Texts as running prose, each token shaded by its value.
 
 import type { Model, View } from "../host.ts";
-import { counted } from "../numbers.ts";
-import { CLASSES, STEPS, stepOf } from "../shades.ts";
-import { frame } from "./frame.tsx";
+import { stepOf } from "../shades.ts";
+import { type Backdrop, createBackdrop } from "./backdrop.ts";
+import { frame, labelsOf, titled } from "./frame.tsx";
 import { colourLimit, type Picked, rankOf, type Reading, valueText, visiblePiece } from "./reading.ts";
 import { createTooltip } from "./tooltip.ts";
-import "shades.css";
 import "./coloured_text.css";
 
 interface Paragraph {
   tokens: HTMLElement;
   spans: HTMLElement[];
-  shades: Int8Array; // the step each span has now
-  inSight: boolean;
+  backdrop: Backdrop;
 }
 
 /** A span for one token. Text stays text: only text nodes are made of it. */
@@ -44,18 +42,14 @@ function paragraphOf(pieces: string[], special: boolean[], leftOut: number[], la
     return span;
   });
   tokens.append(...spans);
-  return { tokens, spans, shades: new Int8Array(spans.length), inSight: true };
+  return { tokens, spans, backdrop: createBackdrop(tokens, spans) };
 }
 
-/** Gives each token the class of its shade; touches only what differs from what is there. */
-function shade({ spans, shades }: Paragraph, values: Float32Array, limit: number, leftOut: number[]): void {
-  for (let pos = 0; pos < spans.length; pos++) {
-    if (leftOut.includes(pos)) continue;
-    const step = stepOf(values[pos], limit);
-    if (step === shades[pos]) continue;
-    shades[pos] = step;
-    spans[pos].className = CLASSES[step + STEPS];
-  }
+/** The step of each token's shade. */
+function stepsOf(values: Float32Array, limit: number, leftOut: number[]): Int8Array<ArrayBuffer> {
+  const steps = new Int8Array(values.length);
+  for (let pos = 0; pos < steps.length; pos++) if (!leftOut.includes(pos)) steps[pos] = stepOf(values[pos], limit);
+  return steps;
 }
 
 function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
@@ -69,23 +63,6 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   let cursor: Picked = null;
   let under: Element | null = null; // the token that the cursor is on
 
-  // What is in sight is shaded in this frame, the rest right after it.
-  let late = 0;
-  const sight = new IntersectionObserver(
-    (entries) => {
-      for (const { target, isIntersecting } of entries) {
-        const paragraph = paragraphs.find(({ tokens }) => tokens === target);
-        if (paragraph) paragraph.inSight = isIntersecting;
-      }
-    },
-    { rootMargin: "120px" },
-  );
-  function shadeAll(onlyInSight: boolean): void {
-    paragraphs.forEach((paragraph, text) => {
-      if (paragraph.inSight || !onlyInSight) shade(paragraph, valuesOf(text), limits[text], reading.payload.left_out);
-    });
-  }
-
   const valuesOf = (text: number): Float32Array => {
     const width = reading.shape[1];
     return reading.values.subarray(text * width, text * width + reading.payload.pieces[text].length);
@@ -94,23 +71,12 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   function build(body: HTMLElement): void {
     const { pieces, special, left_out } = reading.payload;
     const alone = !model.get("bare");
-    const labels = (model.get("labels") as string[] | undefined) ?? pieces.map((_, i) => `text ${i}`);
-    paragraphs = pieces.map((text, i) => paragraphOf(text, special[i], left_out, `${labels[i]}, ${counted(text.length, "token")}`));
+    const labels = labelsOf(model, reading.payload);
+    paragraphs.forEach(({ backdrop }) => backdrop.remove());
+    paragraphs = pieces.map((text, i) => paragraphOf(text, special[i], left_out, labels[i]));
     places = new Map(paragraphs.flatMap(({ spans }, text) => spans.map((span, pos) => [span, { text, pos }] as const)));
     cursor = null;
-    sight.disconnect();
-    paragraphs.forEach(({ tokens }) => sight.observe(tokens));
-    body.replaceChildren(
-      ...paragraphs.map(({ tokens }, i) => {
-        if (!alone) return tokens;
-        const section = document.createElement("section");
-        const heading = document.createElement("h2");
-        section.className = "text";
-        heading.textContent = `${labels[i]}, ${counted(pieces[i].length, "token")}`;
-        section.append(heading, tokens);
-        return section;
-      }),
-    );
+    body.replaceChildren(...paragraphs.map(({ backdrop: { el } }, i) => (alone ? titled(labels[i], el) : el)));
   }
 
   function draw(next: Reading, body: HTMLElement): number {
@@ -123,9 +89,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
       next.scale.mode === "text"
         ? rows.map((row) => colourLimit([row], left_out))
         : rows.map(((limit) => () => limit)(next.scale.mode === "fixed" ? next.scale.limit : colourLimit(rows, left_out)));
-    shadeAll(true);
-    cancelAnimationFrame(late);
-    late = requestAnimationFrame(() => (late = requestAnimationFrame(() => shadeAll(false))));
+    paragraphs.forEach(({ backdrop }, text) => backdrop.draw(stepsOf(rows[text], limits[text], left_out)));
     marked?.removeAttribute("aria-current");
     const picked = model.get("picked") as Picked | undefined;
     marked = picked ? paragraphs[picked.text]?.spans[picked.pos] : undefined;
@@ -189,8 +153,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
     el.removeEventListener("focusout", leave);
     el.removeEventListener("click", click);
     el.removeEventListener("keydown", key);
-    sight.disconnect();
-    cancelAnimationFrame(late);
+    paragraphs.forEach(({ backdrop }) => backdrop.remove());
     tooltip.remove();
     takeDown();
   };

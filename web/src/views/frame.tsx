@@ -2,12 +2,29 @@
 
 import { render } from "preact";
 import type { Model } from "../host.ts";
+import { counted } from "../numbers.ts";
 import { Header } from "./legend.tsx";
-import { readModel, type Reading, watch } from "./reading.ts";
+import { type Payload, readModel, type Reading, watch } from "./reading.ts";
 import "../tokens.css";
 import "./view.css";
 
 const KEYS = ["data", "payload", "values", "units", "centre", "scale", "picked"];
+
+/** A text, or what is drawn of it, under its label: where nothing around the view says it. */
+export function titled(label: string, el: HTMLElement): HTMLElement {
+  const section = document.createElement("section");
+  const heading = document.createElement("h2");
+  section.className = "text";
+  heading.textContent = label;
+  section.append(heading, el);
+  return section;
+}
+
+/** The label of each text with its length: "text 0, 46 tokens". */
+export function labelsOf(model: Model, { pieces }: Payload): string[] {
+  const labels = model.get("labels") as string[] | undefined;
+  return pieces.map((text, i) => `${labels?.[i] ?? `text ${i}`}, ${counted(text.length, "token")}`);
+}
 
 /** `draw` is called with each new reading and answers the end of its colour range; the answer takes everything down again. */
 export function frame(model: Model, el: HTMLElement, draw: (reading: Reading, body: HTMLElement) => number): () => void {

@@ -3,7 +3,7 @@
 import type { Model, View } from "../host.ts";
 import { signed } from "../numbers.ts";
 import { type Palette, readPalette, STEPS, stepOf } from "../shades.ts";
-import { frame } from "./frame.tsx";
+import { frame, labelsOf, titled } from "./frame.tsx";
 import { colourLimit, type Picked, type Reading, unitName, valueText, visiblePiece } from "./reading.ts";
 import { createTooltip } from "./tooltip.ts";
 import "./river.css";
@@ -233,14 +233,17 @@ function createStrip(model: Model, text: number): Strip {
 
 function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   let strips: Strip[] = [];
+  let known = "";
   const remove = (): void => strips.forEach((strip) => strip.remove());
   const takeDown = frame(model, el, (reading, body) => {
     const { payload, shape, scale } = reading;
     const [batch, layers, width] = shape;
-    if (strips.length !== batch) {
+    const labels = labelsOf(model, payload);
+    if (labels.join("\n") !== known) {
+      known = labels.join("\n");
       remove();
       strips = Array.from({ length: batch }, (_, text) => createStrip(model, text));
-      body.replaceChildren(...strips.map(({ river }) => river));
+      body.replaceChildren(...strips.map(({ river }, i) => (batch > 1 && !model.get("bare") ? titled(labels[i], river) : river)));
     }
     const rows = Array.from({ length: batch * layers }, (_, i) => reading.values.subarray(i * width, (i + 1) * width));
     const limit = scale.mode === "fixed" ? scale.limit : colourLimit(rows, payload.left_out);

@@ -76,7 +76,7 @@ export function drawSvg(root: HTMLElement): string {
       const fill = leftOut.includes(pos) ? "url(#out)" : step ? colours.shades[step + STEPS] : "none";
       for (const { text: part, box } of partsOf(span)) {
         const x = (box.left + dx).toFixed(1);
-        out.push(`<rect x="${x}" y="${(box.top + dy).toFixed(1)}" width="${box.width.toFixed(1)}" height="${box.height.toFixed(1)}" rx="3" fill="${fill}"/>`);
+        out.push(`<rect x="${x}" y="${(box.top + dy).toFixed(1)}" width="${Math.max(0, box.width - 1).toFixed(1)}" height="${box.height.toFixed(1)}" fill="${fill}"/>`);
         words.push(`<text xml:space="preserve" x="${x}" y="${(box.top + dy + box.height / 2 + size * 0.35).toFixed(1)}" fill="${leftOut.includes(pos) ? colours.ink2 : colours.ink}">${escape(part)}</text>`);
       }
     });
