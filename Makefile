@@ -1,7 +1,7 @@
 # make run    the workbench in the browser
 # make test   every test, with all the set-up it needs
 # make check  lint, types, unit tests
-# make prove  what takes long: measurements and the version matrix; results are kept in benchmarks/results
+# make prove  what takes long: measurements; results are kept in benchmarks/results
 SHELL := /bin/sh
 PYTHON ?= python3
 MODEL ?= ../shared/models/stories260K

@@ -25,7 +25,8 @@ from playwright.sync_api import Browser, sync_playwright
 N_TEXTS, N_TOKENS, N_CHANGES, BUDGET_MS = 20, 128, 50, 16.0
 RESULTS = Path(__file__).parent / "results/repaint.md"
 HEIGHTS = {800: "some texts in sight", 3400: "all texts in sight"}
-MODEL = str(Path(__file__).parents[2] / "shared/models/stories260K")
+SHARED = os.environ.get("RESIDSCOPE_SHARED", Path(__file__).parents[2] / "shared")
+MODEL = str(Path(SHARED) / "models/stories260K")
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
 WORDS = (

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from residscope.errors import BadArgument
 
 
 class Settings(BaseSettings):
@@ -24,7 +27,23 @@ class Settings(BaseSettings):
     texts: Path | None = None
     data: Path | None = None
     host: str = "127.0.0.1"
-    port: int = 7474
+    port: int = Field(default=7474, ge=0, le=65535)
     dtype: str = "float32"
     device: str = "auto"
     queue_limit: int = 64
+
+
+def read_settings() -> Settings:
+    """The settings that the environment gives.
+
+    Raises:
+      BadArgument: A variable has a value that makes no sense.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadArgument(
+            f"RESIDSCOPE_{str(first['loc'][0]).upper()} is {first['input']!r}: {first['msg'].lower()}.",
+            "Mend or unset it.",
+        ) from None

@@ -73,6 +73,7 @@ def test_next_tokens_as_a_table_and_as_json(stories_path: Path) -> None:
         (["serve", "MODEL", "--host", "0.0.0.0"], 1, "can be reached from other machines"),
         (["serve", "MODEL", "--texts", "/nowhere.txt"], 1, "/nowhere.txt cannot be read as texts"),
         ([], 1, "There is no bundled model yet"),
+        (["run", "x" * 300, "x"], 1, "cannot be looked at (File name too long)"),
     ],
 )
 def test_failures_are_one_clear_line(stories_path: Path, arguments: list[str], status: int, says: str) -> None:
@@ -82,6 +83,15 @@ def test_failures_are_one_clear_line(stories_path: Path, arguments: list[str], s
     assert "Traceback" not in done.stderr
     if status == 1:
         assert len([line for line in done.stderr.splitlines() if not line.startswith("Loading")]) == 1
+
+
+@pytest.mark.slow
+def test_a_setting_that_makes_no_sense_is_named(stories_path: Path) -> None:
+    for value, says in (("abc", "unable to parse string as an integer"), ("99999", "less than or equal to 65535")):
+        done = residscope("serve", str(stories_path), RESIDSCOPE_PORT=value)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"Error: RESIDSCOPE_PORT is '{value}': ")
+        assert says in done.stderr
 
 
 @pytest.mark.slow

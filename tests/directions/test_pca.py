@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 
 import residscope as rs
 from residscope.directions.pca import pca_of_sites
-from residscope.errors import EmptyPrompt, TooFewTokens, UnknownComponent, UnknownSite
+from residscope.errors import BadArgument, EmptyPrompt, TooFewTokens, UnknownComponent, UnknownSite
 from residscope.running.texts import read_texts
 from residscope.sites import Site
 from tests.models import shared_path
@@ -102,8 +102,10 @@ def test_unembedded_sites_and_numbers_that_are_not_there(stories: rs.Model) -> N
             basis[wrong]
     with pytest.raises(UnknownComponent):
         basis[4:9]
-    with pytest.raises(TooFewTokens, match="1 tokens beside"):
+    with pytest.raises(TooFewTokens, match="1 tokens that count"):
         rs.pca(stories, "Once", "resid_pre.0")
+    with pytest.raises(BadArgument, match="count from 0"):
+        rs.pca(stories, "Once upon a time", "resid_pre.0", left_out=(-1,))
     with pytest.raises(EmptyPrompt):
         rs.pca(stories, [], "resid_pre.0")
 

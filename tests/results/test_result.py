@@ -159,7 +159,16 @@ def test_files_that_are_no_result(tmp_path: Path) -> None:
         rs.open(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("named", ["os:system", "residscope.results.result:open_result", "residscope.nothing:X"])
+@pytest.mark.parametrize(
+    "named",
+    [
+        "os:system",
+        "residscope.results.result:open_result",
+        "residscope.nothing:X",
+        "residscope.__main__:main",
+        "residscope.directions.pca:pca",
+    ],
+)
 def test_files_cannot_name_other_code(results: dict[str, rs.Result], named: str, tmp_path: Path) -> None:
     payload = {**results["river"].payload(), "result": named}
     (tmp_path / "file").write_bytes(save({"values": torch.ones(1)}, metadata={"payload": json.dumps(payload)}))

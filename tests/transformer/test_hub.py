@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import residscope as rs
-from residscope.errors import ModelNotFound
+from residscope.errors import BadCheckpoint, ModelNotFound
 from tests.models import random_llama, save
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -89,6 +89,15 @@ def test_only_weights_config_and_tokenizer_are_taken(local_hub: Hub, tmp_path: P
     assert set(local_hub.taken) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     ids = torch.tensor([[1, 2, 3]])
     assert torch.equal(model.run(ids).logits, rs.load(local_hub.folder).run(ids).logits)
+
+
+def test_a_repository_with_only_pickles_is_refused_with_the_command(local_hub: Hub) -> None:
+    (local_hub.folder / "model.safetensors").unlink()
+    with pytest.raises(
+        BadCheckpoint, match=r"some/model has its weights only in .*pytorch_model\.bin.*save_pretrained"
+    ):
+        rs.load("some/model")
+    assert "pytorch_model.bin" not in local_hub.taken
 
 
 def test_missing_model_fails_at_once_and_says_where_it_was_sought() -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 import residscope as rs
 from residscope.errors import BadCheckpoint, BadTokenizer, ModelNotFound, UnsupportedModel
-from tests.models import D_VOCAB, byte_tokenizer, random_gpt2, random_llama, save
+from tests.models import D_VOCAB, assert_equal, byte_tokenizer, random_gpt2, random_llama, save
 
 IDS = torch.randint(0, D_VOCAB, (2, 30), generator=torch.Generator().manual_seed(4))
 
@@ -252,3 +253,87 @@ def test_unknown_dtype_and_device(gpt2_path: Path) -> None:
         rs.load(gpt2_path, dtype="float8")
     with pytest.raises(rs.ResidscopeError, match="no device 'abacus'"):
         rs.load(gpt2_path, device="abacus")
+
+
+@pytest.mark.parametrize("make", [random_gpt2, random_llama])
+def test_a_stored_head_goes_before_the_flag_that_ties_it(make: Any, tmp_path: Path) -> None:
+    hf, tokenizer = make(tie_word_embeddings=True)
+    path = save(hf, tmp_path / "model")
+    head = torch.randn(hf.get_input_embeddings().weight.shape, generator=torch.Generator().manual_seed(5))
+    rewrite(path, lambda t: {**t, "lm_head.weight": head})
+    with torch.no_grad():
+        theirs = AutoModelForCausalLM.from_pretrained(path)(IDS).logits
+        assert_equal(rs.load(path).run(IDS).logits, theirs)
+        hf.lm_head.weight = torch.nn.Parameter(head.clone())
+        assert_equal(rs.load(hf, tokenizer=tokenizer).run(IDS).logits, hf(IDS).logits)
+
+
+@pytest.mark.parametrize("make", [random_gpt2, random_llama])
+def test_the_one_of_two_shared_names_that_was_saved(make: Any, tmp_path: Path) -> None:
+    hf, _ = make(tie_word_embeddings=True)
+    path = save(hf, tmp_path / "model")
+    before = logits(path)
+    names = ("transformer.wte.weight", "model.embed_tokens.weight")
+    rewrite(path, lambda t: {"lm_head.weight" if name in names else name: x for name, x in t.items()})
+    assert torch.equal(logits(path), before)
+
+
+def test_longrope_with_its_original_context_beside_it(llama_path: Path) -> None:
+    factors = {"short_factor": [1.0, 1.1, 1.3, 1.4], "long_factor": [1.0, 2.0, 3.0, 4.5]}
+    scaling = {"rope_type": "longrope", "rope_theta": 100.0, "original_max_position_embeddings": 16, **factors}
+    reconfigure(llama_path, rope_parameters=scaling)
+    inside = logits(llama_path)
+    del scaling["original_max_position_embeddings"]
+    reconfigure(llama_path, rope_parameters=scaling, original_max_position_embeddings=16)
+    assert torch.equal(logits(llama_path), inside)
+    with torch.no_grad():
+        assert_equal(logits(llama_path), AutoModelForCausalLM.from_pretrained(llama_path)(IDS).logits)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"vocab_size": size} for size in (-5, "512", 512.0, True, 10**30)),
+        *({"num_hidden_layers": n} for n in (0, "3", 10**6)),
+        *({"num_key_value_heads": n} for n in (-2, 3)),
+        {"head_dim": -12},
+        {"head_dim": 7},
+        {"intermediate_size": []},
+        {"rms_norm_eps": "1e-6"},
+        {"tie_word_embeddings": "yes"},
+        *({"rope_parameters": {"rope_type": "linear", "factor": factor}} for factor in (0, -4, "x")),
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 0}},
+        {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "beta_fast": 0}},
+        {"rope_parameters": {"rope_type": "llama3", "factor": 2, "low_freq_factor": 4, "high_freq_factor": 4}},
+        {"rope_parameters": {"rope_type": "longrope", "short_factor": ["a"] * 4, "long_factor": [1.0] * 4}},
+    ],
+)
+def test_values_that_make_no_sense(llama_path: Path, changes: dict[str, Any]) -> None:
+    reconfigure(llama_path, **changes)
+    with pytest.raises(BadCheckpoint, match="makes no sense"):
+        rs.load(llama_path)
+
+
+@pytest.mark.parametrize("changes", [{"n_head": 5}, {"n_head": -4}, {"n_inner": "x"}, {"n_positions": "64"}])
+def test_gpt2_values_that_make_no_sense(gpt2_path: Path, changes: dict[str, Any]) -> None:
+    reconfigure(gpt2_path, **changes)
+    with pytest.raises(BadCheckpoint, match="makes no sense"):
+        rs.load(gpt2_path)
+
+
+def test_files_of_the_wrong_shape_or_kind(gpt2_path: Path) -> None:
+    whole = load_file(gpt2_path / "model.safetensors")
+    for tensor in (torch.tensor(1.0), torch.ones(2, 3, 4), torch.ones(32, 96).to(torch.int8)):
+        rewrite(gpt2_path, lambda t, tensor=tensor: {**whole, "transformer.h.0.attn.c_attn.weight": tensor})
+        with pytest.raises(BadCheckpoint, match=r"h\.0\.attn\.c_attn\.weight"):
+            rs.load(gpt2_path)
+    for content in ("[]", '{"weight_map": {"a": 5}}', '{"weight_map": []}'):
+        (gpt2_path / "model.safetensors.index.json").write_text(content)
+        with pytest.raises(BadCheckpoint, match=r"model\.safetensors\.index\.json"):
+            rs.load(gpt2_path)
+    reconfigure(gpt2_path, model_type=["gpt2"])
+    with pytest.raises(UnsupportedModel, match="Supported families"):
+        rs.load(gpt2_path)
+    (gpt2_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(BadCheckpoint, match="cannot be read"):
+        rs.load(gpt2_path)

@@ -166,6 +166,8 @@ def test_bad_texts(stories: rs.Model) -> None:
         stories.tokenize([])
     with pytest.raises(PromptTooLong, match=r"has 601 tokens, and the model's context is 512. Shorten it by 89"):
         stories.tokenize("a " * 599 + "a")
+    with pytest.raises(PromptTooLong, match=r"has 50,000,000 characters, and no more than"):
+        stories.tokenize("a" * 50_000_000)
     with pytest.raises(BadTexts, match="lone surrogates"):
         stories.tokenize("\ud800")
     with pytest.raises(BadTexts, match="token id 512"):

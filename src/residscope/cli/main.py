@@ -56,6 +56,9 @@ def main() -> None:
     except ResidscopeError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
+    except OSError as error:
+        click.echo(f"Error: {error.filename or 'the system'}: {error.strerror or error}.", err=True)
+        sys.exit(1)
     except Exception as error:
         if os.environ.get("RESIDSCOPE_TRACEBACK"):
             traceback.print_exc()

@@ -15,9 +15,9 @@ def run(model: str, prompt: str, top: int, pos: int, dtype: str | None, device: 
     """What MODEL (a directory or a Hugging Face id) expects after PROMPT."""
     from residscope.analyses.vocabulary import vocabulary
     from residscope.running.model import load
-    from residscope.settings import Settings
+    from residscope.settings import read_settings
 
-    settings = Settings()
+    settings = read_settings()
     loaded = load(model, dtype=dtype or settings.dtype, device=device or settings.device)
     result = vocabulary(loaded.run(prompt), pos=pos, top=min(top, loaded.config.d_vocab))
     if as_json:

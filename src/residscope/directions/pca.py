@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from residscope.direction import Direction
-from residscope.errors import TooFewTokens, UnknownComponent, UnknownSite
+from residscope.errors import BadArgument, TooFewTokens, UnknownComponent, UnknownSite
 from residscope.results.result import Result
 from residscope.running.model import Model
 from residscope.running.texts import Corpus, Texts, describe_texts
@@ -149,13 +149,11 @@ def pca_of_sites(
     """`pca` of several sites in one pass over the texts; `d_model ** 2` float64 numbers are held for each."""
     sites, d_model = list(sites), model.config.d_model
     for site in sites:
-        if site.axes != STREAM:
-            raise UnknownSite(
-                f"{site} has the axes {' '.join(site.axes)}, and components are of streams, batch pos d_model.",
-                f"Choose one of {', '.join(name for name, kind in KINDS.items() if kind.axes == STREAM)}.",
-            )
+        check_stream(site)
     if n is not None and not 1 <= n <= d_model:
         raise UnknownComponent(f"{n} components were asked for.", f"There are 1 to {d_model}, d_model.")
+    if any(pos < 0 for pos in left_out):
+        raise BadArgument(f"left_out={tuple(left_out)} was asked for.", "Positions to leave out count from 0.")
     corpus = model.corpus(texts)
     moments = _measure(model, corpus, sites, left_out)
     lines = [
@@ -186,6 +184,20 @@ def pca_of_sites(
     }
 
 
+def check_stream(site: Site) -> Site:
+    """The site, if its values are streams.
+
+    Raises:
+      UnknownSite: Its values have other axes.
+    """
+    if site.axes != STREAM:
+        raise UnknownSite(
+            f"{site} has the axes {' '.join(site.axes)}, and components are of streams, batch pos d_model.",
+            f"Choose one of {', '.join(name for name, kind in KINDS.items() if kind.axes == STREAM)}.",
+        )
+    return site
+
+
 def _measure(model: Model, corpus: Corpus, sites: list[Site], left_out: Sequence[int]) -> dict[Site, Moments]:
     moments = {site: Moments.empty(model.config.d_model) for site in sites}
     for tokens in corpus.batches("components"):
@@ -201,7 +213,7 @@ def _measure(model: Model, corpus: Corpus, sites: list[Site], left_out: Sequence
 def _decompose(moments: Moments, n: int, **facts: Any) -> Basis:
     if moments.n < 2:
         raise TooFewTokens(
-            f"The texts have {moments.n} tokens beside position 0, and components need two at least.", "Give more text."
+            f"The texts have {moments.n} tokens that count, and components need two at least.", "Give more text."
         )
     variances, vectors = torch.linalg.eigh(moments.covariance)
     components = vectors.T.flip(0)[:n]

@@ -1,6 +1,7 @@
 """What every analysis returns: a frozen value with named axes that gives numbers and shows itself."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
@@ -128,17 +129,22 @@ def open(path: str | Path) -> Result:
             payload = json.loads(file.metadata()["payload"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         module, _, class_name = payload["result"].partition(":")
-        found = getattr(import_module(module), class_name) if module.startswith("residscope.") else None
-        plain = {f.name: payload[f.name] for f in fields(found) if f.name not in arrays}  # type: ignore[arg-type]
+        if not re.fullmatch(r"residscope(\.[a-z]\w*){2}", module):
+            raise ValueError(f"{module} holds no results")
+        found = getattr(import_module(module), class_name)
+        if not (isinstance(found, type) and issubclass(found, Result)):
+            raise TypeError(f"{class_name} is no result")
+        plain = {f.name: payload[f.name] for f in fields(found) if f.name not in arrays}
+        return found(**plain, **arrays)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise BadResult(
             f"{path} is no saved result ({type(error).__name__}: {error}).", "Give a file that result.save() wrote."
         ) from None
-    result: Result = found(**plain, **arrays)  # type: ignore[misc]
-    return result
 
 
 def _as_lists(array: Tensor) -> Any:
+    if not array.is_floating_point():
+        return array.tolist()
     values = array.double().numpy().astype(object)
     values[np.isnan(values.astype(float))] = None
     return values.tolist()

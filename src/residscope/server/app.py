@@ -12,7 +12,7 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictInt
 from starlette.exceptions import HTTPException
 
 from residscope.directions.projection import Projection
@@ -49,7 +49,7 @@ class ProjectionRequest(BaseModel):
 
     texts: Texts
     site: str
-    components: tuple[int, int]
+    components: tuple[StrictInt, StrictInt]
 
 
 class RiverRequest(BaseModel):
@@ -57,7 +57,7 @@ class RiverRequest(BaseModel):
 
     text: str
     site: str
-    component: Annotated[int, Field(ge=0)]
+    component: Annotated[StrictInt, Field(ge=0)]
 
 
 class ExportRequest(BaseModel):
@@ -65,7 +65,7 @@ class ExportRequest(BaseModel):
 
     texts: Texts
     site: str
-    component: Annotated[int, Field(ge=0)]
+    component: Annotated[StrictInt, Field(ge=0)]
 
 
 def create_app(workbench: Workbench, *, queue_limit: int = 64) -> FastAPI:

@@ -34,9 +34,9 @@ def serve(
     from residscope.server.guard import check_host
     from residscope.server.listen import bind, serve_app
     from residscope.server.workbench import Workbench
-    from residscope.settings import Settings
+    from residscope.settings import read_settings
 
-    settings = Settings()
+    settings = read_settings()
     host = host or settings.host
     check_host(host)
     listener = bind(host, settings.port if port is None else port, exact=port is not None)

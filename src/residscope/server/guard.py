@@ -1,5 +1,6 @@
 """Who may speak to the server: this machine's own pages, and nobody who borrowed them."""
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
@@ -7,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from residscope.errors import BadArgument
 
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+MOST_BYTES = 4 * 2**20
 
 _HEADERS = [
     (
@@ -26,7 +27,7 @@ def check_host(host: str) -> None:
     Raises:
       BadArgument: The host is no loopback address.
     """
-    if host not in LOOPBACK:
+    if not _is_loopback(host):
         raise BadArgument(
             f"The host {host} can be reached from other machines, and there is no sign-in yet.",
             "Listen on 127.0.0.1, and reach it through ssh -L from elsewhere.",
@@ -34,7 +35,10 @@ def check_host(host: str) -> None:
 
 
 class Guard:
-    """Refuses a foreign Host (a name that was rebound to this machine) or Origin (another site's page) with 403."""
+    """Refuses a foreign Host (a name that was rebound to this machine) or Origin (another site's page) with 403.
+
+    And a body over `MOST_BYTES` with 413, before it is read.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -45,17 +49,22 @@ class Guard:
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host, origin = headers.get(b"host", ""), headers.get(b"origin")
-        foreign = _name(host) not in LOOPBACK or (origin is not None and origin.partition("://")[2] != host)
+        here = _is_loopback(_name(host))
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *_HEADERS]
             await send(message)
 
-        if foreign:
-            which = f"Host {host!r}" if _name(host) not in LOOPBACK else f"Origin {origin!r}"
+        if not here or (origin is not None and origin.partition("://")[2] != host):
+            which = f"Origin {origin!r}" if here else f"Host {host!r}"
             answer = error_response(403, "foreign", f"The {which} is not this server's.", "Open it on this machine.")
             await answer(scope, receive, send_guarded)
+        elif b"transfer-encoding" in headers or int(headers.get(b"content-length", 0)) > MOST_BYTES:
+            message = f"A request may have {MOST_BYTES:,} bytes, and say how many."
+            await error_response(413, "too_large", message, "Send fewer or shorter texts.")(
+                scope, receive, send_guarded
+            )
         else:
             await self._app(scope, receive, send_guarded)
 
@@ -71,3 +80,10 @@ def _name(host: str) -> str | None:
         return urlsplit(f"//{host}").hostname
     except ValueError:
         return None
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False

@@ -9,9 +9,10 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from residscope.directions.pca import Basis, pca_of_sites
+from residscope.directions.pca import Basis, check_stream, pca_of_sites
 from residscope.directions.projection import Projection, project
 from residscope.directions.river import river
+from residscope.errors import UnknownComponent
 from residscope.running.model import Model
 from residscope.running.run import Run
 from residscope.running.texts import read_texts
@@ -73,8 +74,8 @@ class Workbench:
         ]
 
     def site(self, name: str) -> Site:
-        """The site of that name."""
-        return find_site(name, self.model.sites)
+        """The site of that name, one that directions can live at."""
+        return check_stream(find_site(name, self.model.sites))
 
     def has_basis(self, site: Site) -> bool:
         """Whether it needs no computing any more."""
@@ -113,7 +114,13 @@ class Workbench:
 
     def projections(self, texts: Sequence[str], site: Site, start: int, stop: int) -> bytes:
         """Values [component batch pos] along some components."""
-        found = project(self._run(texts), self.basis(site)[start:stop])
+        basis = self.basis(site)
+        if not 0 <= start < stop <= len(basis):
+            raise UnknownComponent(
+                f"Components {start} to {stop} were asked for, and {site} has {len(basis)}.",
+                "Give the first, and the one after the last.",
+            )
+        found = project(self._run(texts), basis[start:stop])
         return _pack(found.values, {"axes": found.axes})
 
     def river(self, text: str, site: Site, component: int) -> bytes:

@@ -1,15 +1,18 @@
 """A model's weights in safetensors files, read by memory map, one tensor at a time."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from residscope.errors import BadCheckpoint
 
 INDEX = "model.safetensors.index.json"
+PIECE_BYTES = 2**24
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
 class Checkpoint:
@@ -27,6 +30,8 @@ class Checkpoint:
             try:
                 with safe_open(path, framework="pt") as file:
                     self._file_of.update(dict.fromkeys(file.keys(), path))
+            except PermissionError:
+                raise BadCheckpoint(f"{path} may not be read.", "Change its permissions.") from None
             except (SafetensorError, OSError) as error:
                 raise BadCheckpoint(
                     f"{path} is not a whole safetensors file ({error}).", "Download or copy it again."
@@ -35,8 +40,28 @@ class Checkpoint:
     def __iter__(self) -> Iterator[str]:
         return iter(self._file_of)
 
-    def __getitem__(self, name: str) -> Tensor:
-        # Opened anew for each tensor: the map is let go with the tensor, and what was read does not pile up.
+    def read(self, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """A tensor: the mapped file itself where dtype and device allow, else converted in pieces.
+
+        Raises:
+          BadCheckpoint: It is stored in a dtype that is no plain floating point.
+        """
+        # Opened anew for each tensor or piece: the map is let go with it, and what was read does not pile up.
+        mapped = self._map(name)
+        if mapped.dtype not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+            raise BadCheckpoint(
+                f"{self._file_of[name]} stores {name} as {str(mapped.dtype).removeprefix('torch.')}.",
+                "Quantised weights are not supported; take the original ones.",
+            )
+        if (mapped.dtype, mapped.device) == (dtype, device) or mapped.ndim == 0:
+            return mapped.to(device, dtype)
+        converted = torch.empty(mapped.shape, dtype=dtype, device=device)
+        rows = max(1, PIECE_BYTES * len(mapped) // max(1, mapped.nbytes))
+        for start in range(0, len(mapped), rows):
+            converted[start : start + rows] = self._map(name)[start : start + rows]
+        return converted
+
+    def _map(self, name: str) -> Tensor:
         with safe_open(self._file_of[name], framework="pt") as file:
             tensor: Tensor = file.get_tensor(name)
         return tensor
@@ -45,8 +70,8 @@ class Checkpoint:
 def _find_files(directory: Path) -> list[Path]:
     if (directory / INDEX).is_file():
         try:
-            names = sorted(set(json.loads((directory / INDEX).read_text())["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError):
+            names = sorted({str(name) for name in json.loads((directory / INDEX).read_text())["weight_map"].values()})
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise BadCheckpoint(f"{directory / INDEX} is no index of tensors.", "Download or copy it again.") from None
         missing = [name for name in names if not (directory / name).is_file()]
         if missing:
@@ -63,12 +88,21 @@ def _find_files(directory: Path) -> list[Path]:
             f"{directory} holds {len(found)} safetensors files and no {INDEX}.",
             "Name the one to read model.safetensors, or add the index.",
         )
-    pickled = sorted(path.name for suffix in ("bin", "pt", "pth", "ckpt") for path in directory.glob(f"*.{suffix}"))
+    refuse_pickled(str(directory), [path.name for path in directory.iterdir()])
+    raise BadCheckpoint(f"{directory} has a config.json and no safetensors file.", "Download the weights too.")
+
+
+def refuse_pickled(source: str, names: Iterable[str]) -> None:
+    """Refuse a model of which `names` are the files, where only pickles have its weights.
+
+    Raises:
+      BadCheckpoint: With the command that converts them.
+    """
+    pickled = sorted(name for name in names if name.endswith(PICKLED))
     if pickled:
         raise BadCheckpoint(
-            f"{directory} has its weights only in pickled files ({', '.join(pickled[:3])}), which are never opened.",
+            f"{source} has its weights only in pickled files ({', '.join(pickled[:3])}), which are never opened.",
             'If you trust them, convert them: python -c "from transformers import AutoModelForCausalLM as M; '
-            f"M.from_pretrained('{directory}').save_pretrained('{directory}-safetensors')\" "
+            f"M.from_pretrained('{source}').save_pretrained('{source.replace('/', '-').strip('-')}-safetensors')\" "
             "and copy the tokenizer's files beside them.",
         )
-    raise BadCheckpoint(f"{directory} has a config.json and no safetensors file.", "Download the weights too.")

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from residscope.errors import BadCheckpoint, UnsupportedModel
 from residscope.transformer.rotary import Rotary
 
+MOST_LAYERS = 4096
+
 Activation = Literal["gelu", "gelu_new", "relu", "silu"]
 
 
@@ -24,6 +26,8 @@ class Config:
       attn_scale_by_layer: Whether the scores are divided by the layer's number, from 1, as well.
       gated: Whether the MLP multiplies its activation by a second projection.
       tied: Whether the unembedding is the embedding.
+    Raises:
+      ValueError: A fact makes no sense.
     """
 
     family: str
@@ -46,6 +50,20 @@ class Config:
     mlp_bias: bool
     tied: bool
     attn_scale_by_layer: bool = False
+
+    def __post_init__(self) -> None:
+        sizes = ("n_layers", "d_model", "n_heads", "n_kv_heads", "d_head", "d_mlp", "d_vocab", "n_ctx")
+        for name in sizes:
+            size = getattr(self, name)
+            if type(size) is not int or not 1 <= size < (MOST_LAYERS if name == "n_layers" else 2**31):
+                raise ValueError(f"{name} is {size!r}")
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(f"{self.n_heads} heads do not share {self.n_kv_heads} key and value heads evenly")
+        for name in ("qkv_bias", "attn_out_bias", "mlp_bias", "tied", "attn_scale_by_layer"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} is {getattr(self, name)!r}")
+        if type(self.norm_eps) not in (int, float) or not 0 <= self.norm_eps < 1:
+            raise ValueError(f"the norm's epsilon is {self.norm_eps!r}")
 
 
 # Keys of any config.json that say nothing of what the model computes: training, generation, heads for other tasks.

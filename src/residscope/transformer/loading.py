@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from residscope.errors import BadArgument, BadCheckpoint, ModelNotFound, UnsupportedModel
-from residscope.transformer.checkpoint import INDEX, Checkpoint
+from residscope.transformer.checkpoint import INDEX, Checkpoint, refuse_pickled
 from residscope.transformer.config import Config, Keys
 from residscope.transformer.families import FAMILIES
 from residscope.transformer.families.family import Family, Source
@@ -22,7 +22,8 @@ DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float1
 
 _HUB_FILES = (
     "config.json",
-    "model*.safetensors",
+    "model.safetensors",
+    "model-*.safetensors",
     INDEX,
     "tokenizer.json",
     "tokenizer_config.json",
@@ -36,10 +37,24 @@ _HUB_FILES = (
 
 @runtime_checkable
 class Tensors(Protocol):
-    """Named tensors: a `Checkpoint` on disk, or a state dict in memory."""
+    """Named tensors: a `Checkpoint` on disk, or a `State` in memory."""
 
     def __iter__(self) -> Iterator[str]: ...
-    def __getitem__(self, name: str, /) -> Tensor: ...
+    def read(self, name: str, dtype: torch.dtype, device: torch.device) -> Tensor: ...
+
+
+class State:
+    """The tensors of a model in memory, shared wherever dtype and device allow."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def read(self, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """A tensor by name."""
+        return self._tensors[name].detach().to(device, dtype)
 
 
 @dataclass(frozen=True)
@@ -72,7 +87,7 @@ def load_files(
     Holds:
       Logits and residual streams equal transformers'; peak memory is at most 1.15 times the weights.
     """
-    if dtype not in DTYPES:
+    if dtype not in list(DTYPES):
         raise BadArgument(f"There is no dtype {dtype!r}.", f"Choose {', '.join(DTYPES)}.")
     directory = _find_directory(path, revision)
     raw = _read_json(directory / "config.json")
@@ -101,8 +116,7 @@ def load_memory(hf_model: nn.Module, tokenizer: Any) -> Loaded:
     name = raw.get("_name_or_path") or type(hf_model).__name__
     family, config = read_config(raw, name)
     first = next(hf_model.parameters())
-    state = dict(hf_model.state_dict())
-    transformer = build(family, config, state, name, first.dtype, first.device)
+    transformer = build(family, config, State(hf_model.state_dict()), name, first.dtype, first.device)
     return Loaded(transformer, wrap_tokenizer(tokenizer, raw, config.d_vocab), name, None)
 
 
@@ -113,7 +127,7 @@ def read_config(raw: Mapping[str, Any], source: str) -> tuple[Family, Config]:
       UnsupportedModel: No family has this `model_type`, or a key is unknown; both are named.
     """
     model_type = raw.get("model_type")
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise UnsupportedModel(
             f"{source} is a model of the family {model_type!r}.", f"Supported families: {', '.join(FAMILIES)}."
         )
@@ -140,23 +154,33 @@ def build(
     Raises:
       BadCheckpoint: Tensors are missing, left over, or of another shape; they are named.
     """
-    with torch.device("meta"):
-        transformer = Transformer(config)
     names = set(tensors)
     prefix = family.prefix if any(name.startswith(family.prefix) for name in names) else ""
     wanted = {ours: replace(part, name=prefix + part.name) for ours, part in family.sources(config).items()}
+    embedding, head = wanted["embedding.weight"].name, "lm_head.weight"
+    if config.tied and head in names:
+        if embedding not in names:  # the one of two shared names that was saved
+            wanted["embedding.weight"] = Source(head)
+        elif not torch.equal(tensors.read(embedding, dtype, device), tensors.read(head, dtype, device)):
+            config = replace(config, tied=False)  # as transformers reads it: what is stored goes before the flag
     if not config.tied:
-        wanted["unembedding.weight"] = Source("lm_head.weight")
+        wanted["unembedding.weight"] = Source(head)
     _refuse_strangers(family, prefix, names, {part.name for part in wanted.values()}, config, source)
+    with torch.device("meta"):
+        transformer = Transformer(config)
     of_tensor: dict[str, list[str]] = {}
     for ours, part in wanted.items():
         of_tensor.setdefault(part.name, []).append(ours)
     for theirs, parameters in of_tensor.items():
-        tensor = tensors[theirs].detach().to(device, dtype)  # once, so that parts of a fused tensor share its memory
+        tensor = tensors.read(theirs, dtype, device)  # once, so that parts of a fused tensor share its memory
         for ours in parameters:
             module_name, _, attribute = ours.rpartition(".")
             module = transformer.get_submodule(module_name)
-            expected, found = getattr(module, attribute), wanted[ours].view(tensor)
+            expected = getattr(module, attribute)
+            try:
+                found = wanted[ours].view(tensor)
+            except (RuntimeError, IndexError):  # no such part in a tensor of this shape
+                found = tensor
             if found.shape != expected.shape:
                 raise BadCheckpoint(
                     f"{source} has {theirs} of shape {list(tensor.shape)}, which gives {ours} {list(found.shape)}; "
@@ -179,8 +203,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise BadArgument(
             f"There is no device {name!r} here ({str(error).splitlines()[0]}).", "Choose 'cpu' or 'auto'."
         ) from None
@@ -199,7 +223,7 @@ def _refuse_strangers(
     known = "|".join(re.escape(prefix) + pattern for pattern in family.buffers)
     left_over = sorted(name for name in names - wanted if not re.fullmatch(known, name))
     if config.tied and "lm_head.weight" in left_over:
-        left_over.remove("lm_head.weight")  # a copy of the embedding, as transformers reads it too
+        left_over.remove("lm_head.weight")  # a copy of the embedding
     if left_over:
         raise BadCheckpoint(
             f"{source} has {len(left_over)} tensors that a {family.model_type} model does not: {_some(left_over)}.",
@@ -214,7 +238,7 @@ def _some(names: list[str]) -> str:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         parsed = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise BadCheckpoint(f"{path} cannot be read ({error}).", "Download or copy it again.") from None
     if not isinstance(parsed, dict):
         raise BadCheckpoint(f"{path} is no JSON object.", "Download or copy it again.")
@@ -223,9 +247,15 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _find_directory(path: str | Path, revision: str | None) -> Path:
     directory = Path(path).expanduser()
-    if (directory / "config.json").is_file():
-        return directory
-    if directory.exists():
+    try:
+        if (directory / "config.json").is_file():
+            return directory
+        exists = directory.exists()
+    except OSError as error:
+        raise ModelNotFound(
+            f"{str(path)[:100]!r} cannot be looked at ({error.strerror}).", "Name a directory that may be read."
+        ) from None
+    if exists:
         inside = ", ".join(sorted(child.name for child in directory.iterdir())[:5]) if directory.is_dir() else "a file"
         raise ModelNotFound(
             f"{path} is no model: it has no config.json ({inside or 'it is empty'}).",
@@ -240,12 +270,16 @@ def _find_directory(path: str | Path, revision: str | None) -> Path:
 
 
 def _download(repository: str, revision: str | None) -> Path:
-    from huggingface_hub import constants, snapshot_download  # half a second that local directories do not need
+    from huggingface_hub import (  # half a second that local directories do not need
+        constants,
+        list_repo_files,
+        snapshot_download,
+    )
 
     try:
         directory = Path(snapshot_download(repository, revision=revision, allow_patterns=list(_HUB_FILES)))
-    except (OSError, ValueError) as error:  # every error of huggingface_hub is one of these
-        why = "offline" if constants.HF_HUB_OFFLINE else str(error).splitlines()[0]
+    except Exception as error:  # huggingface_hub's own, its HTTP client's, the disk's: all mean that there is no model
+        why = "offline" if constants.HF_HUB_OFFLINE else (str(error) or type(error).__name__).splitlines()[0]
         raise ModelNotFound(
             f"There is no model {repository!r}: no directory of that name in {Path.cwd()}, none downloaded in "
             f"{constants.HF_HUB_CACHE}, and the hub gave none ({why}).",
@@ -255,4 +289,6 @@ def _download(repository: str, revision: str | None) -> Path:
         raise ModelNotFound(
             f"The repository {repository!r} has no config.json.", "Name a model in Hugging Face's format."
         )
+    if not constants.HF_HUB_OFFLINE and not any(directory.glob("*.safetensors")):
+        refuse_pickled(repository, list_repo_files(repository, revision=revision))
     return directory

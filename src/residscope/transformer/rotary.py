@@ -25,6 +25,8 @@ class Rotary:
       factor: By how much the context is stretched.
       attention_factor: Multiplies cosines and sines.
       short_factors, long_factors: longrope's divisor of each frequency, within and beyond `n_ctx_original`.
+    Raises:
+      ValueError: A number makes no sense.
     """
 
     type: RotaryType
@@ -40,6 +42,16 @@ class Rotary:
     truncate: bool = True
     short_factors: tuple[float, ...] = ()
     long_factors: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.n_dims < 2 or self.n_dims % 2 or self.n_ctx_original < 1:
+            raise ValueError(f"{self.n_dims} entries of a head are to be turned, over {self.n_ctx_original} positions")
+        if self.theta <= 1 or self.factor <= 0 or self.attention_factor <= 0:
+            raise ValueError(
+                f"rope_theta is {self.theta}, factor {self.factor}, attention_factor {self.attention_factor}"
+            )
+        if not self.low_freq_factor < self.high_freq_factor or self.beta_fast <= 0 or self.beta_slow <= 0:
+            raise ValueError("the bounds of the frequencies to be scaled are out of order")
 
     def regime(self, n_tokens: int) -> int:
         """A text's length as far as its angles depend on it: texts of one regime share frequencies."""
@@ -186,8 +198,8 @@ def _read_type(rope_type: RotaryType, given: dict[str, Any], theta: float, n_dim
         original,
         factor=factor,
         attention_factor=float(given.pop("attention_factor", default)),
-        short_factors=tuple(given.pop("short_factor")),
-        long_factors=tuple(given.pop("long_factor")),
+        short_factors=tuple(float(factor) for factor in given.pop("short_factor")),
+        long_factors=tuple(float(factor) for factor in given.pop("long_factor")),
     )
 
 

@@ -166,6 +166,14 @@ class Tokenizer:
           EmptyPrompt: A text has no tokens.
           PromptTooLong: A text has more than `n_ctx`.
         """
+        most = n_ctx * self._longest_piece
+        for text in texts:
+            if len(text) > most:  # without splitting it: megabytes would hold up everything else
+                raise PromptTooLong(
+                    f"A text has {len(text):,} characters, and no more than {most:,} can fit the model's context of "
+                    f"{n_ctx} tokens.",
+                    "Shorten it.",
+                )
         lists = [self.encode(text, bos) if text else [] for text in texts]
         return self.check(lists, n_ctx)
 
@@ -219,6 +227,11 @@ class Tokenizer:
         """Ids as one text, special tokens left out."""
         text: str = self._backend.decode(list(ids), skip_special_tokens=True)
         return text
+
+    @cached_property
+    def _longest_piece(self) -> int:
+        """Characters of the longest token."""
+        return max(map(len, self._backend.get_vocab(with_added_tokens=True)), default=1)
 
     @cached_property
     def _ids_of_piece(self) -> dict[str, list[int]]:
@@ -294,7 +307,7 @@ def _is_byte(token: str) -> bool:
 
 def _eos_ids(config: Mapping[str, Any]) -> frozenset[int]:
     eos = config.get("eos_token_id")
-    return frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos])
+    return frozenset(i for i in (eos if isinstance(eos, list) else [eos]) if isinstance(i, int))
 
 
 def _content(token: Any) -> str | None:

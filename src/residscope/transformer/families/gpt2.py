@@ -10,6 +10,8 @@ from residscope.transformer.families.family import Family, Source
 
 def read_config(keys: Keys, source: str) -> Config:
     d_model, n_heads = keys["n_embd"], keys["n_head"]
+    if d_model % n_heads:
+        raise ValueError(f"n_embd {d_model} is no multiple of n_head {n_heads}")
     keys.only("add_cross_attention", False)
     keys.ignore("reorder_and_upcast_attn", "n_ctx")  # the order of the same sums; an old name of n_positions
     keys.ignore("resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_type", "summary_use_proj", "summary_activation")

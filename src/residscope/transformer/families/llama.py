@@ -11,6 +11,9 @@ def read_config(keys: Keys, source: str) -> Config:
     keys.ignore("attention_dropout", "max_sequence_length", "is_llama_config", "transformers.js_config")
     keys.only("rope_interleaved", False)
     scaling = {**keys.get("rope_scaling", {}), **keys.get("rope_parameters", {})}
+    original = keys.get("original_max_position_embeddings")  # Phi's place for it; goes before the dictionary's
+    if original is not None:
+        scaling["original_max_position_embeddings"] = original
     rotary, n_ctx = read_rotary(
         scaling,
         theta=keys.get("rope_theta", 10_000.0),

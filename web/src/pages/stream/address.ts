@@ -16,6 +16,7 @@ export interface Shown {
 }
 
 export const SAMPLES = 20;
+export const MOST = 500; // sample texts that are shown, and own texts that a link brings
 
 export const START: Shown = { kind: "", layer: null, component: 0, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null, theme: null };
 
@@ -66,7 +67,7 @@ export function readQuery(search: string, start: Shown): { shown: Shown; model: 
     (text): Scale | undefined => (text === "text" || text === "shared" ? { mode: text } : Number(text) > 0 && Number.isFinite(Number(text)) ? { mode: "fixed", limit: Number(text) } : undefined),
     (scale) => (shown.scale = scale),
   );
-  take("count", index, (count) => (shown.count = Math.max(1, count)));
+  take("count", index, (count) => (shown.count = Math.max(1, Math.min(count, MOST))));
   take("text", (text) => (/^(own\.)?\d{1,6}$/.test(text) ? text : undefined), (selected) => (shown.selected = selected));
   take("pos", index, (pos) => (shown.pos = pos));
   take("theme", oneOf("light", "dark"), (theme) => (shown.theme = theme));
