@@ -47,8 +47,8 @@ LOADERS = {
 
 def write_checkpoint(directory: Path, megabytes: int, stored: torch.dtype) -> int:
     """A GPT-2 whose float32 weights take that much; returns their number of bytes."""
-    d_model, d_vocab, n_ctx = 768, 1000, 256
-    n_layers = max(1, round(megabytes * 1e6 / (4 * 12 * d_model**2)))
+    d_model, d_vocab, n_ctx = 768, 50257, 256
+    n_layers = max(1, round((megabytes * 1e6 / 4 - d_vocab * d_model) / (12 * d_model**2)))
     shapes: dict[str, tuple[int, ...]] = {"wte.weight": (d_vocab, d_model), "wpe.weight": (n_ctx, d_model)}
     shapes |= {"ln_f.weight": (d_model,), "ln_f.bias": (d_model,)}
     for layer in range(n_layers):

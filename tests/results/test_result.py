@@ -163,7 +163,7 @@ def test_files_that_are_no_result(tmp_path: Path) -> None:
     "named",
     [
         "os:system",
-        "residscope.results.result:open_result",
+        "residscope.results.result:open",
         "residscope.nothing:X",
         "residscope.__main__:main",
         "residscope.directions.pca:pca",

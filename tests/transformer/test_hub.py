@@ -93,9 +93,7 @@ def test_only_weights_config_and_tokenizer_are_taken(local_hub: Hub, tmp_path: P
 
 def test_a_repository_with_only_pickles_is_refused_with_the_command(local_hub: Hub) -> None:
     (local_hub.folder / "model.safetensors").unlink()
-    with pytest.raises(
-        BadCheckpoint, match=r"some/model has its weights only in .*pytorch_model\.bin.*save_pretrained"
-    ):
+    with pytest.raises(BadCheckpoint, match=r"some/model has its weights only in .*pytorch_model\.bin.*save_pre"):
         rs.load("some/model")
     assert "pytorch_model.bin" not in local_hub.taken
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readFragment, readQuery, type Shown, siteName, START, writeFragment, writeQuery } from "../src/pages/stream/address.ts";
+import { MOST, readFragment, readQuery, type Shown, siteName, START, writeFragment, writeQuery } from "../src/pages/stream/address.ts";
 
 const start: Shown = { ...START, kind: "resid_pre", layer: 2 };
 
@@ -25,6 +25,10 @@ test("what an address says wrong is named, the rest is kept", () => {
   assert.deepEqual(shown, { ...start, kind: "resid_mid", layer: 1 });
   assert.equal(problems.length, 6);
   assert.match(problems.join(), /component=-4/);
+});
+
+test("a link does not ask for more texts than are shown", () => {
+  assert.equal(readQuery("?count=9999999", start).shown.count, MOST);
 });
 
 test("texts go through the fragment and come back, short", async () => {

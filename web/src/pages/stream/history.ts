@@ -3,7 +3,7 @@
 import { batch, effect } from "@preact/signals";
 import { dismiss, say } from "../notes.tsx";
 import { type ModelFacts, server } from "../server.ts";
-import { readFragment, readQuery, type Shown, siteName, START, writeFragment, writeQuery } from "./address.ts";
+import { MOST, readFragment, readQuery, type Shown, siteName, START, writeFragment, writeQuery } from "./address.ts";
 import { draw, model, openModel, own, readTexts, takePush, trouble, troubleOf, wanted } from "./state.ts";
 
 let fragment = "";
@@ -64,7 +64,8 @@ async function readAddress(facts: ModelFacts): Promise<void> {
   } catch {
     problems.push("The texts in the link are damaged or cut off; they were left out.");
   }
-  const { readable, refused } = await readTexts(texts);
+  if (texts.length > MOST) problems.push(`The link has ${texts.length} texts; the first ${MOST} are shown.`);
+  const { readable, refused } = await readTexts(texts.slice(0, MOST));
   problems.push(...refused.map((problem) => `A text of the link was left out. ${problem}`));
   batch(() => {
     own.value = readable;

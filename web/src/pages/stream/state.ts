@@ -119,6 +119,7 @@ export async function addText(text: string): Promise<void> {
     throw new Error(tokens.problem);
   }
   if (store.pca(siteName(shown))) await store.loadValues(siteName(shown), Math.floor(shown.component / BLOCK), [text], new AbortController().signal);
+  else say("The text is coloured as soon as the components of this site are there.");
   batch(() => {
     own.value = [text, ...own.value];
     change({ selected: "own.0", pos: null });

@@ -6,7 +6,7 @@ import colouredText from "../../views/coloured_text.tsx";
 import river from "../../views/river.tsx";
 import type { Payload } from "../../views/reading.ts";
 import { Hosted } from "../hosted.tsx";
-import { SAMPLES } from "./address.ts";
+import { MOST, SAMPLES } from "./address.ts";
 import * as followers from "./followers.ts";
 import * as state from "./state.ts";
 
@@ -175,7 +175,7 @@ export function Texts() {
           <TextRow key={text.own ? `own ${text.text}` : text.key} text={text} index={i} />
         ))}
       </div>
-      {shown < total && (
+      {shown < Math.min(total, MOST) && (
         <p class="more">
           <button type="button" onClick={() => state.change({ count: shown + SAMPLES })}>
             Show {Math.min(SAMPLES, total - shown)} more
