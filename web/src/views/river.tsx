@@ -20,6 +20,55 @@ function rowLabel(row: string, own: string): string {
 const make = <K extends keyof HTMLElementTagNameMap>(tag: K, className = ""): HTMLElementTagNameMap[K] =>
   Object.assign(document.createElement(tag), { className });
 
+interface Cell {
+  layer: number;
+  pos: number;
+}
+
+/** The mark of what is left out. */
+function hatch(context: CanvasRenderingContext2D, [x, y, w, h]: readonly [number, number, number, number], { line }: Palette): void {
+  context.save();
+  context.beginPath();
+  context.rect(x, y, w, h);
+  context.clip();
+  context.strokeStyle = line;
+  context.lineWidth = 1;
+  context.beginPath();
+  for (let at = -h; at < w; at += 3) {
+    context.moveTo(x + at, y + h);
+    context.lineTo(x + at + h, y);
+  }
+  context.stroke();
+  context.restore();
+}
+
+/** The numbers for readers who do not see the canvas: the last layer first, as in the picture. */
+function tableOf(rows: string[], pieces: string[], row: (layer: number) => Float32Array): HTMLTableElement {
+  const grid = make("table");
+  const heading = (textContent: string, scope: string): HTMLElement => Object.assign(make("th"), { textContent, scope });
+  const head = grid.createTHead().insertRow();
+  head.append(...["", ...pieces.map((piece, pos) => `${pos} ${visiblePiece(piece)}`)].map((label) => heading(label, "col")));
+  const body = grid.createTBody();
+  for (let layer = rows.length - 1; layer >= 0; layer--) {
+    const line = body.insertRow();
+    line.append(heading(rows[layer], "row"));
+    for (const value of row(layer)) line.insertCell().textContent = signed(value);
+  }
+  return grid;
+}
+
+/** The cell that a key leads to. */
+function stepTo(key: string, at: Cell, layers: number, positions: number): Cell | undefined {
+  return {
+    ArrowLeft: { ...at, pos: Math.max(0, at.pos - 1) },
+    ArrowRight: { ...at, pos: Math.min(positions - 1, at.pos + 1) },
+    ArrowUp: { ...at, layer: Math.min(layers - 1, at.layer + 1) },
+    ArrowDown: { ...at, layer: Math.max(0, at.layer - 1) },
+    Home: { ...at, pos: 0 },
+    End: { ...at, pos: positions - 1 },
+  }[key];
+}
+
 interface Strip {
   river: HTMLElement;
   draw(reading: Reading, limit: number): number; // the end of the range it used
@@ -48,7 +97,7 @@ function createStrip(model: Model, text: number): Strip {
   let reading: Reading;
   let limit = 1;
   let cell = { width: 0, height: 0, gap: 1 };
-  let cursor: { layer: number; pos: number } | null = null;
+  let cursor: Cell | null = null;
   let palette: Palette | null = null;
   let room = 0; // px; kept, because asking for it in the middle of a frame would lay the page out twice
 
@@ -106,36 +155,9 @@ function createStrip(model: Model, text: number): Strip {
     }
   }
 
-  function hatch(context: CanvasRenderingContext2D, [x, y, w, h]: readonly [number, number, number, number], { line }: Palette): void {
-    context.save();
-    context.beginPath();
-    context.rect(x, y, w, h);
-    context.clip();
-    context.strokeStyle = line;
-    context.lineWidth = 1;
-    context.beginPath();
-    for (let at = -h; at < w; at += 3) {
-      context.moveTo(x + at, y + h);
-      context.lineTo(x + at + h, y);
-    }
-    context.stroke();
-    context.restore();
-  }
-
   function fillTable(): void {
-    if (!details.open) return table.replaceChildren();
     const { rows = [] } = reading.payload;
-    const [layers] = size();
-    const grid = make("table");
-    const head = grid.createTHead().insertRow();
-    for (const label of ["", ...pieces().map((piece, pos) => `${pos} ${visiblePiece(piece)}`)]) head.append(Object.assign(make("th"), { textContent: label, scope: "col" }));
-    const body = grid.createTBody();
-    for (let layer = layers - 1; layer >= 0; layer--) {
-      const line = body.insertRow();
-      line.append(Object.assign(make("th"), { textContent: rows[layer], scope: "row" }));
-      pieces().forEach((_, pos) => (line.insertCell().textContent = signed(valueAt(layer, pos))));
-    }
-    table.replaceChildren(grid);
+    table.replaceChildren(...(details.open ? [tableOf(rows, pieces(), row)] : []));
   }
 
   function draw(next: Reading, shared: number): number {
@@ -196,14 +218,7 @@ function createStrip(model: Model, text: number): Strip {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const [layers, positions] = size();
     const at = cursor ?? { layer: Math.max(0, reading.payload.here ?? 0), pos: 0 };
-    const to = {
-      ArrowLeft: { ...at, pos: Math.max(0, at.pos - 1) },
-      ArrowRight: { ...at, pos: Math.min(positions - 1, at.pos + 1) },
-      ArrowUp: { ...at, layer: Math.min(layers - 1, at.layer + 1) },
-      ArrowDown: { ...at, layer: Math.max(0, at.layer - 1) },
-      Home: { ...at, pos: 0 },
-      End: { ...at, pos: positions - 1 },
-    }[event.key];
+    const to = stepTo(event.key, at, layers, positions);
     if (to) point(to);
     else if (event.key === "Enter") pick(at.pos);
     else if (event.key === "Escape" && cursor) point(null);
