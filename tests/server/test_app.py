@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -228,31 +229,31 @@ def test_the_own_origin_is_welcome(server: Server) -> None:
 
 
 def test_a_full_queue_answers_429(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = threading.Event()
-    monkeypatch.setattr(server.bench, "tokens", lambda texts: gate.wait(20) and [])
-    answers: list[int] = []
-    threads = [
-        threading.Thread(
-            target=lambda n=n: answers.append(
-                httpx.post(f"{server.address}/api/v1/tokens", json={"texts": [str(n)]}, timeout=30).status_code
-            )
-        )
-        for n in range(4)  # one runs, three wait
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        deadline = time.monotonic() + 10
-        while len(server.queue._short) < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        refused = server.client.post("/api/v1/tokens", json={"texts": ["one more"]})
-    finally:
-        gate.set()
+    begun, gate = threading.Event(), threading.Event()
+
+    def work(texts: object) -> list[Any]:
+        begun.set()
+        gate.wait(20)
+        return []
+
+    def ask(text: str) -> int:
+        return httpx.post(f"{server.address}/api/v1/tokens", json={"texts": [text]}, timeout=30).status_code
+
+    monkeypatch.setattr(server.bench, "tokens", work)
+    with ThreadPoolExecutor(4) as pool:
+        try:
+            answers = [pool.submit(ask, "one runs")]
+            assert begun.wait(10)
+            answers += [pool.submit(ask, f"{n} waits") for n in range(3)]
+            deadline = time.monotonic() + 10
+            while len(server.queue._short) < 3 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            refused = server.client.post("/api/v1/tokens", json={"texts": ["one more"]})
+        finally:
+            gate.set()
     assert_error(refused, 429, "queue_full", "waiting already")
     assert refused.headers["retry-after"] == "1"
-    for thread in threads:
-        thread.join(10)
-    assert answers == [200] * 4
+    assert [answer.result() for answer in answers] == [200] * 4
 
 
 class SlowWork:
