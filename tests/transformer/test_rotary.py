@@ -45,13 +45,19 @@ SCALINGS: dict[str, dict[str, Any]] = {
 }
 
 
+def scaled_llama(scaling: str, **changes: Any) -> tuple[Any, Any]:
+    """A Llama whose context is `N_CTX` when scaled; a dynamic one states the context before scaling."""
+    return random_llama(
+        max_position_embeddings=ORIGINAL if scaling == "dynamic" else N_CTX,
+        rope_parameters={"rope_theta": 100.0, **SCALINGS[scaling]},
+        **changes,
+    )
+
+
 @pytest.mark.parametrize("n_tokens", [ORIGINAL, ORIGINAL + 1, N_CTX])
 @pytest.mark.parametrize("scaling", SCALINGS)
 def test_scaled_model_equals_transformers(scaling: str, n_tokens: int) -> None:
-    context = ORIGINAL if scaling == "dynamic" else N_CTX
-    hf, tokenizer = random_llama(
-        max_position_embeddings=context, rope_parameters={"rope_theta": 100.0, **SCALINGS[scaling]}
-    )
+    hf, tokenizer = scaled_llama(scaling)
     model = rs.load(hf, tokenizer=tokenizer)
     assert model.config.n_ctx == N_CTX
     ids = torch.randint(0, D_VOCAB, (2, n_tokens), generator=torch.Generator().manual_seed(3))
@@ -61,12 +67,7 @@ def test_scaled_model_equals_transformers(scaling: str, n_tokens: int) -> None:
 
 @pytest.mark.parametrize("scaling", ["dynamic", "longrope"])
 def test_texts_of_other_lengths_in_one_batch_keep_their_angles(scaling: str) -> None:
-    context = ORIGINAL if scaling == "dynamic" else N_CTX
-    hf, tokenizer = random_llama(
-        dtype=torch.float64,
-        max_position_embeddings=context,
-        rope_parameters={"rope_theta": 100.0, **SCALINGS[scaling]},
-    )
+    hf, tokenizer = scaled_llama(scaling, dtype=torch.float64)
     model = rs.load(hf, tokenizer=tokenizer)
     texts = ["a" * 10, "b" * 30, "c" * N_CTX]
     together = model.run(texts)
@@ -77,13 +78,7 @@ def test_texts_of_other_lengths_in_one_batch_keep_their_angles(scaling: str) -> 
 
 @pytest.mark.parametrize("scaling", ["dynamic", "longrope"])
 def test_generation_crosses_into_the_stretched_context(scaling: str) -> None:
-    context = ORIGINAL if scaling == "dynamic" else N_CTX
-    hf, tokenizer = random_llama(
-        dtype=torch.float64,
-        eos_token_id=None,
-        max_position_embeddings=context,
-        rope_parameters={"rope_theta": 100.0, **SCALINGS[scaling]},
-    )
+    hf, tokenizer = scaled_llama(scaling, dtype=torch.float64, eos_token_id=None)
     model = rs.load(hf, tokenizer=tokenizer)
     (written,) = model.generate("a" * (ORIGINAL - 3), n_tokens=8).lists()
     for n in range(ORIGINAL - 3, ORIGINAL + 5):
