@@ -12,9 +12,8 @@ import tempfile
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
-from tokenizers import Tokenizer
-from tokenizers.models import BPE
+
+from benchmarks.checkpoint import D_VOCAB, write_gpt2
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 5
@@ -46,28 +45,9 @@ LOADERS = {
 
 
 def write_checkpoint(directory: Path, megabytes: int, stored: torch.dtype) -> int:
-    """A GPT-2 whose float32 weights take that much; returns their number of bytes."""
-    d_model, d_vocab, n_ctx = 768, 50257, 256
-    n_layers = max(1, round((megabytes * 1e6 / 4 - d_vocab * d_model) / (12 * d_model**2)))
-    shapes: dict[str, tuple[int, ...]] = {"wte.weight": (d_vocab, d_model), "wpe.weight": (n_ctx, d_model)}
-    shapes |= {"ln_f.weight": (d_model,), "ln_f.bias": (d_model,)}
-    for layer in range(n_layers):
-        for norm in ("ln_1", "ln_2"):
-            shapes |= {f"h.{layer}.{norm}.{kind}": (d_model,) for kind in ("weight", "bias")}
-        for name, (rows, columns) in {
-            "attn.c_attn": (d_model, 3 * d_model),
-            "attn.c_proj": (d_model, d_model),
-            "mlp.c_fc": (d_model, 4 * d_model),
-            "mlp.c_proj": (4 * d_model, d_model),
-        }.items():
-            shapes |= {f"h.{layer}.{name}.weight": (rows, columns), f"h.{layer}.{name}.bias": (columns,)}
-    tensors = {f"transformer.{name}": torch.randn(shape).to(stored) for name, shape in shapes.items()}
-    directory.mkdir(parents=True)
-    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
-    config = {"model_type": "gpt2", "n_layer": n_layers, "n_embd": d_model, "n_head": 12, "n_positions": n_ctx}
-    (directory / "config.json").write_text(json.dumps({**config, "vocab_size": d_vocab}))
-    Tokenizer(BPE(vocab={chr(97 + i): i for i in range(26)}, merges=[])).save(str(directory / "tokenizer.json"))
-    return 4 * sum(tensor.numel() for tensor in tensors.values())
+    """A GPT-2 whose float32 weights take about that much; returns their number of bytes."""
+    n_layers = max(1, round((megabytes * 1e6 / 4 - D_VOCAB * 768) / (12 * 768**2)))
+    return write_gpt2(directory, n_layers=n_layers, n_ctx=256, stored=stored)
 
 
 def measure(loader: str, directory: Path, dtype: str) -> dict[str, float]:

@@ -1,0 +1,233 @@
+"""The engine beside transformers, TransformerLens and nnsight: `python -m benchmarks.engine [--quick] [NUMBER ...]`.
+
+A GPT-2-small-sized model with random weights. Each side is a process of its own, peers in environments of their own,
+which this command makes in `.peers/`. The sides of a row take turns, round by round; a ratio is the median over
+rounds of one round's times. Caches of the clean and the corrupted prompts are made before the clock starts; the column
+"with caches" counts them. With numbers of rows only those are measured, and nothing is kept; `--quick` is one round.
+"""
+
+import argparse
+import platform
+import re
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from benchmarks.checkpoint import write_gpt2
+from benchmarks.rows import D_MODEL, N_EDITS, N_FEATURES, Against, Row, Task, forward, make_rows, remaining_flops
+from benchmarks.sides import PEERS, Side, SideFailed, version_of
+
+RESULT = Path(__file__).parent / "results/engine.md"
+FEWEST, MOST, ENOUGH_SECONDS = 3, 15, 60.0
+
+
+@dataclass
+class Found:
+    """What one task of a row gave: a time for each round, without and with preparation, and where its numbers lie."""
+
+    file: Path
+    seconds: list[float] = field(default_factory=list)
+    with_caches: list[float] = field(default_factory=list)
+    failed: bool = False
+
+
+def measure(row: Row, sides: dict[str, Side], folder: Path, rounds: int) -> list[Found]:
+    """Our task and the others', in alternation. A side that fails says why on the standard error, and is left out."""
+    folder.mkdir()
+    tasks = [row.ours, *(other.task for other in row.against)]
+    found = [Found(folder / f"{i}.safetensors") for i in range(len(tasks))]
+    begin = time.perf_counter()
+    for turn in range(rounds):
+        if turn >= FEWEST and time.perf_counter() - begin > ENOUGH_SECONDS:
+            break
+        for task, into in list(zip(tasks, found, strict=True))[:: 1 if turn % 2 == 0 else -1]:
+            if into.failed:
+                continue
+            try:
+                measure_once(task, sides[task.side], into)
+            except SideFailed as failure:
+                print(failure, file=sys.stderr, flush=True)
+                into.failed = True
+    return found
+
+
+def measure_once(task: Task, side: Side, into: Found) -> None:
+    """One turn of a task; the first is warmed up where that costs little, and saves its numbers."""
+    if not into.seconds and (task.request["do"] in ("forward", "keep_all") or torch.cuda.is_available()):
+        side.ask(task.request)
+    answer = side.ask(task.request | ({} if into.seconds else {"file": str(into.file)}))
+    seconds = statistics.median(answer["seconds"])
+    into.seconds.append(seconds / task.per)
+    into.with_caches.append((seconds + answer["prepare"]) / task.per)
+
+
+def spread(found: Found, form: str) -> str:
+    """Milliseconds: median (least to most)."""
+    if found.failed:
+        return "failed"
+    seconds = found.seconds
+    least, middle, most = (format(1e3 * x, form) for x in (min(seconds), statistics.median(seconds), max(seconds)))
+    return f"{middle} ({least} to {most})"
+
+
+def write_line(row: Row, other: Against, ours: Found, its: Found) -> str:
+    """One line of the table."""
+    name = other.task.side + (f", {other.note}" if other.note and not other.note.startswith("aim") else "")
+    times = [spread(found, ".3g" if row.ours.per > 1 else ".1f") for found in (ours, its)]
+    start = [f"{row.number} {row.name}", times[0], name, times[1]]
+    if ours.failed or its.failed:
+        return f"| {' | '.join([*start, '', '', '**failed**', '', '', ''])} |"
+    share = other.most is not None
+    ratios, cached = (
+        [(b / a if share else a / b) for a, b in zip(x, y, strict=True)]
+        for x, y in ((its.seconds, ours.seconds), (its.with_caches, ours.with_caches))
+    )
+    ratio, apart, equal = statistics.median(ratios), "", True
+    if row.tolerance is not None:
+        a, b = (load_file(found.file)["values"] for found in (ours, its))
+        n = min(len(a), len(b))  # of the slow way some edits are enough
+        largest = float((a[:n].reshape(-1) - b[:n].reshape(-1)).abs().max())
+        equal = largest <= row.tolerance
+        apart = f"{largest:.1e}" if equal else f"**{largest:.1e}**"
+    goal, met = "", True
+    if other.most is not None:
+        goal, met = f"at most {other.most}", ratio <= other.most
+    elif other.least is not None:
+        goal, met = f"at least {other.least:g}", ratio >= other.least
+    verdict = "" if not goal and equal else "met" if met and equal else "**missed**"
+    goal += f", {other.note}" if other.note.startswith("aim") else ""
+    form = ".3f" if share else ".1f"
+    middle, *ends = (format(x, form) for x in (ratio, min(ratios), max(ratios)))
+    cells = [*start, f"{middle} ({ends[0]} to {ends[1]})", goal, verdict]
+    cells += [format(statistics.median(cached), form), apart, str(len(ratios))]
+    return f"| {' | '.join(cells)} |"
+
+
+def measure_memory(model: Path) -> str:
+    """Row 3's memory: the peak of one forward that keeps everything, over what the process had before."""
+    peaks = []
+    for name in ("residscope", "transformer_lens"):
+        request = forward(name, 8, 256, do="keep_all", repeats=1).request
+        with Side(name, model, MALLOC_MMAP_THRESHOLD_="65536") as side:  # what is freed goes back at once
+            side.ask(forward(name, 1, 2).request)
+            peaks.append(side.ask(request)["peak"])
+    verdict = "met" if peaks[0] < peaks[1] else "**missed**"
+    megabytes = [f"{peak / 1e6:.0f} MB" for peak in peaks]
+    cells = ["3 its peak memory, 8 x 256", megabytes[0], "transformer_lens", megabytes[1]]
+    return f"| {' | '.join([*cells, f'{peaks[0] / peaks[1]:.3f}', 'at most 1.0', verdict, '', '', '1'])} |"
+
+
+def compute_error(half: Path, whole: Path) -> float:
+    """Of the effects in bfloat16: root mean square error over the root mean square effect, in float32."""
+    a, b = (found["values"] - found["base"] for found in map(load_file, (half, whole)))
+    return float((a - b).square().mean().sqrt() / b.square().mean().sqrt())
+
+
+def tell_error(found: list[Found], whole: list[Found]) -> str:
+    """The line below the table on what bfloat16 costs."""
+    ours, its = (compute_error(found[i].file, whole[i].file) for i in (0, 1))
+    return (
+        f"Row 6: in bfloat16 the effects (patched minus corrupted) are off by {ours:.1%} of their size "
+        f"(root mean squares, against our float32); TransformerLens's by {its:.1%} of its."
+    )
+
+
+def tell_share(row: Row, ours: Found, side: Side) -> str:
+    """The line below the table on what share of the machine's speed a sweep reaches."""
+    assert row.pairs
+    best = min(side.ask({"do": "multiply", "repeats": 20})["seconds"])
+    speed = 2 * 2048 * D_MODEL * 4 * D_MODEL / best
+    flops, seconds = remaining_flops(row.pairs), statistics.median(ours.seconds)
+    return (
+        f"Row {row.number}: of {speed / 1e9:.0f} GF/s that a 2048 x 768 x 3072 product reaches here, the sweep reaches "
+        f"{flops / seconds / speed:.0%} on the {flops / 1e9:.1f} GFLOP that remain to be computed (aim: over 60%)."
+    )
+
+
+def describe_machine(threads: int) -> str:
+    """What it ran on."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    text = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"model name\s*:\s*(.+)", text)
+    flags = set((re.search(r"flags\s*:\s*(.+)", text) or ["", ""])[1].split())
+    features = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
+    lacking = "" if "amx_bf16" in flags else ", no AMX"
+    name = model[1] if model else platform.processor()
+    return f"{name}, {threads} threads, {' '.join(features)}{lacking}, torch {torch.__version__}"
+
+
+def write_inputs(folder: Path) -> tuple[Path, Path]:
+    """The model, and a random dictionary: an encoder, and vectors to take out of the stream."""
+    model, dictionary = folder / "gpt2", folder / "dictionary.safetensors"
+    write_gpt2(model)
+    generator = torch.Generator().manual_seed(4)
+    encoder = torch.randn(D_MODEL, N_FEATURES, generator=generator) * D_MODEL**-0.5
+    vectors = torch.randn(N_EDITS, D_MODEL, generator=generator) * 0.3
+    save_file({"encoder": encoder, "vectors": vectors}, dictionary)
+    return model, dictionary
+
+
+def write_head(threads: int) -> list[str]:
+    """What stands above the lines of the table."""
+    versions = ", ".join(version_of(peer).replace("==", " ") for peer in PEERS)
+    return [
+        "# The engine beside others",
+        "",
+        "`python -m benchmarks.engine`; GPT-2-small-sized, random weights, float32 but where said; medians (least to",
+        "most) over rounds in which the sides take turns. A ratio is how many times faster we are, or, where the goal",
+        'is "at most", our share of its time.',
+        f"{describe_machine(threads)}; {versions}.",
+        "",
+        "| row | ours, ms | against | its, ms | ratio | goal | | with caches | largest difference | rounds |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+
+
+def tell(lines: list[str], *new: str) -> None:
+    """Print them, and keep them."""
+    print("\n".join(new), flush=True)
+    lines.extend(new)
+
+
+def main() -> None:
+    """Print the table, and keep it when it is whole."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("numbers", nargs="*", type=int)
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    wanted = set(options.numbers or range(1, 10))
+    lines: list[str] = []
+    notes: list[str] = []
+    kept: dict[str, list[Found]] = {}
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        model, dictionary = write_inputs(folder)
+        sides = {side: stack.enter_context(Side(side, model)) for side in ("residscope", *PEERS)}
+        tell(lines, *write_head(sides["residscope"].facts["threads"]))
+        for i, row in enumerate(row for row in make_rows(str(dictionary)) if row.number in wanted):
+            found = measure(row, sides, folder / str(i), 1 if options.quick else MOST)
+            tell(
+                lines, *(write_line(row, other, found[0], it) for other, it in zip(row.against, found[1:], strict=True))
+            )
+            if row.pairs and found[0].seconds:
+                kept[row.pairs] = found
+                notes += ["", tell_share(row, found[0], sides["residscope"])]
+            if row.number == 6 and found[0].seconds and "every token" in kept:
+                notes += ["", tell_error(found, kept["every token"])]
+        if 3 in wanted:
+            tell(lines, measure_memory(model))
+    tell(lines, *notes)
+    if not options.numbers and not options.quick:
+        RESULT.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

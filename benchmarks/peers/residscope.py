@@ -1,0 +1,90 @@
+"""This package."""
+
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import residscope as rs
+from benchmarks.peers.worker import Job, Request, device, ids_of, serve
+
+MODEL = sys.argv[1]
+
+
+@cache
+def load(dtype: str) -> Any:
+    return rs.load(MODEL, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The half of a dictionary that reads."""
+
+    site: rs.Site
+    weight: Tensor
+
+    def encode(self, x: Tensor) -> Tensor:
+        return (x @ self.weight).relu()
+
+
+def forward(request: Request) -> Job:
+    """What is kept beside the logits comes with the request."""
+    model, ids = load(request["dtype"]), ids_of(request)
+    sites = [*request.get("keep", []), "logits"]
+    return Job(lambda: None, lambda _: model.run(ids, keep=sites), lambda _, run: {"values": run.logits[:, -1]})
+
+
+def keep_all(request: Request) -> Job:
+    model, ids = load(request["dtype"]), ids_of(request)
+    return Job(lambda: None, lambda _: model.run(ids, keep="all"), lambda _, run: {"values": run.logits[:, -1]})
+
+
+def sweep(request: Request) -> Job:
+    """Every layer and position of a stream, or every layer and head of `z`."""
+    model, site = load(request["dtype"]), request["site"]
+    clean, corrupted = ids_of(request, "clean"), ids_of(request, "corrupted")
+    metric = rs.logit_difference(request["correct"], request["wrong"])
+    places = range(model.config.n_heads if site == "z" else clean.shape[1])
+
+    def prepare() -> tuple[Any, Any]:
+        base = model.run(corrupted, keep=["resid_pre"])
+        return model.run(clean, keep=[site]), base
+
+    def work(runs: tuple[Any, Any]) -> Tensor:
+        cells = [(f"{site}.{layer}", place) for layer in range(model.config.n_layers) for place in places]
+        if site == "z":
+            edits = [rs.replace(name, runs[0], head=head) for name, head in cells]
+        else:
+            edits = [rs.replace(name, runs[0], pos=pos) for name, pos in cells]
+        values: Tensor = model.sweep(runs[1], edits=edits, metric=metric).values
+        return values
+
+    return Job(prepare, work, lambda runs, values: {"values": values, "base": metric(runs[1])})
+
+
+def remove(request: Request) -> Job:
+    """All edits in one sweep, whose metric is the features of the next stream."""
+    model, ids, dictionary = load(request["dtype"]), ids_of(request), load_file(request["dictionary"], device())
+    layer, vectors = request["layer"], dictionary["vectors"][: request["n_edits"]]
+    metric = rs.read(Encoder(rs.Site("resid_pre", layer + 1), dictionary["encoder"]), pos=-1)
+
+    def work(run: Any) -> Tensor:
+        edits = [rs.add(f"resid_pre.{layer}", vector, scale=-1.0, pos=-1) for vector in vectors]
+        values: Tensor = model.sweep(run, edits=edits, metric=metric).values
+        return values
+
+    return Job(lambda: model.run(ids, keep=["resid_pre"]), work, lambda _, values: {"values": values})
+
+
+def multiply(request: Request) -> Job:
+    """A matrix product of the size that an MLP has: what the machine can do."""
+    x, weight = torch.randn(2048, 768, device=device()), torch.randn(768, 3072, device=device())
+    return Job(lambda: None, lambda _: x @ weight)
+
+
+if __name__ == "__main__":
+    serve({"forward": forward, "keep_all": keep_all, "sweep": sweep, "remove": remove, "multiply": multiply})

@@ -1,0 +1,96 @@
+"""TransformerLens: a TransformerBridge with the weights as they are (no compatibility mode)."""
+
+import sys
+from functools import cache
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformer_lens import patching
+from transformer_lens.model_bridge import TransformerBridge
+
+from benchmarks.peers.worker import Job, Request, device, difference, ids_of, serve
+
+MODEL = sys.argv[1]
+SWEEPS = {
+    "resid_pre": patching.get_act_patch_resid_pre,
+    "attn_out": patching.get_act_patch_attn_out,
+    "mlp_out": patching.get_act_patch_mlp_out,
+    "z": patching.get_act_patch_attn_head_out_all_pos,
+}
+
+
+@cache
+def load(dtype: str) -> Any:
+    return TransformerBridge.boot_transformers(MODEL, device=device(), dtype=getattr(torch, dtype)).eval()
+
+
+def forward(request: Request) -> Job:
+    model, ids = load(request["dtype"]), ids_of(request)
+    return Job(lambda: None, lambda _: model(ids), lambda _, logits: {"values": logits[:, -1]})
+
+
+def keep_all(request: Request) -> Job:
+    model, ids = load(request["dtype"]), ids_of(request)
+    return Job(lambda: None, lambda _: model.run_with_cache(ids), lambda _, found: {"values": found[0][:, -1]})
+
+
+def sweep(request: Request) -> Job:
+    """Its own sweep; it needs the cache of the clean run, and the corrupted one for what the numbers are held to."""
+    model, metric, patch = load(request["dtype"]), difference(request), SWEEPS[request["site"]]
+    clean, corrupted = ids_of(request, "clean"), ids_of(request, "corrupted")
+    return Job(
+        lambda: (model.run_with_cache(clean)[1], metric(model(corrupted))),
+        lambda prepared: patch(model, corrupted, prepared[0], metric, reduce="none").values.flatten(0, 1),
+        lambda prepared, values: {"values": values, "base": prepared[1]},
+    )
+
+
+def remove(request: Request) -> Job:
+    """One hooked full forward for each vector; the next stream is read."""
+    model, ids, dictionary = load(request["dtype"]), ids_of(request), load_file(request["dictionary"], device())
+    vectors, layer = dictionary["vectors"][: request["n_edits"]], request["layer"]
+
+    def one(vector: Tensor) -> Tensor:
+        found = []
+
+        def take_out(x: Tensor, hook: Any) -> Tensor:
+            x[:, -1] -= vector
+            return x
+
+        def read(x: Tensor, hook: Any) -> None:
+            found.append((x[:, -1] @ dictionary["encoder"]).relu())
+
+        hooks = [(f"blocks.{layer}.hook_resid_pre", take_out), (f"blocks.{layer + 1}.hook_resid_pre", read)]
+        model.run_with_hooks(ids, fwd_hooks=hooks)
+        return found[0]
+
+    return Job(lambda: None, lambda _: torch.stack([one(v) for v in vectors]), lambda _, x: {"values": x})
+
+
+def remove_batched(request: Request) -> Job:
+    """All edited streams as one batch, from the edited layer to the next; this version runs the layers below too."""
+    model, ids, dictionary = load(request["dtype"]), ids_of(request), load_file(request["dictionary"], device())
+    vectors, layer = dictionary["vectors"][: request["n_edits"]], request["layer"]
+
+    def work(stream: Tensor) -> Tensor:
+        edited = stream.expand(len(vectors), -1, -1).clone()
+        edited[:, -1] -= vectors
+        after = model(edited, start_at_layer=layer, stop_at_layer=layer + 1)
+        features: Tensor = (after[:, -1:] @ dictionary["encoder"]).relu()
+        return features
+
+    return Job(lambda: model.run_with_cache(ids)[1][f"blocks.{layer}.hook_resid_pre"], work, lambda _, x: {"values": x})
+
+
+if __name__ == "__main__":
+    serve(
+        {
+            "forward": forward,
+            "keep_all": keep_all,
+            "sweep": sweep,
+            "remove": remove,
+            "remove_batched": remove_batched,
+        }
+    )

@@ -1,0 +1,104 @@
+"""What every side is: a process that reads requests, one JSON object a line, and answers with times.
+
+A request names what to do; a side makes of it a `Job`, whose preparation (caches) and work are timed apart.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+Request = dict[str, Any]
+Numbers = dict[str, Tensor]
+
+
+class Job(NamedTuple):
+    """Work on what was prepared, and what of its result is compared with the other side's."""
+
+    prepare: Callable[[], Any]
+    work: Callable[[Any], Any]
+    numbers: Callable[[Any, Any], Numbers] = lambda prepared, result: {}
+
+
+def _peak_bytes(field: str) -> int:
+    """Of the device's memory, or of this process's."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() if field == "VmHWM" else torch.cuda.memory_allocated()
+    found = re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found
+    return 1024 * int(found[1])
+
+
+def _forget_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    begin = time.perf_counter()
+    result = work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin, result
+
+
+@torch.no_grad()
+def answer(request: Request, job: Job) -> dict[str, Any]:
+    """Do the job as often as asked; save its numbers where asked."""
+    prepared_in, prepared = _timed(job.prepare)
+    _forget_peak()
+    before, seconds = _peak_bytes("VmRSS"), []
+    result = None
+    for _ in range(request.get("repeats", 1)):
+        result = None  # what a repeat leaves is gone before the next
+        took, result = _timed(lambda: job.work(prepared))
+        seconds.append(took)
+    peak = _peak_bytes("VmHWM") - before
+    if "file" in request:
+        numbers = job.numbers(prepared, result)
+        save_file({name: value.float().cpu().contiguous() for name, value in numbers.items()}, request["file"])
+    return {"prepare": prepared_in, "seconds": seconds, "peak": peak}
+
+
+def serve(tasks: dict[str, Callable[[Request], Job]]) -> None:
+    """Answer until the input ends. What a library prints goes to the log, not into the answers."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    print(json.dumps({"threads": torch.get_num_threads(), "torch": torch.__version__}), file=answers)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            found = answer(request, tasks[request["do"]](request))
+        except Exception as error:
+            found = {"error": "".join(traceback.format_exception(error, limit=-4, chain=False))}
+        print(json.dumps(found), file=answers)
+
+
+def device() -> str:
+    """Where all sides run."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def ids_of(request: Request, name: str = "ids") -> Tensor:
+    """Token ids [batch pos] of a request."""
+    return torch.tensor(request[name], device=device())
+
+
+def difference(request: Request) -> Callable[[Tensor], Tensor]:
+    """The metric of the sweeps: from logits [batch pos d_vocab], correct minus wrong at the last position, [batch]."""
+    rows = torch.arange(len(request["correct"]))
+    correct, wrong = torch.tensor(request["correct"]), torch.tensor(request["wrong"])
+    return lambda logits: logits[rows, -1, correct] - logits[rows, -1, wrong]

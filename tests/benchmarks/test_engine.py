@@ -1,0 +1,77 @@
+"""The table of the engine: what it asks, counts and says. No peer is needed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.checkpoint import write_gpt2
+from benchmarks.cost import compute_exponent
+from benchmarks.engine import Found, write_line
+from benchmarks.rows import (
+    D_MODEL,
+    N_PAIRS,
+    SUBJECT,
+    Against,
+    Row,
+    Task,
+    forward,
+    make_pairs,
+    make_rows,
+    remaining_flops,
+)
+from benchmarks.sides import PEERS, Side, SideFailed, version_of
+from safetensors.torch import load_file, save_file
+
+import residscope as rs
+from tests.models import assert_equal
+
+
+def test_pairs_of_one_token_differ_in_one() -> None:
+    pairs = make_pairs("one token")
+    differ = torch.tensor(pairs["clean"]) != torch.tensor(pairs["corrupted"])
+    assert differ.sum(1).tolist() == [1] * N_PAIRS
+    assert bool(differ[:, SUBJECT].all())
+
+
+def test_remaining_flops_of_one_layer_and_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.rows.N_LAYERS", 1)
+    monkeypatch.setattr("benchmarks.rows.N_POS", 1)
+    weights = 12 * D_MODEL**2
+    attention, logits = 4 * D_MODEL, 4 * D_MODEL
+    assert remaining_flops("every token") == N_PAIRS * (2 * weights + attention + logits)
+
+
+def test_every_row_asks_sides_that_exist() -> None:
+    table = make_rows("dictionary.safetensors")
+    assert {row.number for row in table} == set(range(1, 10))
+    assert {other.task.side for row in table for other in row.against} <= {"residscope", *PEERS}
+    assert version_of("transformer_lens") == "transformer-lens==4.3.0"
+
+
+@pytest.mark.parametrize(("ours", "apart", "said"), [(0.1, 0.0, "| met |"), (0.6, 0.0, "missed"), (0.1, 1.0, "missed")])
+def test_a_line_says_whether_the_goal_is_met(tmp_path: Path, ours: float, apart: float, said: str) -> None:
+    task = Task("residscope", {})
+    row = Row(4, "sweep", task, (Against(task, least=2),))
+    found = []
+    for i, (seconds, value) in enumerate(((ours, 0.0), (1.0, apart))):
+        save_file({"values": torch.full((3,), value)}, tmp_path / str(i))
+        found.append(Found(tmp_path / str(i), [seconds] * 3, [seconds] * 3))
+    line = write_line(row, row.against[0], *found)
+    assert said in line
+
+
+def test_exponent_of_squares() -> None:
+    assert compute_exponent([(1, 3.0), (2, 12.0), (8, 192.0)]) == pytest.approx(2)
+
+
+@pytest.mark.slow
+def test_a_side_answers_with_times_and_numbers(tmp_path: Path) -> None:
+    write_gpt2(tmp_path / "model", n_layers=1, d_model=64, n_heads=2, n_ctx=32, d_vocab=100)
+    ids = [[1, 2, 3], [4, 5, 6]]
+    with Side("residscope", tmp_path / "model") as side:
+        request = forward("residscope", 1, 1, ids=ids, file=str(tmp_path / "numbers")).request
+        assert len(side.ask(request)["seconds"]) == 3
+        with pytest.raises(SideFailed, match="BadTexts"):
+            side.ask(request | {"ids": [[100]]})
+    expected = rs.load(tmp_path / "model").run(ids).logits[:, -1]
+    assert_equal(load_file(tmp_path / "numbers")["values"], expected)
