@@ -33,12 +33,14 @@ check: $(STATIC)
 prove: .venv/system $(STATIC)
 	$(BIN)/python -m benchmarks.loading
 	$(BIN)/python -m benchmarks.repaint
+	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.cost
 
 docs: $(STATIC)
 	$(BIN)/python -m sphinx -q -W -b html docs docs/_build/html
 
 clean:
-	rm -rf .venv web/node_modules web/build src/residscope/results/static docs/_build docs/_made dist
+	rm -rf .venv .peers web/node_modules web/build src/residscope/results/static docs/_build docs/_made dist
 
 # torch goes first, pinned: an unpinned one may pull gigabytes of CUDA packages.
 .venv/ready: pyproject.toml constraints.txt

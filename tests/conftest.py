@@ -16,9 +16,9 @@ import pytest
 import torch
 
 import residscope as rs
-from tests.models import random_gpt2, random_llama, shared_path
+from tests.models import family_model, shared_path
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # small models lose by more
 
 
 @pytest.fixture(autouse=True)
@@ -55,12 +55,10 @@ def stories(stories_path: Path) -> rs.Model:
 @pytest.fixture(scope="session")
 def gpt2() -> rs.Model:
     """A small GPT-2 of which every parameter is drawn at random, in float64."""
-    hf, tokenizer = random_gpt2(dtype=torch.float64)
-    return rs.load(hf, tokenizer=tokenizer)
+    return family_model("gpt2")
 
 
 @pytest.fixture(scope="session")
 def llama() -> rs.Model:
     """A small Llama with grouped queries, in float64."""
-    hf, tokenizer = random_llama(dtype=torch.float64)
-    return rs.load(hf, tokenizer=tokenizer)
+    return family_model("llama")

@@ -16,7 +16,7 @@ def test_a_site_is_a_value_with_a_name() -> None:
 
 
 def test_every_name_reads_back_and_every_axis_is_in_the_glossary() -> None:
-    assert len(set(SITES)) == len(SITES) == 3 + 3 * 7
+    assert len(set(SITES)) == len(SITES) == 2 + 3 * sum(kind.layered for kind in KINDS.values()) + 3
     for site in SITES:
         assert find_site(str(site), SITES) == site
         assert set(site.axes) <= AXES.keys()
@@ -38,18 +38,23 @@ def test_names_of_transformer_lens_are_read(theirs: str, ours: str) -> None:
 
 
 def test_sites_stand_in_the_order_of_computing() -> None:
-    names = [str(site) for site in SITES]
-    assert names[:9] == [
+    names = [str(site) for site in SITES if site.kind in ("embed", "resid_pre", "k", "q", "pattern", "z", "resid_post")]
+    assert names[:8] == [
         "embed",
-        *(f"{kind}.0" for kind in ("resid_pre", "pattern", "z", "attn_out", "resid_mid", "mlp_out", "resid_post")),
+        *(f"{k}.0" for k in ("resid_pre", "k", "q", "pattern", "z", "resid_post")),
         "resid_pre.1",
     ]
-    assert names[-2:] == ["ln_final", "logits"]
+    assert [str(site) for site in SITES[-3:]] == ["ln_final_scale", "ln_final", "logits"]
+
+
+def test_a_model_lacks_the_sites_of_what_it_lacks() -> None:
+    names = {site.kind for site in list_sites(2, absent={"pos_embed", "resid_mid"})}
+    assert KINDS.keys() - names == {"pos_embed", "resid_mid"}
 
 
 def test_kinds_stand_for_all_their_layers() -> None:
     assert [str(s) for s in find_sites(["z", "resid_pre.1", "z.0"], SITES)] == ["z.0", "z.1", "z.2", "resid_pre.1"]
-    assert find_sites("all", SITES) == SITES
+    assert set(SITES) - set(find_sites("all", SITES)) == {Site("head_out", layer) for layer in range(3)}
     assert find_sites((), SITES) == ()
 
 
@@ -58,7 +63,7 @@ def test_kinds_stand_for_all_their_layers() -> None:
     [
         ("resid_pre.3", r"resid_pre has layers 0 to 2"),
         ("resid_pre", r"every one of 3 layers has it.*resid_pre\.0 to resid_pre\.2"),
-        ("resid", r"the model's sites are embed, resid_pre"),
+        ("resid", r"the model's sites are embed, pos_embed, resid_pre"),
         ("embed.0", r"the model's sites are"),
         ("blocks.7.hook_resid_pre", r"layers 0 to 2"),
         ("", r"There is no site ''"),

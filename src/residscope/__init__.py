@@ -18,13 +18,42 @@ if TYPE_CHECKING:
     from residscope.errors import ResidscopeError as ResidscopeError
     from residscope.results.result import Result as Result
     from residscope.results.result import open as open
+    from residscope.running.edits import Edit as Edit
+    from residscope.running.edits import ablate as ablate
+    from residscope.running.edits import add as add
+    from residscope.running.edits import apply as apply
+    from residscope.running.edits import clamp as clamp
+    from residscope.running.edits import freeze as freeze
+    from residscope.running.edits import knockout as knockout
+    from residscope.running.edits import noise as noise
+    from residscope.running.edits import project_out as project_out
+    from residscope.running.edits import replace as replace
+    from residscope.running.edits import scale as scale
+    from residscope.running.first_order import Estimate as Estimate
+    from residscope.running.metrics import Metric as Metric
+    from residscope.running.metrics import kl as kl
+    from residscope.running.metrics import log_prob as log_prob
+    from residscope.running.metrics import logit as logit
+    from residscope.running.metrics import logit_difference as logit_difference
+    from residscope.running.metrics import loss as loss
+    from residscope.running.metrics import metric as metric
+    from residscope.running.metrics import probability_difference as probability_difference
+    from residscope.running.metrics import read as read
     from residscope.running.model import Model as Model
     from residscope.running.model import load as load
+    from residscope.running.prediction import Memory as Memory
+    from residscope.running.prediction import memory as memory
     from residscope.running.progress import progress as progress
     from residscope.running.run import Run as Run
+    from residscope.running.sweep import Sweep as Sweep
+    from residscope.running.wrapped import Wrapped as Wrapped
+    from residscope.running.wrapped import wrap as wrap
     from residscope.sites import Site as Site
     from residscope.transformer.config import Config as Config
+    from residscope.transformer.loading import plan as plan
+    from residscope.transformer.placement import Plan as Plan
     from residscope.transformer.tokens import Tokens as Tokens
+    from residscope.transformer.weights import Weights as Weights
 
 __version__ = "0.1.0"
 
@@ -33,9 +62,38 @@ _PUBLIC = {
     "load": "residscope.running.model",
     "Model": "residscope.running.model",
     "Run": "residscope.running.run",
+    "wrap": "residscope.running.wrapped",
+    "Wrapped": "residscope.running.wrapped",
     "Tokens": "residscope.transformer.tokens",
+    "plan": "residscope.transformer.loading",
+    "Plan": "residscope.transformer.placement",
     "Config": "residscope.transformer.config",
+    "Weights": "residscope.transformer.weights",
     "Site": "residscope.sites",
+    "Edit": "residscope.running.edits",
+    "replace": "residscope.running.edits",
+    "add": "residscope.running.edits",
+    "scale": "residscope.running.edits",
+    "noise": "residscope.running.edits",
+    "ablate": "residscope.running.edits",
+    "project_out": "residscope.running.edits",
+    "clamp": "residscope.running.edits",
+    "knockout": "residscope.running.edits",
+    "freeze": "residscope.running.edits",
+    "apply": "residscope.running.edits",
+    "Metric": "residscope.running.metrics",
+    "logit": "residscope.running.metrics",
+    "logit_difference": "residscope.running.metrics",
+    "log_prob": "residscope.running.metrics",
+    "probability_difference": "residscope.running.metrics",
+    "loss": "residscope.running.metrics",
+    "kl": "residscope.running.metrics",
+    "read": "residscope.running.metrics",
+    "metric": "residscope.running.metrics",
+    "Sweep": "residscope.running.sweep",
+    "memory": "residscope.running.prediction",
+    "Memory": "residscope.running.prediction",
+    "Estimate": "residscope.running.first_order",
     "pca": "residscope.directions.pca",
     "Basis": "residscope.directions.pca",
     "Direction": "residscope.direction",

@@ -38,6 +38,14 @@ class BadTokenizer(ResidscopeError):
     """A tokenizer is missing, cannot be read, or does not fit the model's vocabulary."""
 
 
+class BadChatTemplate(ResidscopeError):
+    """A model has no chat template, or one that cannot be used."""
+
+
+class BadMessages(ResidscopeError):
+    """Messages are no chat, or the model's chat template refuses them."""
+
+
 class EmptyPrompt(ResidscopeError):
     """A text has no tokens."""
 
@@ -52,6 +60,22 @@ class UnknownToken(ResidscopeError):
 
 class UnknownSite(ResidscopeError):
     """The model has no such site."""
+
+
+class BadEdit(ResidscopeError):
+    """An edit does not fit the site, the texts or the model."""
+
+
+class BadMetric(ResidscopeError):
+    """A metric does not fit the texts or the model, or is not defined there."""
+
+
+class TooLarge(ResidscopeError):
+    """The work does not fit the memory it may use."""
+
+
+class UnknownWeight(ResidscopeError):
+    """The model has no weight of that name."""
 
 
 class UnknownComponent(ResidscopeError):

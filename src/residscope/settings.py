@@ -1,8 +1,9 @@
 """Settings of the front doors, from the environment: `RESIDSCOPE_PORT=9000` and so on."""
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from residscope.errors import BadArgument
@@ -18,6 +19,7 @@ class Settings(BaseSettings):
       host: Where the server listens: the loopback interface.
       port: Where it listens; the next free one is taken if it is busy.
       dtype, device: Of the model.
+      memory_bytes: What sweeps may take for activations, as `8GB`; unset, a quarter of what is free.
       queue_limit: Requests that may wait for computing; more are answered 429.
     """
 
@@ -30,7 +32,13 @@ class Settings(BaseSettings):
     port: int = Field(default=7474, ge=0, le=65535)
     dtype: str = "float32"
     device: str = "auto"
+    memory_bytes: ByteSize | None = None
     queue_limit: int = 64
+
+    def loading(self, dtype: str | None, device: str | None) -> dict[str, Any]:
+        """What `rs.load` takes, with what the command was told in front."""
+        memory = None if self.memory_bytes is None else int(self.memory_bytes)
+        return {"dtype": dtype or self.dtype, "device": device or self.device, "memory_bytes": memory}
 
 
 def read_settings() -> Settings:

@@ -7,19 +7,21 @@ from hypothesis import strategies as st
 
 import residscope as rs
 from residscope.errors import NotKept, UnknownPosition, UnknownSite
+from residscope.transformer.families import FAMILIES
+from tests.models import family_model
 
 TEXTS = ["a short one", "x", "the longest of these three texts"]
 
 
-@pytest.mark.parametrize("which", ["gpt2", "llama"])
-def test_every_text_equals_itself_alone_and_padding_is_nan(which: str, request: pytest.FixtureRequest) -> None:
-    model: rs.Model = request.getfixturevalue(which)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_text_equals_itself_alone_and_padding_is_nan(family: str) -> None:
+    model = family_model(family)
     together = model.run(TEXTS, keep="all")
     for number, text in enumerate(TEXTS):
         alone, n = model.run(text, keep="all"), len(text)
         for site in model.sites:
             ours, theirs = together[site][number], alone[site][0]
-            if site.kind == "pattern":
+            if site.kind in ("scores", "pattern"):
                 assert ours[:, n:].isnan().all()
                 assert ours[:, :, n:].isnan().all()
                 ours = ours[:, :n, :n]
@@ -29,9 +31,9 @@ def test_every_text_equals_itself_alone_and_padding_is_nan(which: str, request: 
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("which", ["gpt2", "llama"])
-def test_what_is_asked_for_later_equals_what_was_kept(which: str, request: pytest.FixtureRequest) -> None:
-    model: rs.Model = request.getfixturevalue(which)
+@pytest.mark.parametrize("family", ["gpt2", "llama", "phi"])
+def test_what_is_asked_for_later_equals_what_was_kept(family: str) -> None:
+    model = family_model(family)
     kept = model.run(TEXTS, keep="all")
     for first in ("resid_pre.1", "resid_post.2", "logits"):
         for site in model.sites:
@@ -44,14 +46,14 @@ def test_only_what_is_kept_is_kept(gpt2: rs.Model) -> None:
     assert {str(site) for site in run.kept} == {"resid_post.0", "resid_pre.1", "pattern.0", "pattern.1", "pattern.2"}
     run.at("logits", -1)
     assert "logits" not in {str(site) for site in run.kept}
-    assert "resid_post.2" in {str(site) for site in run.kept}
+    assert "ln_final" in {str(site) for site in run.kept}
 
 
 def test_later_passes_start_from_the_nearest_kept_stream(gpt2: rs.Model) -> None:
     run = gpt2.run(TEXTS, keep=["resid_pre.1"])
     ran: list[int] = []
     handles = [
-        block.register_forward_hook(lambda module, given, out: ran.append(module.layer))
+        block.register_forward_pre_hook(lambda module, given: ran.append(module.layer))
         for block in gpt2.transformer.blocks
     ]
     run["z.1"]

@@ -68,6 +68,7 @@ def local_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     folder = save(random_llama()[0], tmp_path / "remote")
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")
     (folder / "README.md").write_text("a model")
+    (folder / "chat_template.jinja").write_text("{{ messages[0].role }}: {{ messages[0].content }}")
     (folder / "evil.py").write_text("raise SystemExit")
     server = Hub(folder)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -86,9 +87,11 @@ def test_only_weights_config_and_tokenizer_are_taken(local_hub: Hub, tmp_path: P
     model = rs.load("some/model")
     assert model.name == "some/model"
     assert model.source == "rs.load('some/model')"
-    assert set(local_hub.taken) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    files = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert set(local_hub.taken) == files | {"generation_config.json"}
     ids = torch.tensor([[1, 2, 3]])
     assert torch.equal(model.run(ids).logits, rs.load(local_hub.folder).run(ids).logits)
+    assert model.chat([{"role": "user", "content": "hi"}]).texts == ["user: hi"]
 
 
 def test_a_repository_with_only_pickles_is_refused_with_the_command(local_hub: Hub) -> None:

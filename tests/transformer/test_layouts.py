@@ -1,6 +1,7 @@
 """Files as the hub has them, old and new: all give the same model."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from transformers import AutoModelForCausalLM
 
 import residscope as rs
 from residscope.errors import BadCheckpoint, BadTokenizer, ModelNotFound, UnsupportedModel
-from tests.models import D_VOCAB, assert_equal, byte_tokenizer, random_gpt2, random_llama, save
+from residscope.transformer.families import FAMILIES
+from residscope.transformer.loading import read_config
+from tests.models import D_VOCAB, assert_equal, byte_tokenizer, random_gpt2, random_llama, random_model, save
 
 IDS = torch.randint(0, D_VOCAB, (2, 30), generator=torch.Generator().manual_seed(4))
 
@@ -137,6 +140,184 @@ def test_many_files(llama_path: Path) -> None:
         rs.load(llama_path)
 
 
+# What the hub's older files have otherwise: names of tensors, buffers of layer 1, keys of the config.
+_MASKS = ("attn.bias", "attn.masked_bias")
+_ROPE = {"rope_parameters": None, "rope_theta": 10_000.0, "rope_scaling": None}
+_TURNS = ("self_attn.rotary_emb.inv_freq",)
+OLDER: dict[str, tuple[dict[str, str], tuple[str, ...], dict[str, Any]]] = {
+    "gpt2": ({r"transformer\.": ""}, _MASKS, {"n_ctx": 40, "resid_pdrop": 0.1}),
+    "gpt_neo": (
+        {r"transformer\.": ""},
+        ("attn.attention.bias", "attn.attention.masked_bias"),
+        {"gradient_checkpointing": False, "summary_type": "cls_index", "tie_word_embeddings": None},
+    ),
+    "gptj": ({}, (*_MASKS, "attn.embed_positions"), {"rotary": True, "scale_attn_weights": True, "n_inner": None}),
+    "gpt_neox": (
+        {r"lm_head": "embed_out"},
+        ("attention.bias", "attention.masked_bias", "attention.rotary_emb.inv_freq"),
+        {"rope_parameters": None, "rotary_pct": 0.25, "rotary_emb_base": 10_000, "attention_bias": None},
+    ),
+    "opt": (
+        {r"model\.decoder\.": "decoder."},
+        (),
+        {"activation_dropout": 0.0, "prefix": "</s>", "enable_bias": None, "tie_word_embeddings": None},
+    ),
+    "bloom": (
+        {r"transformer\.": ""},
+        (),
+        {
+            "n_embed": 32,
+            "hidden_size": None,
+            "n_head": None,
+            "num_attention_heads": 4,
+            "n_inner": None,
+            "attention_softmax_in_fp32": True,
+            "masked_softmax_fusion": True,
+            "offset_alibi": 100,
+            "skip_bias_add": True,
+            "skip_bias_add_qkv": False,
+            "unk_token_id": 0,
+            "tie_word_embeddings": None,
+        },
+    ),
+    "llama": ({}, _TURNS, {**_ROPE, "head_dim": None, "pretraining_tp": 1}),
+    "mistral": ({}, _TURNS, {**_ROPE, "head_dim": None}),
+    "qwen2": ({}, (), {**_ROPE, "layer_types": None, "use_mrope": False}),
+    "qwen3": ({}, (), {**_ROPE, "layer_types": None, "sliding_window": 7}),
+    "gemma": ({}, _TURNS, {**_ROPE, "hidden_act": "gelu", "hidden_activation": None, "tie_word_embeddings": None}),
+    "gemma2": (
+        {},
+        (),
+        {**_ROPE, "layer_types": None, "hidden_act": "gelu_pytorch_tanh", "cache_implementation": "hybrid"},
+    ),
+    "gemma3_text": (
+        {},
+        (),
+        {
+            "rope_parameters": None,
+            "rope_theta": 1_000_000,
+            "rope_local_base_freq": 10_000,
+            "layer_types": None,
+            "_sliding_window_pattern": None,
+            "sliding_window_pattern": 2,
+            "cache_implementation": "hybrid",
+        },
+    ),
+    "gemma3": (
+        {r"(model\.language_model|language_model\.model)\.": "language_model.model.", r"model\.(?=vi|mu)": ""},
+        (),
+        {},
+    ),
+    "phi": ({}, _TURNS, {**_ROPE, "qk_layernorm": False}),
+    "phi3": ({}, _TURNS, {**_ROPE, "attention_bias": False, "partial_rotary_factor": 1.0}),
+    "olmo2": ({}, (), _ROPE),
+}
+FACTORS = {"short_factor": [1.0] * 48, "long_factor": [2.0] * 48, "original_max_position_embeddings": 1024}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_files_of_now_and_of_then(family: str, tmp_path: Path) -> None:
+    hf, _ = random_model(family)
+    path = save(hf, tmp_path / family)
+    before = logits(path)
+    with torch.no_grad():
+        assert_equal(before, hf(IDS).logits)
+    renamed, buffers, keys = OLDER[family]
+
+    def age(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        for now, then in renamed.items():
+            tensors = {re.sub(f"^{now}", then, name): tensor for name, tensor in tensors.items()}
+        layer = next(re.match(r".*(layers|h)\.1\.", name) for name in tensors if re.search(r"\b(layers|h)\.1\.", name))
+        return tensors | {f"{layer.group()}{name}": torch.ones(1) for name in buffers}  # type: ignore[union-attr]
+
+    rewrite(path, age)
+    reconfigure(path, **keys)
+    assert torch.equal(logits(path), before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_reads_its_example(family: str) -> None:
+    raw = {"model_type": family, **FAMILIES[family].example}
+    assert read_config(raw, "here")[1].family == family
+    with pytest.raises(UnsupportedModel, match="wobble=1"):
+        read_config({**raw, "wobble": 1}, "here")
+
+
+OPTIONAL = {
+    "num_key_value_heads",
+    "num_attention_heads",
+    "sliding_window",
+    "partial_rotary_factor",
+    "n_head",
+    "n_layer",
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "older", "now"),
+    [
+        ("phi", {"partial_rotary_factor": 0.25}, {"rope_parameters": {"partial_rotary_factor": 0.25}}),
+        (
+            "phi3",
+            {"rope_scaling": {"type": "su", **FACTORS}},
+            {"rope_parameters": {"rope_type": "longrope", **FACTORS}},
+        ),
+        ("gemma3_text", {"rope_local_base_freq": 9}, {"rope_parameters": {"sliding_attention": {"rope_theta": 9}}}),
+    ],
+)
+def test_older_keys_of_the_angles(family: str, older: dict[str, Any], now: dict[str, Any]) -> None:
+    example = {**FAMILIES[family].example, "model_type": family}
+    read = [read_config(example | keys, "here")[1] for keys in ({}, older, now)]
+    assert read[0] != read[1] == read[2]
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "says"),
+    [
+        ("gptj", {"rotary": False}, "rotary=False"),
+        ("gptj", {"scale_attn_weights": False}, "scale_attn_weights=False"),
+        ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before=False"),
+        ("opt", {"word_embed_proj_dim": 512}, "word_embed_proj_dim=512, and only 768 is supported"),
+        ("opt", {"_remove_final_layer_norm": True}, "_remove_final_layer_norm=True"),
+        ("bloom", {"apply_residual_connection_post_layernorm": True}, "apply_residual_connection_post_layernorm=True"),
+        ("bloom", {"n_inner": 5}, "n_inner=5"),
+        ("mistral", {"layer_types": ["full_attention"] * 32}, "layer_types"),
+        ("qwen2", {"use_mrope": True}, "use_mrope=True"),
+        ("qwen2", {"layer_types": ["chunked_attention"] * 24}, "layers of type chunked_attention"),
+        ("gemma", {"hidden_activation": "silu"}, "hidden_activation='silu'"),
+        ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True"),
+        ("gemma3_text", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping=50.0"),
+        ("gemma3_text", {"rope_parameters": {"rope_type": "linear"}}, "rope_parameters.*rope_type='linear'"),
+        ("gemma3", {"text_config": {**FAMILIES["gemma3"].example["text_config"], "wobble": 1}}, "wobble=1"),
+        ("phi3", {"lm_head_bias": True}, "lm_head_bias=True"),
+        ("phi3", {"rope_scaling": {"type": "spiral"}}, "spiral"),
+        ("mistral", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+    ],
+)
+def test_what_a_family_does_not_compute_is_refused(family: str, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises((UnsupportedModel, BadCheckpoint), match=says):
+        read_config({"model_type": family, **FAMILIES[family].example, **changes}, "here")
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("gpt_neo", {"attention_types": [[["global"], 5]]}),
+        ("gpt_neo", {"attention_types": [[["global"], 10**12]]}),
+        ("gpt_neo", {"num_heads": 7}),
+        ("gptj", {"rotary_dim": None}),
+        ("gpt_neox", {"rotary_pct": 0.01}),
+        ("mistral", {"num_hidden_layers": 10**12}),
+        ("mistral", {"sliding_window": 0}),
+        ("gemma2", {"layer_types": ["full_attention"] * 3}),
+        ("phi3", {"rope_scaling": {"type": ["longrope"]}}),
+    ],
+)
+def test_values_of_a_family_that_make_no_sense(family: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(BadCheckpoint, match="makes no sense"):
+        read_config({"model_type": family, **FAMILIES[family].example, **changes}, "here")
+
+
 @pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
 def test_stored_halves_are_read_as_float32(llama_path: Path, stored: torch.dtype) -> None:
     rewrite(llama_path, lambda t: {name: tensor.to(stored) for name, tensor in t.items()})
@@ -194,7 +375,7 @@ def test_untied_model_needs_its_head(llama_path: Path) -> None:
         ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping=50.0"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
         ({"hidden_act": "swoosh"}, "swoosh"),
-        ({"model_type": "mamba"}, r"family 'mamba'. Supported families: gpt2, llama"),
+        ({"model_type": "mamba"}, r"family 'mamba'. Supported families: gpt2, gpt_neo"),
         ({"is_encoder_decoder": True}, "is_encoder_decoder=True"),
         ({"pruned_heads": {"0": [1]}}, "pruned_heads"),
     ],

@@ -8,7 +8,7 @@ import torch
 import residscope as rs
 from residscope.errors import BadCheckpoint, UnsupportedModel
 from residscope.transformer.rotary import read_rotary
-from tests.models import D_VOCAB, assert_equal, random_llama
+from tests.models import D_VOCAB, assert_equal, random_llama, random_model
 
 N_CTX, ORIGINAL = 64, 16
 DIVISORS = {"short_factor": [1.0, 1.1, 1.3, 1.4], "long_factor": [1.0, 2.0, 3.0, 4.5]}
@@ -82,6 +82,17 @@ def test_generation_crosses_into_the_stretched_context(scaling: str) -> None:
     model = rs.load(hf, tokenizer=tokenizer)
     (written,) = model.generate("a" * (ORIGINAL - 3), n_tokens=8).lists()
     for n in range(ORIGINAL - 3, ORIGINAL + 5):
+        assert int(model.run(torch.tensor([written[:n]])).at("logits", -1).argmax()) == written[n]
+
+
+def test_generation_crosses_where_only_windowed_layers_stretch() -> None:
+    stretched = {**SCALINGS["longrope"], "short_factor": [1.0] * 6, "long_factor": [9.0] * 6}
+    parameters = {"full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_theta": 100.0, **stretched}}
+    facts = {"rope_parameters": parameters, "sliding_window": 30, "tie_word_embeddings": False, "eos_token_id": None}
+    hf, tokenizer = random_model("gemma3_text", dtype=torch.float64, seed=2, **facts)
+    model = rs.load(hf, tokenizer=tokenizer)
+    (written,) = model.generate("Some words", n_tokens=20).lists()
+    for n in range(ORIGINAL - 3, ORIGINAL + 14):
         assert int(model.run(torch.tensor([written[:n]])).at("logits", -1).argmax()) == written[n]
 
 

@@ -26,6 +26,7 @@ def doctor(as_json: bool) -> None:
     import torch
 
     from residscope.results.static_files import STATIC
+    from residscope.transformer.placement import as_size, find_devices
 
     packages = {name: _find_version(name) for name in _PACKAGES}
     missing = [f"{name} is not installed: pip install {name}" for name, found in packages.items() if found is None]
@@ -35,6 +36,7 @@ def doctor(as_json: bool) -> None:
         "python": platform.python_version(),
         "system": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "free": ", ".join(f"{name} {as_size(n_bytes)}" for name, n_bytes in find_devices().items()),
         "threads": torch.get_num_threads(),
         "packages": packages,
         "missing": missing,
@@ -42,7 +44,7 @@ def doctor(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts))
         return
-    for name in ("python", "system", "device", "threads"):
+    for name in ("python", "system", "device", "free", "threads"):
         click.echo(f"{name:<16}{facts[name]}")
     for name, found in packages.items():
         click.echo(f"{name:<16}{found or 'missing'}")

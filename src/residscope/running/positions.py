@@ -1,7 +1,9 @@
 """Which positions of which text: an int, a slice, a list, or a tensor, counted within each text."""
 
 from collections.abc import Sequence
+from operator import index
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -11,6 +13,11 @@ from residscope.errors import UnknownPosition
 Positions = int | slice | Sequence[int] | Tensor | None
 
 PADDED = -1
+
+
+def is_single(pos: object) -> bool:
+    """Whether a position is one number for every text, which leaves no axis behind."""
+    return isinstance(pos, (int, np.integer))
 
 
 def resolve(pos: Positions, n_tokens: Int[Tensor, " batch"]) -> Int[Tensor, "batch n"]:
@@ -23,18 +30,28 @@ def resolve(pos: Positions, n_tokens: Int[Tensor, " batch"]) -> Int[Tensor, "bat
     Raises:
       UnknownPosition: A text has no such position.
     """
-    if pos is None or isinstance(pos, slice):
-        rows = [range(n)[pos or slice(None)] for n in n_tokens.tolist()]
+    try:
+        if pos is None or isinstance(pos, slice):
+            rows = [range(n)[pos or slice(None)] for n in n_tokens.tolist()]
+        elif not isinstance(pos, Tensor):
+            several: Sequence[int] = [pos] if isinstance(pos, (int, np.integer)) else pos
+            numbers = torch.tensor([index(one) for one in several], dtype=torch.long)
+            pos = numbers[None].expand(len(n_tokens), -1)
+    except TypeError:
+        raise UnknownPosition(
+            f"The positions {pos!r} were asked for.", "Give a whole number, a list of them, a slice or a tensor."
+        ) from None
+    if not isinstance(pos, Tensor):
         longest = max(map(len, rows))
         return torch.tensor([[*row, *[PADDED] * (longest - len(row))] for row in rows], dtype=torch.long)
-    if isinstance(pos, int):
-        pos = [pos]
-    asked = pos if isinstance(pos, Tensor) else torch.tensor(list(pos))[None].expand(len(n_tokens), -1)
-    if asked.ndim != 2 or len(asked) != len(n_tokens) or asked.is_floating_point():
+    asked = pos.cpu()
+    if asked.ndim != 2 or len(asked) != len(n_tokens) or asked.is_floating_point() or asked.dtype == torch.bool:
         raise UnknownPosition(
             f"Positions of shape {list(asked.shape)} were given for {len(n_tokens)} texts.",
             "A tensor of positions is [batch n], of whole numbers.",
         )
+    if not asked.numel():
+        raise UnknownPosition("No position was named.", "Name one, or None for all.")
     ends = n_tokens[:, None]
     found = torch.where(asked < 0, asked + ends, asked)
     outside = (found < 0) | (found >= ends)

@@ -1,35 +1,77 @@
 """A run: texts through a model, of which only what is asked for is kept, and computed when it is."""
 
-from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
-from residscope.errors import NotKept
-from residscope.running.positions import Positions, gather, resolve
-from residscope.running.texts import Texts
-from residscope.sites import Site, find_site, find_sites
-from residscope.transformer.transformer import Frame, Watch
+from residscope.errors import BadMetric, NotKept
+from residscope.running.changes import Change, apply_changes, tokens_first
+from residscope.running.positions import Positions, gather, is_single, resolve
+from residscope.running.texts import Texts, describe_texts
+from residscope.sites import KINDS, Site, find_sites
+from residscope.transformer.tokens import Tokens
+from residscope.transformer.transformer import Pass
 
 if TYPE_CHECKING:
+    from residscope.running.edits import Edit
+    from residscope.running.metrics import Metric, Reading
     from residscope.running.model import Model
 
+Place = tuple[str, int | None]
 
-class Keeper(Watch):
-    """Keeps what it sees at some sites."""
 
-    def __init__(self, wanted: Collection[Site]) -> None:
+class Enough(Exception):
+    """Everything that a pass was for has been seen."""
+
+
+class Recording(Pass):
+    """A pass that changes what it is told to, keeps what is wanted, and ends with the last of it.
+
+    Args:
+      changes: What is changed, in order; those before `wanted` in the same place come first.
+      wanted: Places to keep.
+    """
+
+    def __init__(
+        self, *args: Any, changes: Sequence[Change] = (), wanted: Collection[Site] = (), **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
         self.found: dict[Site, Tensor] = {}
-        self._wanted = wanted
+        self._wanted = {(site.kind, site.layer) for site in wanted}
+        self._changes: defaultdict[Place, list[Change]] = defaultdict(list)
+        for change in changes:
+            self._changes[change.place.kind, change.place.layer].append(change)
 
-    def needs(self, kind: str, layer: int | None = None) -> bool:
-        return Site(kind, layer) in self._wanted
+    def needs(self, kind: str, layer: int | None) -> bool:
+        return (kind, layer) in self._wanted or (kind, layer) in self._changes
 
     def __call__(self, kind: str, layer: int | None, value: Tensor) -> Tensor:
-        site = Site(kind, layer)
-        if site in self._wanted:
-            self.found[site] = value
+        place = (kind, layer)
+        if place in self._changes:
+            value = apply_changes(self._changes[place], value, int(self.positions[0]))
+        if place in self._wanted:
+            self.found[Site(kind, layer)] = value
+            if len(self.found) == len(self._wanted):
+                raise Enough
+        return value
+
+
+class Differentiating(Recording):
+    """A recording whose values are points of a graph: what they make can be differentiated by them."""
+
+    def __call__(self, kind: str, layer: int | None, value: Tensor) -> Tensor:
+        if (kind, layer) in self._changes:
+            value = apply_changes(self._changes[kind, layer], value, int(self.positions[0]))
+        if (kind, layer) in self._wanted:
+            value = value if value.requires_grad else value.detach().requires_grad_()
+            self.found[Site(kind, layer)] = value
+            if len(self.found) == len(self._wanted):
+                raise Enough
+            return value.view_as(value)  # a new object: a norm divides by a scale that is not its own
         return value
 
 
@@ -43,16 +85,26 @@ class Run:
       model: Whose activations.
       tokens: Of the texts.
       source: What was given as texts.
+      edits: What was changed; an edited site reads its value after the edit.
+      changes: The same, ready for these tokens.
     Holds:
       Every text's numbers equal those of running it alone.
     """
 
     def __init__(
-        self, model: "Model", source: Texts, keep: str | Site | Iterable[str | Site], *, strict: bool = False
+        self,
+        model: "Model",
+        source: Texts,
+        keep: str | Site | Iterable[str | Site],
+        *,
+        edits: "Sequence[Edit]" = (),
+        strict: bool = False,
     ) -> None:
         self.model = model
         self.source = source
-        self.tokens = model.tokenize(source)
+        self.tokens: Tokens = model.tokenize(source)
+        self.edits = tuple(edits)
+        self.changes = [change for edit in edits for change in edit.prepare(model, self.tokens)]
         self._kept: dict[Site, Tensor] = {}
         self._strict = strict
         self.keep(keep)
@@ -60,7 +112,7 @@ class Run:
     @property
     def kept(self) -> tuple[Site, ...]:
         """The sites held in memory."""
-        return tuple(site for site in self.model.sites if _place(site, self.model) in self._kept)
+        return tuple(site for site in self.model.sites if self.model.place(site) in self._kept)
 
     @property
     def n_bytes(self) -> int:
@@ -79,11 +131,15 @@ class Run:
           UnknownSite: The model has none of that name.
           NotKept: The run is strict, and did not keep it.
         """
-        found = find_site(site, self.model.sites)
-        value, padded = self._read(found), ~self.tokens.mask.to(self.model.device)
+        found = self.model.find(site)
+        return self._blank(found, self.raw(found))
+
+    def _blank(self, site: Site, value: Tensor) -> Tensor:
+        """The value with NaN where padded."""
+        padded = ~self.tokens.mask.to(value.device)
         if not bool(padded.any()):
             return value
-        for axis in _position_axes(found):
+        for axis in _position_axes(site):
             shape = [1] * value.ndim
             shape[0], shape[axis] = padded.shape
             value = value.masked_fill(padded.reshape(shape), torch.nan)
@@ -99,54 +155,107 @@ class Run:
           UnknownSite, NotKept: As for `run[site]`.
           UnknownPosition: A text has no such position.
         """
-        found = find_site(site, self.model.sites)
+        found = self.model.find(site)
         positions = resolve(pos, self.tokens.n_tokens)
         if found.kind == "logits" and found not in self._kept and not self._strict:
-            last = self.at(_last_stream(self.model), positions)
-            value = self._unembed(last, Watch())
+            transformer = self.model.transformer
+            with torch.no_grad():
+                value = transformer.cap_logits(transformer.unembedding(self.at(self.model.last_site, positions)))
         else:
             value = gather(self[found], positions, _position_axes(found)[0])
-        return value.squeeze(_position_axes(found)[0]) if isinstance(pos, int) else value
+        return value.squeeze(_position_axes(found)[0]) if is_single(pos) else value
 
     @torch.no_grad()
     def keep(self, sites: str | Site | Iterable[str | Site]) -> None:
         """Compute these sites in one pass from the nearest kept stream, and keep them.
 
         Args:
-          sites: As for `model.run`: a kind means all its layers, "all" all sites.
+          sites: As for `model.run`: a kind means all its layers, "all" all sites but `head_out`.
         Raises:
           UnknownSite: The model has none of that name.
         """
-        wanted = {_place(site, self.model) for site in find_sites(sites, self.model.sites)} - self._kept.keys()
-        if not wanted:
-            return
-        transformer, n_layers, keeper = self.model.transformer, self.model.config.n_layers, Keeper(wanted)
-        spans = [_span(site, n_layers) for site in wanted]
-        start, stop = min(first for first, _ in spans), max(last for _, last in spans)
-        frame = Frame(
-            self.model.config,
+        wanted = {self.model.place(site) for site in find_sites(sites, self.model.sites)} - self._kept.keys()
+        if wanted:
+            self._kept |= self.record(wanted)
+
+    def gradients(self, metric: "Metric", sites: str | Site | Iterable[str | Site]) -> dict[str, Tensor]:
+        """How a metric changes with every entry of some sites, each text's with its own; one backward pass.
+
+        Args:
+          metric: With one number for each text.
+          sites: As for `model.run`.
+        Returns:
+          By the site's name, with the site's axes; NaN where padded.
+        Raises:
+          UnknownSite: The model has none of that name.
+          BadMetric: It gives more than one number for each text, or does not fit the texts.
+        Holds:
+          Equal to autograd through transformers' model, to 1e-4 of the largest.
+        """
+        found = find_sites(sites, self.model.sites)
+        reading = metric.bind(self.model, self.tokens)
+        gradients = self.differentiate(reading, [self.model.place(site) for site in found])
+        return {str(site): self._blank(site, gradients[self.model.place(site)]) for site in found}
+
+    def differentiate(
+        self, reading: "Reading", places: Sequence[Site], changes: Sequence[Change] = ()
+    ) -> dict[Site, Tensor]:
+        """Gradients of a bound metric's sum at some places, when these changes are made too."""
+        with torch.enable_grad():
+            recorded = self.record({*places, *reading.places}, changes, Differentiating)
+            read = [
+                read_at(recorded[place], place, reading.positions).to(self.model.device) for place in reading.places
+            ]
+            value = reading.compute(read)
+            if value.ndim != 2:
+                raise BadMetric(
+                    f"The metric gives {list(value.shape[2:])} numbers for each text.", "Give one that gives one."
+                )
+            points = [recorded[place] for place in places]
+            found = torch.autograd.grad(value.sum(), points, allow_unused=True, materialize_grads=True)
+        return dict(zip(places, found, strict=True))
+
+    def record(
+        self, wanted: Collection[Site], changes: Sequence[Change] = (), how: type[Recording] = Recording
+    ) -> dict[Site, Tensor]:
+        """What some places hold when these changes are made too; computed anew, and not kept.
+
+        Args:
+          wanted: Places, as `model.place` gives them.
+          changes: Made after the run's own at the same place.
+          how: `Differentiating` builds a graph.
+        """
+        transformer, model = self.model.transformer, self.model
+        first = min(model.depth(place) for place in (*wanted, *(change.place for change in changes)))
+        streams = {model.depth(site): x for site, x in self._kept.items() if site.kind.startswith("resid_p")}
+        start = max((depth for depth in streams if depth < first), default=-1)
+        recording = how(
+            model.config,
             self.tokens.n_tokens,
             n_positions=self.tokens.ids.shape[1],
-            device=self.model.device,
-            dtype=self.model.dtype,
+            device=model.device,
+            dtype=model.dtype,
+            changes=[*self.changes, *changes],
+            wanted=wanted,
         )
-        streams = {_span(site, n_layers)[1]: x for site, x in self._kept.items() if site.kind.startswith("resid_p")}
-        start = max((depth for depth in streams if depth <= start), default=0)
-        if Site("embed") in wanted or start not in streams:
-            streams[0] = transformer.embed(self.tokens.ids.to(self.model.device), frame, keeper)
-        x = streams[start]
-        for layer in range(start, stop):
-            x = transformer.blocks[layer](x, frame, keeper)
-        if stop < n_layers:
-            keeper("resid_pre", stop, x)
-        elif Site("logits") in wanted:
-            self._unembed(x, keeper)
-        elif Site("ln_final") in wanted:
-            transformer.norm_final(x, keeper)
-        self._kept |= keeper.found
+        try:
+            if start < 0:
+                x, layer = transformer.embed(self.tokens.ids.to(model.device), recording), 0
+            else:
+                x, layer = streams[start], model.layer_after(model.sites[start])
+            x = transformer(x, recording, layer)
+            transformer.unembed(transformer.norm_final(x, recording), recording)
+        except Enough:
+            pass
+        return recording.found
 
-    def _read(self, site: Site) -> Tensor:
-        place = _place(site, self.model)
+    def raw(self, site: Site) -> Tensor:
+        """The activation with whatever padded positions hold.
+
+        Raises:
+          NotKept: The run is strict, and did not keep it.
+        """
+        place = self.model.place(site)
         if place not in self._kept:
             if self._strict:
                 raise NotKept(
@@ -155,28 +264,15 @@ class Run:
             self.keep([site])
         return self._kept[place]
 
-    @torch.no_grad()
-    def _unembed(self, x: Tensor, watch: Watch) -> Tensor:
-        return self.model.transformer.unembed(self.model.transformer.norm_final(x, watch), watch)
+    def __repr__(self) -> str:
+        edits = f", edits={list(self.edits)!r}" if self.edits else ""
+        return f"model.run({describe_texts(self.source)}{edits})"
 
 
-def _place(site: Site, model: "Model") -> Site:
-    """Where a site's value is kept: the stream after a layer is the stream before the next."""
-    if site.kind == "resid_post" and site.layer is not None and site.layer + 1 < model.config.n_layers:
-        return Site("resid_pre", site.layer + 1)
-    return site
-
-
-def _span(site: Site, n_layers: int) -> tuple[int, int]:
-    """The stream that computing `site` begins from, and the one after the last layer it runs; 0 is before layer 0."""
-    if site.layer is None:
-        return (0, 0) if site.kind == "embed" else (n_layers, n_layers)
-    return site.layer, site.layer + (site.kind != "resid_pre")
-
-
-def _last_stream(model: "Model") -> Site:
-    return Site("resid_post", model.config.n_layers - 1)
+def read_at(value: Tensor, place: Site, positions: Int[Tensor, "batch n"]) -> Tensor:
+    """`[1 batch n ...]` of a site's value, as metrics read it."""
+    return gather(tokens_first(place.kind, value), positions, 1)[None]
 
 
 def _position_axes(site: Site) -> list[int]:
-    return [axis for axis, name in enumerate(site.axes) if name in ("pos", "query", "key")]
+    return [axis for axis, name in enumerate(KINDS[site.kind].axes) if name in ("pos", "query", "key")]

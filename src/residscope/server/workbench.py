@@ -46,7 +46,7 @@ class Workbench:
         sites = [
             {"kind": kind, "n_layers": config.n_layers if facts.layered else None, "meaning": facts.meaning}
             for kind, facts in KINDS.items()
-            if facts.axes == STREAM
+            if facts.axes == STREAM and kind not in config.absent and not facts.same_as
         ]
         return {
             "name": model.name,

@@ -16,25 +16,25 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
 class Checkpoint:
-    """The tensors of one directory, by name, in one file or many.
+    """The tensors of one directory, by name, in one file or many; or of one file.
 
     Args:
-      directory: Where the files lie.
+      path: Of the directory or the file.
     Raises:
       BadCheckpoint: There are none (with the command that converts pickled ones), or one is missing or cut short.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, path: Path) -> None:
         self._file_of: dict[str, Path] = {}
-        for path in _find_files(directory):
+        for found in _find_files(path) if path.is_dir() else [path]:
             try:
-                with safe_open(path, framework="pt") as file:
-                    self._file_of.update(dict.fromkeys(file.keys(), path))
+                with safe_open(found, framework="pt") as file:
+                    self._file_of.update(dict.fromkeys(file.keys(), found))
             except PermissionError:
-                raise BadCheckpoint(f"{path} may not be read.", "Change its permissions.") from None
+                raise BadCheckpoint(f"{found} may not be read.", "Change its permissions.") from None
             except (SafetensorError, OSError) as error:
                 raise BadCheckpoint(
-                    f"{path} is not a whole safetensors file ({error}).", "Download or copy it again."
+                    f"{found} is not a whole safetensors file ({error}).", "Download or copy it again."
                 ) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -48,11 +48,7 @@ class Checkpoint:
         """
         # Opened anew for each tensor or piece: the map is let go with it, and what was read does not pile up.
         mapped = self._map(name)
-        if mapped.dtype not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
-            raise BadCheckpoint(
-                f"{self._file_of[name]} stores {name} as {str(mapped.dtype).removeprefix('torch.')}.",
-                "Quantised weights are not supported; take the original ones.",
-            )
+        refuse_quantised(mapped, name, str(self._file_of[name]))
         if (mapped.dtype, mapped.device) == (dtype, device) or mapped.ndim == 0:
             return mapped.to(device, dtype)
         converted = torch.empty(mapped.shape, dtype=dtype, device=device)
@@ -90,6 +86,19 @@ def _find_files(directory: Path) -> list[Path]:
         )
     refuse_pickled(str(directory), [path.name for path in directory.iterdir()])
     raise BadCheckpoint(f"{directory} has a config.json and no safetensors file.", "Download the weights too.")
+
+
+def refuse_quantised(tensor: Tensor, name: str, source: str) -> None:
+    """Refuse a tensor that is no plain floating point.
+
+    Raises:
+      BadCheckpoint: Names it and its dtype.
+    """
+    if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+        raise BadCheckpoint(
+            f"{source} stores {name} as {str(tensor.dtype).removeprefix('torch.')}.",
+            "Quantised weights are not supported; take the original ones.",
+        )
 
 
 def refuse_pickled(source: str, names: Iterable[str]) -> None:

@@ -1,8 +1,9 @@
 """From a Hugging Face id, a directory or a model in memory to a `Transformer` and its tokenizer."""
 
 import json
+import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -11,22 +12,30 @@ import torch
 from torch import Tensor, nn
 
 from residscope.errors import BadArgument, BadCheckpoint, ModelNotFound, UnsupportedModel
-from residscope.transformer.checkpoint import INDEX, Checkpoint, refuse_pickled
+from residscope.transformer.chat_template import (
+    CHAT_TEMPLATE_FILE,
+    ChatTemplate,
+    read_chat_template,
+    wrap_chat_template,
+)
+from residscope.transformer.checkpoint import INDEX, Checkpoint, refuse_pickled, refuse_quantised
 from residscope.transformer.config import Config, Keys
 from residscope.transformer.families import FAMILIES
 from residscope.transformer.families.family import Family, Source
+from residscope.transformer.placement import DTYPES, Plan, find_devices, free_bytes, spread
 from residscope.transformer.tokens import Tokenizer, read_tokenizer, wrap_tokenizer
 from residscope.transformer.transformer import Transformer
 
-DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
-
+GENERATION = "generation_config.json"
 _HUB_FILES = (
     "config.json",
+    GENERATION,
     "model.safetensors",
     "model-*.safetensors",
     INDEX,
     "tokenizer.json",
     "tokenizer_config.json",
+    CHAT_TEMPLATE_FILE,
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
@@ -53,8 +62,14 @@ class State:
         return iter(self._tensors)
 
     def read(self, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """A tensor by name."""
-        return self._tensors[name].detach().to(device, dtype)
+        """A tensor by name.
+
+        Raises:
+          BadCheckpoint: It is no tensor of a plain floating point.
+        """
+        tensor = self._tensors[name]
+        refuse_quantised(tensor, name, "The state_dict")
+        return tensor.detach().to(device, dtype)
 
 
 @dataclass(frozen=True)
@@ -64,41 +79,48 @@ class Loaded:
     Attributes:
       name: Short, for people.
       source: The Python that loads it again, as `rs.load(...)` takes it; None for a model in memory.
+      chat_template: None where the model is for no chats.
     """
 
     transformer: Transformer
     tokenizer: Tokenizer
+    chat_template: ChatTemplate | None
     name: str
     source: str | None
 
 
 def load_files(
-    path: str | Path, *, dtype: str = "float32", device: str = "auto", revision: str | None = None
+    path: str | Path, *, dtype: str = "float32", device: str | Plan = "auto", revision: str | None = None
 ) -> Loaded:
     """Load a local directory or a Hugging Face id. A local directory makes no network call.
 
     Args:
       path: A directory that holds config.json, safetensors and a tokenizer; else an id as `openai-community/gpt2`.
       dtype: "float32", "bfloat16", "float16" or "float64"; weights are read straight into it.
-      device: "auto" takes a GPU where there is one.
+      device: "auto" takes a GPU where there is one, and spreads what does not fit over all of them and the CPU, in
+        which case the plan is logged; a name; or a plan.
       revision: A branch, tag or commit of the hub's repository.
     Raises:
-      ModelNotFound, BadCheckpoint, UnsupportedModel, BadTokenizer: Each says what was found and what to do.
+      ModelNotFound, BadCheckpoint, UnsupportedModel, BadTokenizer, BadChatTemplate, TooLarge: Each says what was found
+        and what to do.
     Holds:
       Logits and residual streams equal transformers'; peak memory is at most 1.15 times the weights.
     """
-    if dtype not in list(DTYPES):
-        raise BadArgument(f"There is no dtype {dtype!r}.", f"Choose {', '.join(DTYPES)}.")
+    chosen = choose_dtype(dtype)
     directory = _find_directory(path, revision)
     raw = _read_json(directory / "config.json")
     family, config = read_config(raw, str(path))
-    transformer = build(family, config, Checkpoint(directory), str(path), DTYPES[dtype], choose_device(device))
-    tokenizer = read_tokenizer(directory, raw, config.d_vocab)
+    placed = choose_plan(str(path), config, dtype, device)
+    transformer = build(family, config, Checkpoint(directory), str(path), chosen, placed.device_of)
+    generation = directory / GENERATION
+    ends = _read_json(generation) if generation.is_file() else {}
+    tokenizer = read_tokenizer(directory, _with_ends(raw, ends), config.d_vocab)
     name = directory.resolve().name if directory == Path(path) else str(path)
     arguments = [repr(str(path))]
     arguments += [f"dtype={dtype!r}"] if dtype != "float32" else []
     arguments += [f"revision={revision!r}"] if revision else []
-    return Loaded(transformer, tokenizer, name, f"rs.load({', '.join(arguments)})")
+    chat_template = read_chat_template(directory)
+    return Loaded(transformer, tokenizer, chat_template, name, f"rs.load({', '.join(arguments)})")
 
 
 def load_memory(hf_model: nn.Module, tokenizer: Any) -> Loaded:
@@ -110,14 +132,72 @@ def load_memory(hf_model: nn.Module, tokenizer: Any) -> Loaded:
     Raises:
       UnsupportedModel, BadCheckpoint, BadTokenizer: As for files.
     Holds:
-      Every parameter shares its storage with the model's.
+      Every parameter shares its storage with the model's, but queries, keys and values that are fused head by head.
     """
     raw = hf_model.config.to_dict()  # type: ignore[union-attr, operator]  # what transformers models have
     name = raw.get("_name_or_path") or type(hf_model).__name__
     family, config = read_config(raw, name)
     first = next(hf_model.parameters())
-    transformer = build(family, config, State(hf_model.state_dict()), name, first.dtype, first.device)
-    return Loaded(transformer, wrap_tokenizer(tokenizer, raw, config.d_vocab), name, None)
+    transformer = build(family, config, State(hf_model.state_dict()), name, first.dtype, lambda _: first.device)
+    generation: Any = getattr(hf_model, "generation_config", None)
+    ends = {} if generation is None else generation.to_dict()
+    ours = wrap_tokenizer(tokenizer, _with_ends(raw, ends), config.d_vocab)
+    return Loaded(transformer, ours, wrap_chat_template(tokenizer), name, None)
+
+
+def _with_ends(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with the tokens that end a text as generation_config.json has them: a chat's end of turn is one."""
+    ends = generation.get("eos_token_id")
+    return {**raw, **({} if ends is None else {"eos_token_id": ends})}
+
+
+def plan(
+    source: str | Path | Config,
+    *,
+    devices: Sequence[str] | Mapping[str, float] | None = None,
+    dtype: str = "float32",
+    revision: str | None = None,
+) -> Plan:
+    """Plan where a model's weights go, from its config alone: nothing is loaded, and of the hub only config.json.
+
+    Args:
+      source: A local directory, a Hugging Face id, or a config.
+      devices: Names, in the order in which they are filled; or the bytes that are free on each, for a machine that is
+        not this one. None: this machine's GPUs, the emptiest first, and then the CPU.
+      dtype: Of the weights: "float32", "bfloat16", "float16" or "float64".
+      revision: A branch, tag or commit on the hub.
+    Returns:
+      A value that prints as a table; `rs.load(source, device=plan)` follows it. Weights take three quarters of what is
+      free on a device.
+    Raises:
+      TooLarge: The devices do not hold the model.
+      ModelNotFound, BadCheckpoint, UnsupportedModel, BadArgument: As for loading.
+    """
+    choose_dtype(dtype)
+    name, config = "The model", source
+    if not isinstance(config, Config):
+        name = str(source)
+        config = read_config(_read_json(_find_directory(name, revision, config_only=True) / "config.json"), name)[1]
+    if devices is None:
+        free = find_devices()
+    elif isinstance(devices, Mapping):
+        free = {device: int(n_bytes) for device, n_bytes in devices.items()}
+    else:
+        free = {device: free_bytes(choose_device(device)) for device in devices}
+    return spread(name, config, dtype, free)
+
+
+def choose_plan(name: str, config: Config, dtype: str, device: str | Plan) -> Plan:
+    """The plan that was given, or the one that follows from a device's name."""
+    if isinstance(device, Plan):
+        return replace(device, name=name, config=config, dtype=dtype)
+    if device != "auto" or not torch.cuda.is_available():
+        one = str(choose_device(device))
+        return Plan(name, config, dtype, one, (one,) * config.n_layers)
+    placed = spread(name, config, dtype, find_devices())
+    if len(placed.devices) > 1:
+        logging.getLogger("residscope").warning("The model is spread over several devices.\n%s", placed)
+    return placed
 
 
 def read_config(raw: Mapping[str, Any], source: str) -> tuple[Family, Config]:
@@ -147,32 +227,52 @@ def read_config(raw: Mapping[str, Any], source: str) -> tuple[Family, Config]:
 
 
 def build(
-    family: Family, config: Config, tensors: Tensors, source: str, dtype: torch.dtype, device: torch.device
+    family: Family,
+    config: Config,
+    tensors: Tensors,
+    source: str,
+    dtype: torch.dtype,
+    device_of: Callable[[str], torch.device],
 ) -> Transformer:
     """A transformer whose parameters are the tensors' own memory wherever dtype and device allow.
 
+    Args:
+      family: Knows the names of the tensors.
+      config: The model's.
+      tensors: Its weights.
+      source: Where they come from, for messages.
+      dtype: Of the parameters.
+      device_of: Where a parameter goes, by its name.
     Raises:
       BadCheckpoint: Tensors are missing, left over, or of another shape; they are named.
     """
     names = set(tensors)
-    prefix = family.prefix if any(name.startswith(family.prefix) for name in names) else ""
+    prefixes = (family.prefix, *family.other_prefixes)
+    prefix = next((prefix for prefix in prefixes if any(name.startswith(prefix) for name in names)), "")
     wanted = {ours: replace(part, name=prefix + part.name) for ours, part in family.sources(config).items()}
-    embedding, head = wanted["embedding.weight"].name, "lm_head.weight"
+    embedding = wanted["embedding.weight"].name
+    head = next((head for head in family.heads if head in names), family.heads[0])
     if config.tied and head in names:
         if embedding not in names:  # the one of two shared names that was saved
             wanted["embedding.weight"] = Source(head)
-        elif not torch.equal(tensors.read(embedding, dtype, device), tensors.read(head, dtype, device)):
+        elif not torch.equal(*(tensors.read(name, dtype, torch.device("cpu")) for name in (embedding, head))):
             config = replace(config, tied=False)  # as transformers reads it: what is stored goes before the flag
     if not config.tied:
         wanted["unembedding.weight"] = Source(head)
-    _refuse_strangers(family, prefix, names, {part.name for part in wanted.values()}, config, source)
+    if config.unembed_bias:
+        wanted["unembedding.bias"] = Source(head.removesuffix("weight") + "bias")
+    buffers = f"({re.escape(prefix)})?({'|'.join(family.buffers)})"
+    copies = frozenset(family.heads if config.tied else ())  # of the embedding
+    stored = {name for name in names if not re.fullmatch(buffers, name)}
+    refuse_strangers(stored - copies, {part.name for part in wanted.values()} - copies, source, family.model_type)
     with torch.device("meta"):
         transformer = Transformer(config)
     of_tensor: dict[str, list[str]] = {}
     for ours, part in wanted.items():
         of_tensor.setdefault(part.name, []).append(ours)
     for theirs, parameters in of_tensor.items():
-        tensor = tensors.read(theirs, dtype, device)  # once, so that parts of a fused tensor share its memory
+        # Once, so that parts of a fused tensor share its memory.
+        tensor = tensors.read(theirs, dtype, device_of(parameters[0]))
         for ours in parameters:
             module_name, _, attribute = ours.rpartition(".")
             module = transformer.get_submodule(module_name)
@@ -193,6 +293,18 @@ def build(
     return transformer.eval()
 
 
+def choose_dtype(name: str) -> torch.dtype:
+    """The dtype of that name.
+
+    Raises:
+      BadArgument: There is none.
+    """
+    if name not in list(DTYPES):
+        raise BadArgument(f"There is no dtype {name!r}.", f"Choose {', '.join(DTYPES)}.")
+    dtype: torch.dtype = DTYPES[name]
+    return dtype
+
+
 def choose_device(name: str) -> torch.device:
     """The device of that name; "auto" is a GPU where there is one.
 
@@ -211,22 +323,22 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _refuse_strangers(
-    family: Family, prefix: str, names: set[str], wanted: set[str], config: Config, source: str
-) -> None:
+def refuse_strangers(names: Set[str], wanted: Set[str], source: str, kind: str) -> None:
+    """Refuse tensors that are missing or left over.
+
+    Raises:
+      BadCheckpoint: Names them.
+    """
     missing = sorted(wanted - names)
     if missing:
         raise BadCheckpoint(
             f"{source} lacks {len(missing)} of the tensors that its config asks for: {_some(missing)}.",
             "The config and the weights are of different models, or a file is missing.",
         )
-    known = "|".join(re.escape(prefix) + pattern for pattern in family.buffers)
-    left_over = sorted(name for name in names - wanted if not re.fullmatch(known, name))
-    if config.tied and "lm_head.weight" in left_over:
-        left_over.remove("lm_head.weight")  # a copy of the embedding
+    left_over = sorted(names - wanted)
     if left_over:
         raise BadCheckpoint(
-            f"{source} has {len(left_over)} tensors that a {family.model_type} model does not: {_some(left_over)}.",
+            f"{source} has {len(left_over)} tensors that a {kind} model does not: {_some(left_over)}.",
             "A changed architecture is not supported; an adapter has to be merged first.",
         )
 
@@ -245,7 +357,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return parsed
 
 
-def _find_directory(path: str | Path, revision: str | None) -> Path:
+def _find_directory(path: str | Path, revision: str | None, *, config_only: bool = False) -> Path:
     directory = Path(path).expanduser()
     try:
         if (directory / "config.json").is_file():
@@ -266,18 +378,19 @@ def _find_directory(path: str | Path, revision: str | None) -> Path:
             f"There is no directory {str(path)!r} (looked from {Path.cwd()}).",
             "Name a directory that holds a model, or a Hugging Face id such as openai-community/gpt2.",
         )
-    return _download(str(path), revision)
+    return _download(str(path), revision, config_only)
 
 
-def _download(repository: str, revision: str | None) -> Path:
+def _download(repository: str, revision: str | None, config_only: bool) -> Path:
     from huggingface_hub import (  # half a second that local directories do not need
         constants,
         list_repo_files,
         snapshot_download,
     )
 
+    wanted = ["config.json"] if config_only else list(_HUB_FILES)
     try:
-        directory = Path(snapshot_download(repository, revision=revision, allow_patterns=list(_HUB_FILES)))
+        directory = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
     except Exception as error:  # huggingface_hub's own, its HTTP client's, the disk's: all mean that there is no model
         why = "offline" if constants.HF_HUB_OFFLINE else (str(error) or type(error).__name__).splitlines()[0]
         raise ModelNotFound(
@@ -289,6 +402,6 @@ def _download(repository: str, revision: str | None) -> Path:
         raise ModelNotFound(
             f"The repository {repository!r} has no config.json.", "Name a model in Hugging Face's format."
         )
-    if not constants.HF_HUB_OFFLINE and not any(directory.glob("*.safetensors")):
+    if not config_only and not constants.HF_HUB_OFFLINE and not any(directory.glob("*.safetensors")):
         refuse_pickled(repository, list_repo_files(repository, revision=revision))
     return directory

@@ -25,6 +25,7 @@ class Rotary:
       factor: By how much the context is stretched.
       attention_factor: Multiplies cosines and sines.
       short_factors, long_factors: longrope's divisor of each frequency, within and beyond `n_ctx_original`.
+      interleaved: Whether neighbours are turned against each other; else the first half against the second.
     Raises:
       ValueError: A number makes no sense.
     """
@@ -42,6 +43,7 @@ class Rotary:
     truncate: bool = True
     short_factors: tuple[float, ...] = ()
     long_factors: tuple[float, ...] = ()
+    interleaved: bool = False
 
     def __post_init__(self) -> None:
         if self.n_dims < 2 or self.n_dims % 2 or self.n_ctx_original < 1:
@@ -87,12 +89,12 @@ class Rotary:
 
     def angles(
         self, positions: Int[Tensor, "batch pos"], n_tokens: Int[Tensor, " batch"]
-    ) -> tuple[Float[Tensor, "batch 1 pos n_dims"], Float[Tensor, "batch 1 pos n_dims"]]:
+    ) -> tuple[Float[Tensor, "batch pos n_dims"], Float[Tensor, "batch pos n_dims"]]:
         """Cosines and sines, float32; every text's as if it were alone."""
         regimes, which = torch.unique(torch.tensor([self.regime(n) for n in n_tokens.tolist()]), return_inverse=True)
         tokens_of = {self.regime(n): n for n in n_tokens.tolist()}
         frequencies = torch.stack([self.inverse_frequencies(tokens_of[r]) for r in regimes.tolist()])
-        turns = positions[:, None, :, None].float() * frequencies.to(positions.device)[which][:, None, None, :]
+        turns = positions[:, :, None].float() * frequencies.to(positions.device)[which][:, None, :]
         turns = torch.cat((turns, turns), dim=-1)
         return turns.cos() * self.attention_factor, turns.sin() * self.attention_factor
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ from tokenizers import decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 from torch import Tensor
 
-from residscope.errors import BadTexts, BadTokenizer, EmptyPrompt, PromptTooLong, UnknownToken
+from residscope.errors import BadArgument, BadTexts, BadTokenizer, EmptyPrompt, PromptTooLong, UnknownToken
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,16 +26,26 @@ class Tokens:
       ids: [batch pos]; 0 where padded.
       mask: [batch pos]; false where padded.
       tokenizer: Who made them.
+      roles: Of a chat: the role that each token belongs to, for each text; None where it is no message's.
+      in_template: [batch pos] Of a chat: where a token is the template's and not a message's own text; false where
+        padded.
     """
 
     ids: Int[Tensor, "batch pos"]
     mask: Bool[Tensor, "batch pos"]
     tokenizer: "Tokenizer" = field(repr=False)
+    roles: list[list[str | None]] | None = None
+    in_template: Bool[Tensor, "batch pos"] | None = None
 
     @cached_property
     def n_tokens(self) -> Int[Tensor, " batch"]:
         """Length of each text."""
         return self.mask.sum(-1)
+
+    @cached_property
+    def resolved(self) -> dict[int | None, Int[Tensor, "batch n"]]:
+        """Positions that were asked for before, by how they were written."""
+        return {}
 
     @cached_property
     def pieces(self) -> list[list[str]]:
@@ -60,6 +70,40 @@ class Tokens:
     def lists(self) -> list[list[int]]:
         """The ids of each text, without padding."""
         return [ids[:n] for ids, n in zip(self.ids.tolist(), self.n_tokens.tolist(), strict=True)]
+
+    def of_role(self, role: str, *, template: bool = False) -> Bool[Tensor, "batch pos"]:
+        """Where the own text of a role's messages stands in a chat.
+
+        Args:
+          role: "user", "assistant", or what else the messages name.
+          template: Whether what the template writes around that text counts too.
+        Raises:
+          BadArgument: These are no chat's, or no message has that role.
+        """
+        if self.roles is None or self.in_template is None:
+            raise BadArgument("Roles were asked for, and these tokens are of no chat.", "Make them with model.chat.")
+        known = sorted({one for roles in self.roles for one in roles if one is not None})
+        if role not in known:
+            raise BadArgument(f"There is no role {role!r} in this chat.", f"Choose {', '.join(map(repr, known))}.")
+        found = torch.zeros_like(self.mask)
+        for row, roles in enumerate(self.roles):
+            found[row, : len(roles)] = torch.tensor([one == role for one in roles])
+        return found if template else found & ~self.in_template
+
+    def write_on(self, lists: Sequence[Sequence[int]]) -> "Tokens":
+        """The same texts with more behind each, which in a chat is the assistant's; special tokens are markup.
+
+        Args:
+          lists: Ids of each text, old and new.
+        """
+        longer = stack(lists, self.tokenizer)
+        if self.roles is None or self.in_template is None:
+            return longer
+        roles = [[*old, *["assistant"] * (len(ids) - len(old))] for old, ids in zip(self.roles, lists, strict=True)]
+        in_template = longer.special.clone()
+        for row, n in enumerate(self.n_tokens.tolist()):
+            in_template[row, :n] = self.in_template[row, :n]
+        return replace(longer, roles=roles, in_template=in_template)
 
     def find(self, piece: str, occurrence: int = 1) -> Int[Tensor, "batch 1"]:
         """Where `piece` stands in each text, matched against the pieces as shown.
@@ -150,14 +194,21 @@ class Tokenizer:
         """
         if bos and self.bos_id is None:
             raise BadTokenizer("The tokenizer has no beginning-of-sequence token.", "Leave bos out.")
-        try:
-            ids: list[int] = self._backend.encode(text, add_special_tokens=True).ids
-        except (TypeError, UnicodeError):
-            raise BadTexts(f"{text!r} is no text in Unicode.", "Remove its lone surrogates.") from None
+        ids: list[int] = self._encode(text, add_special_tokens=True).ids
         ids = ids[1:] if self.prepends_bos else ids
         if bos or (bos is None and self.prepends_bos):
             ids = [cast(int, self.bos_id), *ids]
         return ids
+
+    def encode_as_written(self, text: str, n_ctx: int) -> tokenizers.Encoding:
+        """A text that has its special tokens written out: they are read, and no other is added.
+
+        Raises:
+          PromptTooLong: It cannot fit in `n_ctx` tokens.
+          BadTexts: The text is no Unicode.
+        """
+        self._refuse_far_too_long(text, n_ctx)
+        return self._encode(text, add_special_tokens=False)
 
     def tokenize(self, texts: Sequence[str], *, n_ctx: int, bos: bool | None = None) -> Tokens:
         """Texts as one padded batch.
@@ -166,14 +217,8 @@ class Tokenizer:
           EmptyPrompt: A text has no tokens.
           PromptTooLong: A text has more than `n_ctx`.
         """
-        most = n_ctx * self._longest_piece
         for text in texts:
-            if len(text) > most:  # without splitting it: megabytes would hold up everything else
-                raise PromptTooLong(
-                    f"A text has {len(text):,} characters, and no more than {most:,} can fit the model's context of "
-                    f"{n_ctx} tokens.",
-                    "Shorten it.",
-                )
+            self._refuse_far_too_long(text, n_ctx)
         lists = [self.encode(text, bos) if text else [] for text in texts]
         return self.check(lists, n_ctx)
 
@@ -228,6 +273,22 @@ class Tokenizer:
         text: str = self._backend.decode(list(ids), skip_special_tokens=True)
         return text
 
+    def _encode(self, text: str, *, add_special_tokens: bool) -> tokenizers.Encoding:
+        try:
+            return self._backend.encode(text, add_special_tokens=add_special_tokens)
+        except (TypeError, UnicodeError):
+            raise BadTexts(f"{text!r} is no text in Unicode.", "Remove its lone surrogates.") from None
+
+    def _refuse_far_too_long(self, text: str, n_ctx: int) -> None:
+        # Without splitting it: megabytes would hold up everything else.
+        most = n_ctx * self._longest_piece
+        if len(text) > most:
+            raise PromptTooLong(
+                f"A text has {len(text):,} characters, and no more than {most:,} can fit the model's context of "
+                f"{n_ctx} tokens.",
+                "Shorten it.",
+            )
+
     @cached_property
     def _longest_piece(self) -> int:
         """Characters of the longest token."""
@@ -257,13 +318,48 @@ class Tokenizer:
         return raw.decode("utf-8", errors="backslashreplace")
 
 
+class Untokenized(Tokenizer):
+    """What stands for the tokenizer of a model that has none: it takes token ids, and shows them as numbers.
+
+    Args:
+      d_vocab: The model's.
+    """
+
+    def __init__(self, d_vocab: int) -> None:
+        super().__init__(tokenizers.Tokenizer(BPE()), d_vocab, bos_id=None, eos_ids=frozenset())
+
+    def single_token(self, text: str) -> int:
+        """Refused, as every text is.
+
+        Raises:
+          BadTokenizer: Always.
+        """
+        raise self._refusal(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Ids as their numbers."""
+        return "".join(map(self.piece, ids))
+
+    def _encode(self, text: str, *, add_special_tokens: bool) -> tokenizers.Encoding:
+        raise self._refusal(text)
+
+    def _refuse_far_too_long(self, text: str, n_ctx: int) -> None:
+        raise self._refusal(text)
+
+    def _refusal(self, text: str) -> BadTokenizer:
+        return BadTokenizer(
+            f"The model was loaded without a tokenizer, and the text {text[:40]!r} was given.",
+            "Give token ids, or load it with tokenizer=...",
+        )
+
+
 def read_tokenizer(directory: Path, config: Mapping[str, Any], d_vocab: int) -> Tokenizer:
     """The tokenizer of a model's directory; older formats are converted by transformers.
 
     Raises:
       BadTokenizer: There is none, or it cannot be read.
     """
-    settings = _read_settings(directory)
+    settings = read_settings(directory)
     try:
         if (directory / "tokenizer.json").is_file():
             backend = tokenizers.Tokenizer.from_file(str(directory / "tokenizer.json"))
@@ -275,25 +371,27 @@ def read_tokenizer(directory: Path, config: Mapping[str, Any], d_vocab: int) -> 
         raise BadTokenizer(
             f"The tokenizer in {directory} cannot be read ({str(error).splitlines()[0]}).", "Download it again."
         ) from None
-    bos = _content(settings.get("bos_token"))
+    bos = read_content(settings.get("bos_token"))
     named = backend.token_to_id(bos) if bos else None
     return Tokenizer(backend, d_vocab, bos_id=_bos_id(named, config), eos_ids=_eos_ids(config))
 
 
 def wrap_tokenizer(tokenizer: Any, config: Mapping[str, Any], d_vocab: int) -> Tokenizer:
-    """A transformers tokenizer as ours.
+    """A fast tokenizer of transformers, or of tokenizers, as ours.
 
     Raises:
       BadTokenizer: There is none, or it is a slow one.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(backend, tokenizers.Tokenizer):
         raise BadTokenizer(
             f"A model in memory needs its fast tokenizer, and tokenizer={type(tokenizer).__name__} was given.",
             "Pass tokenizer=AutoTokenizer.from_pretrained(...).",
         )
     copy = tokenizers.Tokenizer.from_str(backend.to_str())  # ours sets no padding; theirs stays as it is
-    return Tokenizer(copy, d_vocab, bos_id=_bos_id(tokenizer.bos_token_id, config), eos_ids=_eos_ids(config))
+    return Tokenizer(
+        copy, d_vocab, bos_id=_bos_id(getattr(tokenizer, "bos_token_id", None), config), eos_ids=_eos_ids(config)
+    )
 
 
 def _bos_id(named: int | None, config: Mapping[str, Any]) -> int | None:
@@ -310,8 +408,8 @@ def _eos_ids(config: Mapping[str, Any]) -> frozenset[int]:
     return frozenset(i for i in (eos if isinstance(eos, list) else [eos]) if isinstance(i, int))
 
 
-def _content(token: Any) -> str | None:
-    # A special token is a string, or a dictionary with its content.
+def read_content(token: Any) -> str | None:
+    """A special token's text, from a string or from a dictionary with its content."""
     found = token.get("content") if isinstance(token, dict) else token
     return found if isinstance(found, str) else None
 
@@ -324,9 +422,9 @@ def _read_older(directory: Path, settings: Mapping[str, Any], config: Mapping[st
         backend.decoder = decoders.ByteLevel()
         named = {i for i in (*_eos_ids(config), config.get("bos_token_id")) if i is not None}
         special = [backend.id_to_token(i) for i in sorted(named)]
-        special += [_content(settings.get(f"{name}_token")) for name in ("bos", "eos", "unk", "pad")]
+        special += [read_content(settings.get(f"{name}_token")) for name in ("bos", "eos", "unk", "pad")]
         backend.add_special_tokens([token for token in dict.fromkeys(special) if token])
-        bos = _content(settings.get("bos_token"))
+        bos = read_content(settings.get("bos_token"))
         if settings.get("add_bos_token") and bos:
             template = [(bos, backend.token_to_id(bos))]
             backend.post_processor = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=template)
@@ -343,7 +441,12 @@ def _read_older(directory: Path, settings: Mapping[str, Any], config: Mapping[st
     )
 
 
-def _read_settings(directory: Path) -> dict[str, Any]:
+def read_settings(directory: Path) -> dict[str, Any]:
+    """What the files beside a tokenizer say of it.
+
+    Raises:
+      BadTokenizer: They cannot be read.
+    """
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (directory / name).is_file():

@@ -1,6 +1,7 @@
 """The one transformer definition. Every flag is a fact of the config; sites are announced as they are computed."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,25 +10,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from residscope.transformer.config import Activation, Config
+from residscope.transformer.rotary import Rotary
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
     "relu": F.relu,
     "silu": F.silu,
+    "solu": lambda x: x * x.softmax(-1),
 }
-
-
-class Watch:
-    """What a forward pass calls at every site. This one lets everything pass; others keep or change what they see."""
-
-    def needs(self, kind: str, layer: int | None = None) -> bool:
-        """Whether the site has to be computed apart; fused attention never forms `pattern`."""
-        return False
-
-    def __call__(self, kind: str, layer: int | None, value: Tensor) -> Tensor:
-        """Called with each site's value; what it returns goes on."""
-        return value
 
 
 class Past:
@@ -39,28 +30,30 @@ class Past:
     @property
     def n_tokens(self) -> int:
         """Positions held."""
-        return next((k.shape[2] for k, _ in self._layers.values()), 0)
+        return next((k.shape[1] for k, _ in self._layers.values()), 0)
 
     def extend(
-        self, layer: int, k: Float[Tensor, "batch kv_head pos d_head"], v: Float[Tensor, "batch kv_head pos d_head"]
-    ) -> tuple[Float[Tensor, "batch kv_head key d_head"], Float[Tensor, "batch kv_head key d_head"]]:
+        self, layer: int, k: Float[Tensor, "batch pos kv_head d_head"], v: Float[Tensor, "batch pos kv_head d_head"]
+    ) -> tuple[Float[Tensor, "batch key kv_head d_head"], Float[Tensor, "batch key kv_head d_head"]]:
         """Append new positions, and give all."""
         if layer in self._layers:
             past_k, past_v = self._layers[layer]
-            k, v = torch.cat((past_k, k), dim=2), torch.cat((past_v, v), dim=2)
+            k, v = torch.cat((past_k, k), dim=1), torch.cat((past_v, v), dim=1)
         self._layers[layer] = (k, v)
         return k, v
 
 
-class Frame:
-    """What is the same for every layer of one pass: where the tokens stand.
+class Pass:
+    """One pass through a model: where its tokens stand, and what happens at each site. This one only computes.
+
+    What flows is `[batch pos ...]` here. Others keep or change what they see, or compute only some tokens, as `[token
+    ...]`; the blocks do not know which.
 
     Args:
       config: The model's.
       n_tokens: Length of each text.
-      device: Of the pass.
-      dtype: Of the pass.
       n_positions: Positions computed in this pass.
+      device, dtype: Of the pass.
       past: Keys and values of earlier positions; this pass adds its own.
     """
 
@@ -74,13 +67,92 @@ class Frame:
         dtype: torch.dtype,
         past: Past | None = None,
     ) -> None:
-        start = past.n_tokens if past else 0
+        self.config = config
+        self.n_tokens = n_tokens
         self.past = past
-        self.positions = torch.arange(start, start + n_positions, device=device)[None].expand(len(n_tokens), -1)
-        self.angles: tuple[Tensor, Tensor] | None = None
-        if config.rotary:
-            cos, sin = config.rotary.angles(self.positions, n_tokens)
-            self.angles = cos.to(dtype), sin.to(dtype)
+        self.device = device
+        self.dtype = dtype
+        start = past.n_tokens if past else 0
+        self.positions = torch.arange(start, start + n_positions, device=device)
+        self._angles: dict[Rotary, tuple[Tensor, Tensor]] = {}
+        self._masks: dict[int | None, Tensor] = {}
+
+    def needs(self, kind: str, layer: int | None) -> bool:
+        """Whether a site has to be computed apart that the fastest way does not form: norm scales, scores, heads."""
+        return False
+
+    def __call__(self, kind: str, layer: int | None, value: Tensor) -> Tensor:
+        """Called with each site's value; what it returns goes on."""
+        return value
+
+    def align(self, kind: str, layer: int | None, value: Tensor) -> Tensor:
+        """The value of an earlier site, at the tokens that are computed now."""
+        return value
+
+    def move(self, x: Tensor, device: torch.device) -> Tensor:
+        """The value where the next block is, and with it what the pass holds for itself."""
+        if device != self.device:
+            self.device, self.positions = device, self.positions.to(device)
+            self._angles.clear()
+            self._masks.clear()
+        return x.to(device)
+
+    def angles(self, rotary: Rotary) -> tuple[Tensor, Tensor]:
+        """Cosines and sines, `[batch pos 1 n_dims]`."""
+        if rotary not in self._angles:
+            positions = self.positions[None].expand(len(self.n_tokens), -1)
+            cos, sin = rotary.angles(positions, self.n_tokens)
+            self._angles[rotary] = cos[:, :, None].to(self.dtype), sin[:, :, None].to(self.dtype)
+        return self._angles[rotary]
+
+    def attend(
+        self,
+        attention: "Attention",
+        q: Float[Tensor, "batch query head d_head"],
+        k: Float[Tensor, "batch pos kv_head d_head"],
+        v: Float[Tensor, "batch pos kv_head d_head"],
+    ) -> Float[Tensor, "batch query head d_head"]:
+        """Each head's values, mixed by its pattern; fused where nobody has to see scores or pattern."""
+        if self.past:
+            k, v = self.past.extend(attention.layer, k, v)
+        n_keys = k.shape[1]
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        if attention.cap or self.needs("scores", attention.layer) or self.needs("pattern", attention.layer):
+            return self._attend_openly(attention, q, k, v).transpose(1, 2)
+        if q.is_meta:  # shapes alone: what a fused kernel gives, where torch would spell attention out
+            shaped: Tensor = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v)[0]
+            return shaped.transpose(1, 2)
+        causal = q.shape[2] == n_keys and not attention.slopes and (attention.window or n_keys) >= n_keys
+        z = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=None if causal else self._mask(attention, n_keys),
+            is_causal=causal,
+            scale=attention.scale,
+            enable_gqa=attention.groups > 1,
+        )
+        return z.transpose(1, 2)
+
+    def _attend_openly(self, attention: "Attention", q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if attention.groups > 1:
+            k, v = (x.repeat_interleave(attention.groups, dim=1) for x in (k, v))
+        mask = self._mask(attention, k.shape[2])
+        scores = attention.cap_scores((q @ k.transpose(-1, -2)).mul_(attention.scale)).add_(mask)
+        changed = self("scores", attention.layer, scores)
+        if changed is not scores:  # by an edit, which may not look ahead
+            changed = changed.masked_fill(mask == -torch.inf, -torch.inf)
+        pattern = attention.softmax(scores) if changed is scores else attention.softmax_edited(changed)
+        changed = self("pattern", attention.layer, pattern)
+        if changed is not pattern:
+            changed = changed.masked_fill(mask == -torch.inf, 0)
+        return changed @ v
+
+    def _mask(self, attention: "Attention", n_keys: int) -> Float[Tensor, "heads query key"]:
+        if attention.window not in self._masks:
+            keys = torch.arange(n_keys, device=self.positions.device)
+            self._masks[attention.window] = attention.mask(self.positions, keys, self.dtype)
+        return self._masks[attention.window]
 
 
 class Embedding(nn.Module):
@@ -90,27 +162,61 @@ class Embedding(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_rows, d_model))
 
-    def forward(self, ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+    def forward(self, ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch d_model"]:
         return F.embedding(ids, self.weight)
 
 
-class RMSNorm(nn.Module):
-    """Divide by the root mean square, in float32 at least; no centring, no bias."""
+class Norm(nn.Module):
+    """Divide by the standard deviation of what is centred, or by the root mean square of what is not.
 
-    def __init__(self, d_model: int, eps: float) -> None:
+    Args:
+      site: The kind of site that its output is; its scale is that kind's, with `_scale`.
+    """
+
+    def __init__(self, config: Config, size: int, site: str, layer: int | None = None) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(d_model))
-        self.eps = eps
+        self.centres = config.norm == "layer"
+        self.weight = nn.Parameter(torch.empty(size)) if config.norm_weight else None
+        self.bias = nn.Parameter(torch.empty(size)) if config.norm_weight and self.centres else None
+        self.size, self.eps, self.offset = size, config.norm_eps, config.norm_offset
+        self.site, self.layer = site, layer
 
-    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    def forward(self, x: Float[Tensor, "*batch size"], p: Pass) -> Float[Tensor, "*batch size"]:
+        """The normed value; announces the scale where the pass needs it, and uses it where the pass changed it."""
+        if p.needs(f"{self.site}_scale", self.layer):
+            scale = self.compute_scale(x)
+            changed = p(f"{self.site}_scale", self.layer, scale)
+            if changed is not scale:
+                return self.divide(x, changed[..., None])
+        return self.plain(x)
+
+    def plain(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
+        """The normed value."""
+        if self.centres:
+            return F.layer_norm(x, (self.size,), self.weight, self.bias, self.eps)
+        wide = self.centre(x)
+        return self._weigh(wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps), x.dtype)
+
+    def divide(self, x: Float[Tensor, "*batch size"], scale: Float[Tensor, "*batch _"]) -> Float[Tensor, "*batch size"]:
+        """The normed value under another scale than its own."""
+        return self._weigh(self.centre(x) / scale, x.dtype)
+
+    def centre(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
+        """In float32 at least, less the mean where this norm takes it off."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        return self.weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)).to(x.dtype)
+        return wide - wide.mean(-1, keepdim=True) if self.centres else wide
 
+    def compute_scale(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch"]:
+        """What `x` is divided by."""
+        return (self.centre(x).square().mean(-1) + self.eps).sqrt().to(x.dtype)
 
-def make_norm(config: Config) -> nn.Module:
-    """The norm that the config names."""
-    norm = nn.LayerNorm if config.norm == "layer" else RMSNorm
-    return norm(config.d_model, config.norm_eps)
+    def _weigh(self, wide: Float[Tensor, "*batch size"], dtype: torch.dtype) -> Float[Tensor, "*batch size"]:
+        if self.weight is None:
+            return wide.to(dtype)
+        if self.offset:
+            return (wide * (self.offset + self.weight.to(wide.dtype))).to(dtype)
+        normed: Tensor = self.weight * wide.to(dtype)
+        return normed if self.bias is None else normed + self.bias
 
 
 class Attention(nn.Module):
@@ -123,96 +229,175 @@ class Attention(nn.Module):
         self.k = nn.Linear(config.d_model, d_kv, bias=config.qkv_bias)
         self.v = nn.Linear(config.d_model, d_kv, bias=config.qkv_bias)
         self.o = nn.Linear(d_q, config.d_model, bias=config.attn_out_bias)
+        self.q_norm: Norm | None = None
+        self.k_norm: Norm | None = None
+        if config.qk_norm:
+            q_size, k_size = (config.d_head, config.d_head) if config.qk_norm == "head" else (d_q, d_kv)
+            self.q_norm, self.k_norm = Norm(config, q_size, "q_norm", layer), Norm(config, k_size, "k_norm", layer)
         self.layer = layer
         self.d_head = config.d_head
         self.groups = config.n_heads // config.n_kv_heads
         self.scale = config.attn_scale / (layer + 1 if config.attn_scale_by_layer else 1)
+        self.cap = config.attn_cap
+        self.window = config.window(layer)
+        self.rotary = config.rotary_of(layer)
+        self.slopes = alibi_slopes(config.n_heads) if config.alibi else None
 
-    def forward(
-        self, x: Float[Tensor, "batch pos d_model"], frame: Frame, watch: Watch
-    ) -> Float[Tensor, "batch pos d_model"]:
-        q, k, v = (
-            rearrange(project(x), "batch pos (head d_head) -> batch head pos d_head", d_head=self.d_head)
-            for project in (self.q, self.k, self.v)
-        )
-        if frame.angles:
-            q, k = turn(q, *frame.angles), turn(k, *frame.angles)
-        if frame.past:
-            k, v = frame.past.extend(self.layer, k, v)
-        if watch.needs("pattern", self.layer):
-            z = self._attend_openly(q, k, v, watch)
-        else:
-            z = F.scaled_dot_product_attention(
-                q, k, v, is_causal=q.shape[2] == k.shape[2], scale=self.scale, enable_gqa=self.groups > 1
-            )
-        z = watch("z", self.layer, rearrange(z, "batch head pos d_head -> batch pos head d_head"))
-        out: Tensor = self.o(z.flatten(-2))
-        return out
+    def forward(self, x: Float[Tensor, "*batch d_model"], p: Pass) -> Float[Tensor, "*query d_model"]:
+        k = self._turn("k", p("k", self.layer, self._project(self.k, self.k_norm, x, p)), p)
+        v = p("v", self.layer, self._project(self.v, None, x, p))
+        q = self._turn("q", p("q", self.layer, self._project(self.q, self.q_norm, x, p)), p)
+        z = p("z", self.layer, p.attend(self, q, k, v))
+        if not p.needs("head_out", self.layer):
+            out: Tensor = self.o(z.flatten(-2))
+            return out
+        bias: Tensor | None = self.o.bias
+        by_head = rearrange(self.o.weight, "d_model (head d_head) -> head d_head d_model", d_head=self.d_head)
+        written = p("head_out", self.layer, torch.einsum("...hd,hdm->...hm", z, by_head)).sum(-2)
+        return written if bias is None else written + bias
 
-    def _attend_openly(
-        self,
-        q: Float[Tensor, "batch head query d_head"],
-        k: Float[Tensor, "batch kv_head key d_head"],
-        v: Float[Tensor, "batch kv_head key d_head"],
-        watch: Watch,
-    ) -> Float[Tensor, "batch head query d_head"]:
-        k, v = k.repeat_interleave(self.groups, dim=1), v.repeat_interleave(self.groups, dim=1)
-        scores = q @ k.transpose(-1, -2) * self.scale
-        n_query, n_key = scores.shape[-2:]
-        later = torch.ones(n_query, n_key, dtype=torch.bool, device=q.device).triu(1 + n_key - n_query)
-        scores = scores.masked_fill(later, -torch.inf)
-        pattern = scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype)
-        return watch("pattern", self.layer, pattern) @ v
+    def _project(
+        self, project: nn.Module, norm: Norm | None, x: Float[Tensor, "*batch d_model"], p: Pass
+    ) -> Float[Tensor, "*batch head d_head"]:
+        flat: Tensor = project(x)
+        split = self._split(flat)
+        if norm is None:
+            return split
+        if norm.size == self.d_head:
+            normed: Tensor = norm(split, p)
+            return normed
+        if p.needs(f"{norm.site}_scale", self.layer):
+            scale = norm.compute_scale(flat)[..., None].expand(split.shape[:-1])  # one of all heads, shown for each
+            changed = p(f"{norm.site}_scale", self.layer, scale)
+            if changed is not scale:
+                return self._split(norm.divide(flat, changed.repeat_interleave(self.d_head, dim=-1)))
+        return self._split(norm.plain(flat))
+
+    def _split(self, flat: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch head d_head"]:
+        return flat.view(*flat.shape[:-1], flat.shape[-1] // self.d_head, self.d_head)
+
+    def _turn(self, kind: str, x: Float[Tensor, "*batch head d_head"], p: Pass) -> Float[Tensor, "*token head d_head"]:
+        return p(f"{kind}_rot", self.layer, turn(x, *p.angles(self.rotary), self.rotary)) if self.rotary else x
+
+    def cap_scores(self, scores: Tensor) -> Tensor:
+        """Kept within the cap, where there is one."""
+        return self.cap * torch.tanh(scores / self.cap) if self.cap else scores
+
+    def softmax(self, scores: Tensor) -> Tensor:
+        """Over the keys, in float32 at least."""
+        return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
+
+    def softmax_edited(self, scores: Tensor) -> Tensor:
+        """The same where edits may have hidden every key from a query: it sees nothing, and mixes nothing."""
+        return self.softmax(scores).masked_fill((scores == -torch.inf).all(-1, keepdim=True), 0)
+
+    def mask(
+        self, queries: Int[Tensor, " query"], keys: Int[Tensor, " key"], dtype: torch.dtype
+    ) -> Float[Tensor, "heads query key"]:
+        """What is added to the scores: minus infinity where a query may not look, and what distance costs."""
+        back = queries[:, None] - keys
+        hidden = (back < 0) | (back >= self.window) if self.window else back < 0
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill(hidden, -torch.inf)[None]
+        if self.slopes is None:
+            return mask
+        # Each query's own position would add the same to all its scores.
+        return mask + torch.tensor(self.slopes, device=keys.device)[:, None, None].to(dtype) * keys
+
+
+def alibi_slopes(n_heads: int) -> tuple[float, ...]:
+    """How much each head's scores fall with a key's distance. Source: Press et al. 2021, "Train Short, Test Long"."""
+    power = 1 << (n_heads.bit_length() - 1)
+    slopes = [2 ** (-8 * (head + 1) / power) for head in range(power)]
+    return (*slopes, *(2 ** (-4 * (2 * head + 1) / power) for head in range(n_heads - power)))
 
 
 def turn(
-    x: Float[Tensor, "batch head pos d_head"],
-    cos: Float[Tensor, "batch 1 pos n_dims"],
-    sin: Float[Tensor, "batch 1 pos n_dims"],
-) -> Float[Tensor, "batch head pos d_head"]:
-    """Rotate the first `n_dims` entries of each head, first half against second half; the rest stays."""
-    n_dims = cos.shape[-1]
-    turned, rest = x[..., :n_dims], x[..., n_dims:]
+    x: Float[Tensor, "*batch head d_head"],
+    cos: Float[Tensor, "*batch 1 n_dims"],
+    sin: Float[Tensor, "*batch 1 n_dims"],
+    rotary: Rotary,
+) -> Float[Tensor, "*batch head d_head"]:
+    """Rotate the first `n_dims` entries of each head: first half against second half, or neighbours; the rest stays."""
+    turned, rest = x[..., : rotary.n_dims], x[..., rotary.n_dims :]
+    if rotary.interleaved:
+        turned = rearrange(turned, "... (pair two) -> ... (two pair)", two=2)
     first, second = turned.chunk(2, dim=-1)
     turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
-    return torch.cat((turned, rest), dim=-1)
+    if rotary.interleaved:
+        turned = rearrange(turned, "... (two pair) -> ... (pair two)", two=2)
+    return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
 
 class MLP(nn.Module):
     """The two-layer network of one layer, gated or not."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, layer: int) -> None:
         super().__init__()
         self.up = nn.Linear(config.d_model, config.d_mlp, bias=config.mlp_bias)
         self.gate = nn.Linear(config.d_model, config.d_mlp, bias=config.mlp_bias) if config.gated else None
         self.down = nn.Linear(config.d_mlp, config.d_model, bias=config.mlp_bias)
+        self.norm = Norm(config, config.d_mlp, "mlp_norm", layer) if config.mlp_norm else None
         self.activation = ACTIVATIONS[config.activation]
+        self.layer = layer
 
-    def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        hidden = self.activation(self.gate(x)) * self.up(x) if self.gate else self.activation(self.up(x))
-        out: Tensor = self.down(hidden)
+    def forward(self, x: Float[Tensor, "*batch d_model"], p: Pass) -> Float[Tensor, "*token d_model"]:
+        pre = p("mlp_pre", self.layer, (self.gate or self.up)(x))
+        if self.gate:
+            up = p("mlp_up", self.layer, self.up(x))
+            act = self.activation(p.align("mlp_pre", self.layer, pre)) * up
+        else:
+            act = self.activation(pre)
+        if self.norm:
+            act = self.norm(act, p)
+        out: Tensor = self.down(p("mlp_act", self.layer, act))
         return out
 
 
 class Block(nn.Module):
-    """One layer: attention, then the MLP, each reading the normed stream and adding to it."""
+    """One layer: attention and the MLP, one after the other or side by side, each adding to the stream."""
 
     def __init__(self, config: Config, layer: int) -> None:
         super().__init__()
-        self.ln1 = make_norm(config)
+        pre, post = config.norm and config.pre_norm, config.norm and config.post_norm
+        own_norm = pre and config.d_mlp and not config.shared_norm
+        self.ln1 = Norm(config, config.d_model, "ln1", layer) if pre else None
         self.attn = Attention(config, layer)
-        self.ln2 = make_norm(config)
-        self.mlp = MLP(config)
+        self.ln1_post = Norm(config, config.d_model, "attn_norm_post", layer) if post else None
+        self.ln2 = Norm(config, config.d_model, "ln2", layer) if own_norm else None
+        self.mlp = MLP(config, layer) if config.d_mlp else None
+        self.ln2_post = Norm(config, config.d_model, "mlp_norm_post", layer) if post and config.d_mlp else None
+        self.parallel, self.shared_norm = config.parallel, config.shared_norm
         self.layer = layer
 
-    def forward(
-        self, x: Float[Tensor, "batch pos d_model"], frame: Frame, watch: Watch
-    ) -> Float[Tensor, "batch pos d_model"]:
-        x = watch("resid_pre", self.layer, x)
-        x = x + watch("attn_out", self.layer, self.attn(self.ln1(x), frame, watch))
-        x = watch("resid_mid", self.layer, x)
-        x = x + watch("mlp_out", self.layer, self.mlp(self.ln2(x)))
-        return watch("resid_post", self.layer, x)
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, all together."""
+        return self.attn.q.weight.device
+
+    def forward(self, x: Float[Tensor, "*batch d_model"], p: Pass) -> Float[Tensor, "*token d_model"]:
+        """The stream after this layer; what it reads has been announced by whoever made it."""
+        normed = self._norm(self.ln1, x, p)
+        attn_out = self._post("attn", self.ln1_post, self.attn(normed, p), p)
+        if self.mlp is None:
+            return p.align("resid_pre", self.layer, x) + attn_out
+        if not self.parallel:
+            x = p("resid_mid", self.layer, p.align("resid_pre", self.layer, x) + attn_out)
+            mlp_out = self._post("mlp", self.ln2_post, self.mlp(self._norm(self.ln2, x, p), p), p)
+            return p.align("resid_mid", self.layer, x) + mlp_out
+        if self.shared_norm:
+            normed = p.align("ln1" if self.ln1 else "resid_pre", self.layer, normed)
+        else:
+            normed = self._norm(self.ln2, p.align("resid_pre", self.layer, x), p)
+        mlp_out = self._post("mlp", self.ln2_post, self.mlp(normed, p), p)
+        return p.align("resid_pre", self.layer, x) + p.align("attn_out", self.layer, attn_out) + mlp_out
+
+    def _norm(self, norm: Norm | None, x: Tensor, p: Pass) -> Tensor:
+        return p(norm.site, self.layer, norm(x, p)) if norm else x
+
+    def _post(self, part: str, norm: Norm | None, out: Tensor, p: Pass) -> Tensor:
+        if norm:
+            out = norm(p(f"{part}_raw", self.layer, out), p)
+        return p(f"{part}_out", self.layer, out)
 
 
 class Transformer(nn.Module):
@@ -222,22 +407,58 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = Embedding(config.d_vocab, config.d_model)
-        self.positions = None if config.rotary else Embedding(config.n_ctx, config.d_model)
+        self.embed_norm = Norm(config, config.d_model, "embed_norm") if config.embed_norm else None
+        self.positions = Embedding(config.n_ctx, config.d_model) if config.learned_positions else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
-        self.ln_final = make_norm(config)
-        self.unembedding = nn.Linear(config.d_model, config.d_vocab, bias=False)
+        self.ln_final = Norm(config, config.d_model, "ln_final") if config.norm else None
+        self.unembedding = nn.Linear(config.d_model, config.d_vocab, bias=config.unembed_bias)
         if config.tied:
             self.unembedding.weight = self.embedding.weight
 
-    def embed(self, ids: Int[Tensor, "batch pos"], frame: Frame, watch: Watch) -> Float[Tensor, "batch pos d_model"]:
+    def attention(self, layer: int) -> Attention:
+        """Of one layer."""
+        block: Any = self.blocks[layer]
+        attention: Attention = block.attn
+        return attention
+
+    def device_of(self, layer: int | None) -> torch.device:
+        """Where a layer is; None and the one after the last: where the stream comes in and the logits are made."""
+        if layer is None or layer == self.config.n_layers:
+            return self.embedding.weight.device
+        block: Any = self.blocks[layer]
+        device: torch.device = block.device
+        return device
+
+    def embed(self, ids: Int[Tensor, "*batch"], p: Pass) -> Float[Tensor, "*token d_model"]:
         """The stream before the first layer."""
-        x = watch("embed", None, self.embedding(ids))
-        return x + self.positions(frame.positions) if self.positions else x
+        x: Tensor = self.embedding(ids)
+        if self.config.embed_scale != 1:
+            x = x * torch.tensor(self.config.embed_scale, dtype=x.dtype, device=x.device)
+        x = p("embed", None, x)
+        if self.positions:
+            positions = p("pos_embed", None, self.positions(p.positions).expand(x.shape))
+            x = p.align("embed", None, x) + positions
+        if self.embed_norm:
+            x = self.embed_norm(x, p)
+        return p("resid_pre", 0, p.move(x, self.device_of(0)))
 
-    def norm_final(self, x: Float[Tensor, "*batch d_model"], watch: Watch) -> Float[Tensor, "*batch d_model"]:
+    def forward(self, x: Float[Tensor, "*batch d_model"], p: Pass, start: int = 0) -> Float[Tensor, "*token d_model"]:
+        """The stream after the last layer, from the stream before layer `start`; it is announced where it is read."""
+        x = p.move(x, self.device_of(start))
+        for layer, block in enumerate(self.blocks[start:], start + 1):
+            x = p.move(block(x, p), self.device_of(layer))
+            x = p("resid_pre", layer, x) if layer < self.config.n_layers else p("resid_post", layer - 1, x)
+        return x
+
+    def norm_final(self, x: Float[Tensor, "*batch d_model"], p: Pass) -> Float[Tensor, "*batch d_model"]:
         """The stream after the last layer, normed."""
-        return watch("ln_final", None, self.ln_final(x))
+        return p("ln_final", None, self.ln_final(x, p)) if self.ln_final else x
 
-    def unembed(self, x: Float[Tensor, "*batch d_model"], watch: Watch) -> Float[Tensor, "*batch d_vocab"]:
+    def unembed(self, x: Float[Tensor, "*batch d_model"], p: Pass) -> Float[Tensor, "*batch d_vocab"]:
         """Logits of the normed stream."""
-        return watch("logits", None, self.unembedding(x))
+        return p("logits", None, self.cap_logits(self.unembedding(x)))
+
+    def cap_logits(self, logits: Tensor) -> Tensor:
+        """Kept within the cap, where there is one."""
+        cap = self.config.logit_cap
+        return cap * torch.tanh(logits / cap) if cap else logits

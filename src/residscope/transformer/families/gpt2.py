@@ -5,13 +5,19 @@ from functools import partial
 from torch import Tensor
 
 from residscope.transformer.config import Config, Keys
-from residscope.transformer.families.family import Family, Source
+from residscope.transformer.families.family import Family, Source, list_sources
+
+MODULES = {
+    "embedding": "wte",
+    "positions": "wpe",
+    "ln_final": "ln_f",
+    "blocks.{layer}.ln1": "h.{layer}.ln_1",
+    "blocks.{layer}.ln2": "h.{layer}.ln_2",
+}
 
 
 def read_config(keys: Keys, source: str) -> Config:
     d_model, n_heads = keys["n_embd"], keys["n_head"]
-    if d_model % n_heads:
-        raise ValueError(f"n_embd {d_model} is no multiple of n_head {n_heads}")
     keys.only("add_cross_attention", False)
     keys.ignore("reorder_and_upcast_attn", "n_ctx")  # the order of the same sums; an old name of n_positions
     keys.ignore("resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_type", "summary_use_proj", "summary_activation")
@@ -21,21 +27,15 @@ def read_config(keys: Keys, source: str) -> Config:
         n_layers=keys["n_layer"],
         d_model=d_model,
         n_heads=n_heads,
-        n_kv_heads=n_heads,
-        d_head=d_model // n_heads,
         d_mlp=keys.get("n_inner", 4 * d_model),
         d_vocab=keys["vocab_size"],
         n_ctx=keys["n_positions"],
         norm="layer",
         norm_eps=keys.get("layer_norm_epsilon", 1e-5),
-        rotary=None,
+        learned_positions=True,
         attn_scale=(d_model // n_heads) ** -0.5 if keys.get("scale_attn_weights", True) else 1.0,
         attn_scale_by_layer=keys.get("scale_attn_by_inverse_layer_idx", False),
         activation=keys.activation("activation_function", "gelu_new"),
-        gated=False,
-        qkv_bias=True,
-        attn_out_bias=True,
-        mlp_bias=True,
         tied=keys.get("tie_word_embeddings", True),
     )
 
@@ -45,19 +45,12 @@ def _third(part: int, tensor: Tensor) -> Tensor:
 
 
 def sources(config: Config) -> dict[str, Source]:
-    found = {
-        "embedding.weight": Source("wte.weight"),
-        "positions.weight": Source("wpe.weight"),
-        "ln_final.weight": Source("ln_f.weight"),
-        "ln_final.bias": Source("ln_f.bias"),
-    }
+    found = list_sources(config, MODULES)
     for layer in range(config.n_layers):
         ours, theirs = f"blocks.{layer}", f"h.{layer}"
         for kind in ("weight", "bias"):
             for part, name in enumerate("qkv"):
                 found[f"{ours}.attn.{name}.{kind}"] = Source(f"{theirs}.attn.c_attn.{kind}", partial(_third, part))
-            found[f"{ours}.ln1.{kind}"] = Source(f"{theirs}.ln_1.{kind}")
-            found[f"{ours}.ln2.{kind}"] = Source(f"{theirs}.ln_2.{kind}")
         for our_name, name in {"attn.o": "attn.c_proj", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}.items():
             found[f"{ours}.{our_name}.weight"] = Source(f"{theirs}.{name}.weight", Tensor.t)
             found[f"{ours}.{our_name}.bias"] = Source(f"{theirs}.{name}.bias")
@@ -69,5 +62,6 @@ FAMILY = Family(
     prefix="transformer.",
     read_config=read_config,
     sources=sources,
+    example={"n_embd": 768, "n_head": 12, "n_layer": 12, "n_positions": 1024, "vocab_size": 50257},
     buffers=(r"h\.\d+\.attn\.(bias|masked_bias)",),  # the causal mask, as older transformers saved it
 )

@@ -1,0 +1,494 @@
+"""From an edit to changes of given tokens: everything that can be wrong with it is found here, before anything runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import index
+from types import NoneType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from residscope.direction import Direction
+from residscope.errors import BadEdit, UnknownPosition
+from residscope.running.changes import Change, tokens_first
+from residscope.running.packing import LENGTHS
+from residscope.running.positions import PADDED, Positions, gather, resolve
+from residscope.running.run import Run
+from residscope.sites import KINDS, Site, find_sites
+from residscope.transformer.tokens import Tokens
+from residscope.transformer.transformer import Attention
+
+if TYPE_CHECKING:
+    from residscope.running.edits import Edit
+    from residscope.running.model import Model
+
+
+class Target:
+    """Where an edit goes: one place, some positions, some heads or neurons, of one batch of texts.
+
+    Attributes:
+      place: Where the value is computed.
+      positions: [batch n]
+      part: Heads or neurons; None is all.
+      rest: Sizes of the site's axes after the position, the first of them as many as `part` has.
+    """
+
+    def __init__(self, edit: "Edit", name: str, model: "Model", tokens: Tokens) -> None:
+        self.edit, self.model, self.tokens = edit, model, tokens
+        self.site = model.find(name)
+        if not KINDS[self.site.kind].editable:
+            raise BadEdit(f"{self.site} cannot be edited.", "Edit what it is made from: ln_final, or the stream.")
+        self.place = model.place(self.site)
+        self.device = model.device_of(self.place)
+        self.positions = resolve_steps(edit.arguments.get("pos"), tokens)
+        self._refuse_twice()
+        sizes = [model.axis_size(axis, tokens.ids.shape[1]) for axis in _rest_axes(self.site)]
+        self.part, self.single = self._read_part(_rest_axes(self.site), sizes)
+        self.rest = sizes if self.part is None else [len(self.part), *sizes[1:]]
+
+    def _refuse_twice(self) -> None:
+        pos = self.edit.arguments.get("pos")
+        if pos is None or isinstance(pos, slice):
+            if not bool((self.positions != PADDED).any()):
+                raise UnknownPosition(f"The positions {pos!r} were asked for, and no text has one.", "Name others.")
+        else:
+            found = self.positions.sort(-1).values
+            twice = found[:, 1:][found.diff() == 0]
+            if len(twice):
+                raise BadEdit(f"Position {int(twice[0])} of a text is named twice.", "Name each once.")
+
+    def _read_part(self, axes: Sequence[str], sizes: Sequence[int]) -> tuple[tuple[int, ...] | None, bool]:
+        for name, there in (("head", ("head", "kv_head")), ("neuron", ("d_mlp",))):
+            asked = self.edit.arguments.get(name)
+            if asked is None:
+                continue
+            if not axes or axes[0] not in there:
+                raise BadEdit(
+                    f"{self.site} has no axis of {name}s, and {name}={asked!r} was asked for.",
+                    f"Its axes are {', '.join(self.site.axes)}.",
+                )
+            single = not np.ndim(asked)
+            try:
+                part = tuple(index(i) for i in ([asked] if single else asked))
+            except TypeError:
+                part = ()
+            if not part or len({*part}) < len(part) or not all(0 <= i < sizes[0] for i in part):
+                raise BadEdit(
+                    f"{name}={asked!r} was asked for, and {self.site} has {sizes[0]} along {axes[0]}.",
+                    f"Choose of 0 to {sizes[0] - 1}, each once.",
+                )
+            return part, single
+        return None, False
+
+    def change(self, **facts: Any) -> Change:
+        """A change here."""
+        return Change(self.place, self.positions, self.part, **facts)
+
+    def shift(self, value: Any, what: str) -> Tensor:
+        """Numbers, a direction or a run as `[batch n part ...]`, axes of one where it is the same for all.
+
+        Raises:
+          BadEdit: Of another shape, dtype or device, or not finite.
+        """
+        if isinstance(value, (Run, Mapping)):
+            return self._recorded(value)
+        tensor = self.tensor(value, what)
+        inner = self.rest[1:] if self.single else self.rest
+        if tensor.ndim == 0:
+            return tensor.expand(1, 1, *self.rest)
+        n_batch, n_slots = self.positions.shape
+        for lead in ([], [n_batch], [n_batch, n_slots]):
+            if list(tensor.shape) == [*lead, *inner]:
+                shaped = tensor.reshape([*lead, *[1] * (2 - len(lead)), *inner])
+                return shaped.unsqueeze(2).expand(*shaped.shape[:2], *self.rest) if self.single else shaped
+        raise BadEdit(
+            f"{what} has the shape {list(tensor.shape)}, and {self._where()} asks for {inner}.",
+            f"Give that, [{n_batch}, ...] for each text, or [{n_batch}, {n_slots}, ...] for each position too.",
+        )
+
+    def tensor(self, value: Any, what: str) -> Tensor:
+        """Finite numbers of the model's dtype, where the site is.
+
+        Raises:
+          BadEdit: It is a tensor of another dtype, or on a device that the model is not on; or not finite.
+        """
+        dtype, device = self.model.dtype, self.device
+        if isinstance(value, Tensor) and value.ndim:
+            self._check_kind(value, what, "Convert it with .to(model.device, model.dtype).")
+            tensor = value.to(device)
+        else:
+            value = value.vector if isinstance(value, Direction) else value
+            value = value.detach().cpu() if isinstance(value, Tensor) else value
+            try:
+                tensor = torch.as_tensor(np.asarray(value, dtype=float)).to(device, dtype)
+            except (TypeError, ValueError):
+                raise BadEdit(
+                    f"{what} is of the type {type(value).__name__}.", "Give numbers, a direction or a run."
+                ) from None
+        if not bool(tensor.isfinite().all()):
+            raise BadEdit(f"{what} holds NaN or infinity.", "Give finite numbers.")
+        return tensor
+
+    def _recorded(self, value: "Run | Mapping[str, Tensor]") -> Tensor:
+        if isinstance(value, Run):
+            found, n_tokens = value.raw(self.site), value.tokens.n_tokens
+        else:
+            found, n_tokens = self._named(value), value.get(LENGTHS, self.tokens.n_tokens)
+        self._check_kind(found, "The run", "Take a run of a model of the same dtype and device.")
+        found = found.to(self.device)
+        alike = found.ndim == len(self.site.axes) and len(found) == len(n_tokens) == len(self.positions)
+        if alike:
+            found = tokens_first(self.site.kind, found)
+            positions = resolve(self.edit.arguments.get("pos"), n_tokens)
+            alike = torch.equal(positions == PADDED, self.positions == PADDED)
+            alike = alike and int(positions.max()) < found.shape[1]
+        if not alike:
+            raise BadEdit(
+                f"Texts of {self.tokens.n_tokens.tolist()} tokens are edited with a run of other texts or lengths.",
+                "Name positions that both have, or take texts of the same lengths.",
+            )
+        found = gather(found, positions, 1)
+        found = found if self.part is None else found[:, :, list(self.part)]
+        if list(found.shape[2:]) != self.rest:
+            raise BadEdit(
+                f"The run has {list(found.shape[2:])} at {self.site}, and {self._where()} asks for {self.rest}.",
+                "Take a run of a model of the same shape, and texts of the same lengths.",
+            )
+        if bool(found[self.positions != PADDED].isnan().any()):
+            raise BadEdit(f"The run holds NaN at {self.site}.", "Take another run, or positions that its texts have.")
+        return found
+
+    def _check_kind(self, value: Tensor, what: str, hint: str) -> None:
+        model = self.model
+        if value.dtype != model.dtype or value.device not in model.devices:
+            where = ", ".join(map(str, model.devices))
+            raise BadEdit(f"{what} is {value.dtype} on {value.device}, and the model {model.dtype} on {where}.", hint)
+
+    def _named(self, values: Mapping[str, Tensor]) -> Tensor:
+        sites = [name for name in values if name != LENGTHS]
+        found = next((values[name] for name in sites if self.model.find(name) == self.site), None)
+        if not isinstance(found, Tensor):
+            raise BadEdit(f"{self.site} was not recorded.", f"There are {', '.join(map(str, sites))}.")
+        return found
+
+    def directions(self, value: Any) -> tuple[Tensor, Tensor]:
+        """Orthonormal rows [k d] that span what is given, and the rows as given."""
+        several = value if isinstance(value, (list, tuple)) else [value]
+        if not len(several):
+            raise BadEdit("No direction was given.", "Give one.")
+        rows = torch.cat([self.tensor(one, "The direction").reshape(-1, self._width(one)) for one in several])
+        if KINDS[self.site.kind].axes[-1] != "d_model":
+            raise BadEdit(
+                f"Directions lie in d_model, and {self.site} has the axes {self.site.axes}.", "Choose another."
+            )
+        basis, triangle = torch.linalg.qr(rows.double().T)
+        if len(rows) > rows.shape[1] or bool((triangle.diagonal().abs() <= 1e-9 * rows.double().norm(dim=-1)).any()):
+            raise BadEdit("The directions are zero, or not independent.", "Leave out those that others span.")
+        return basis.T.to(rows.dtype), rows
+
+    def _width(self, one: Any) -> int:
+        width, vector = self.model.config.d_model, one.vector if isinstance(one, Direction) else one
+        shape = list(vector.shape if isinstance(vector, Tensor) else np.shape(vector))
+        if len(shape) not in (1, 2) or shape[-1] != width:
+            raise BadEdit(
+                f"The direction has the shape {shape}, and the model's stream {width} entries.",
+                "Take one of this model: [d_model], or rows [k d_model].",
+            )
+        return width
+
+    def _where(self) -> str:
+        part = "" if self.part is None else f", {len(self.part)} of {_rest_axes(self.site)[0]}"
+        return f"{self.site}{part}"
+
+
+def prepare(edit: "Edit", model: "Model", tokens: Tokens) -> list[Change]:
+    """An edit as changes of these tokens.
+
+    Raises:
+      BadEdit, UnknownSite, UnknownPosition: It does not fit the model or the texts.
+    """
+    names = edit.sites
+    if edit.name == "freeze":
+        names = tuple(str(site) for site in find_sites(names, model.sites))
+    return [PREPARE[edit.name](Target(edit, name, model, tokens), **_values(edit)) for name in names]
+
+
+def resolve_steps(pos: Positions | str, tokens: Tokens) -> Int[Tensor, "batch n"]:
+    """As `resolve`, once for each position of the same texts; "new" is for writing only."""
+    if isinstance(pos, str):
+        raise BadEdit(f"pos={pos!r} was asked for.", '"new" is for `model.generate`; elsewhere give positions.')
+    if not isinstance(pos, (int, NoneType)):
+        return resolve(pos, tokens.n_tokens)
+    if pos not in tokens.resolved:
+        tokens.resolved[pos] = resolve(pos, tokens.n_tokens)
+    return tokens.resolved[pos]
+
+
+def _values(edit: "Edit") -> dict[str, Any]:
+    return {name: value for name, value in edit.arguments.items() if name not in ("head", "neuron", "pos")}
+
+
+def _rest_axes(site: Site) -> tuple[str, ...]:
+    return tuple(axis for axis in site.axes if axis not in ("batch", "pos", "query"))
+
+
+def _replace(target: Target, value: Any, along: Any = None) -> Change:
+    basis = None if along is None else target.directions(along)[0]
+    return target.change(factor=0.0, shift=target.shift(value, "The value"), along=basis, source=_source(value))
+
+
+def _source(value: Any) -> Run | None:
+    return value if isinstance(value, Run) else None
+
+
+def _add(target: Target, vector: Any, scale: float) -> Change:
+    return target.change(shift=target.shift(vector, "The vector") * _finite(scale, "The scale"))
+
+
+def _scale(target: Target, factor: float) -> Change:
+    return target.change(factor=_finite(factor, "The factor"))
+
+
+def _noise(target: Target, sd: float, seed: int, text: int = 0) -> Change:
+    sd = _finite(sd, "The standard deviation")
+    if sd < 0:
+        raise BadEdit(f"The standard deviation is {sd}.", "Give one that is not negative.")
+    n_steps, axes = target.tokens.ids.shape[1], _rest_axes(target.site)
+    drawn = torch.zeros(*target.positions.shape, *[target.model.axis_size(axis, n_steps) for axis in axes]).double()
+    for row, positions in enumerate(target.positions.tolist()):
+        generator = _generator(seed, text + row)
+        for position in range(max(positions) + 1):  # one by one: how many stand behind changes no draw
+            sizes = [target.model.axis_size(axis, position + 1) for axis in axes]
+            own = torch.randn(sizes, generator=generator, dtype=torch.float64)
+            if position in positions:
+                slot = drawn[row, positions.index(position)]
+                (slot[..., : sizes[-1]] if sizes else slot).copy_(own)
+    shift = (sd * drawn).to(target.device, target.model.dtype)
+    return target.change(shift=shift if target.part is None else shift[:, :, list(target.part)])
+
+
+def _ablate(
+    target: Target,
+    with_: Any = "zero",
+    along: Any = None,
+    texts: Any = None,
+    by: str = "all",
+    seed: int = 0,
+    draws: int = 1,
+    text: int = 0,
+) -> Change:
+    basis = None if along is None else target.directions(along)[0]
+    _refuse_unused(target, with_ if isinstance(with_, str) else "a run")
+    if isinstance(with_, (Run, Mapping)):
+        return target.change(factor=0.0, shift=target.shift(with_, "The run"), along=basis, source=_source(with_))
+    if not isinstance(with_, str):
+        with_ = type(with_).__name__
+    if with_ == "zero":
+        return target.change(factor=0.0, along=basis)
+    if with_ == "constant":
+        shift = target.shift(_constant(target), "The constant")
+    elif with_ == "mean":
+        shift = _mean(target, texts, by)
+    elif with_ == "resample":
+        shift = _resample(target, texts, seed, text)
+    else:
+        raise BadEdit(
+            f"with_={with_!r} was asked for.", 'Choose "zero", "constant", "mean", "resample", or give a run.'
+        )
+    return target.change(factor=0.0, shift=shift, along=basis)
+
+
+def _refuse_unused(target: Target, with_: str) -> None:
+    used = {"mean": {"texts", "by"}, "resample": {"texts", "seed", "draws", "text"}}.get(with_, set())
+    unused = {"texts", "by", "seed", "draws"} & target.edit.arguments.keys() - used
+    if unused:
+        raise BadEdit(
+            f"An ablation with {with_} was given {', '.join(sorted(unused))}, which it does not use.",
+            'Say with_="mean" or with_="resample", or leave it out.',
+        )
+
+
+def _constant(target: Target) -> Tensor:
+    """What the site holds whatever attention looks at: of a value its bias, and what the norm's bias gives."""
+    block: Any = target.model.transformer.blocks[target.place.layer or 0]
+    attention: Attention = block.attn
+    config, kind = target.model.config, target.place.kind
+    bias: Tensor | None = block.ln1.bias if block.ln1 else None
+    nothing = attention.v.weight.new_zeros(config.d_model)
+    values = attention.v(nothing if bias is None else bias).view(config.n_kv_heads, config.d_head)
+    mixed = values.repeat_interleave(attention.groups, dim=0)
+    by_head = attention.o.weight.view(-1, config.n_heads, config.d_head)
+    constants: dict[str, Callable[[], Tensor]] = {
+        "v": lambda: values,
+        "z": lambda: mixed,
+        "head_out": lambda: torch.einsum("mhd,hd->hm", by_head, mixed),
+        "attn_raw" if config.post_norm else "attn_out": lambda: attention.o(mixed.flatten()),
+    }
+    if kind not in constants:
+        raise BadEdit(
+            f'{target.site} holds nothing that does not depend on the text; with_="constant" was asked for.',
+            f"It is defined for {', '.join(constants)}.",
+        )
+    whole = constants[kind]()
+    part = whole if target.part is None else whole[list(target.part)]
+    return part[0] if target.single else part
+
+
+def _mean(target: Target, texts: Any, by: str) -> Tensor:
+    """The site's mean over texts, padding out, and position 0 out unless each position has its own."""
+    if by not in ("all", "pos"):
+        raise BadEdit(f"by={by!r} was asked for.", 'Choose "all" or "pos".')
+    _refuse_keys(target, "mean")
+    totals: list[Tensor] = []
+    counts: list[int] = []
+    for batch in target.model.corpus(target.tokens if texts is None else texts).batches("averaging"):
+        values = target.model.run(batch, keep=[target.site])[target.site].double()
+        for position in range(values.shape[1]):
+            if position == len(totals):
+                totals.append(torch.zeros_like(values[0, 0]))
+                counts.append(0)
+            there = position < batch.n_tokens
+            totals[position] += values[there, position].sum(0)
+            counts[position] += int(there.sum())
+    if by == "all":
+        if not sum(counts[1:]):
+            raise BadEdit("The texts have no token but their first, which means leave out.", "Give longer texts.")
+        mean = (torch.stack(totals[1:]).sum(0) / sum(counts[1:]))[None, None]
+    else:
+        if int(target.positions.max()) >= len(totals):
+            raise BadEdit(
+                f"The mean of position {int(target.positions.max())} was asked for, and the longest text has "
+                f"{len(totals)} tokens.",
+                'Give longer texts, or by="all".',
+            )
+        means = torch.stack(totals) / torch.tensor(counts).reshape(-1, *[1] * (totals[0].ndim)).to(totals[0])
+        mean = means[target.positions.clamp(min=0).to(means.device)]
+    mean = mean.to(target.model.dtype)
+    return mean if target.part is None else mean[:, :, list(target.part)]
+
+
+def _resample(target: Target, texts: Any, seed: int, first: int) -> Tensor:
+    """At each position the value of another text that has it, drawn anew for each text."""
+    _refuse_keys(target, "resample")
+    donors = target.tokens if texts is None else target.model.tokenize(texts)
+    values = target.model.run(donors, keep=[target.site])[target.site]
+    rows = []
+    for text, positions in enumerate(target.positions.tolist()):
+        longest = max(positions)
+        able = [d for d, n in enumerate(donors.n_tokens.tolist()) if n > longest and (texts is not None or d != text)]
+        if not able:
+            raise BadEdit(
+                f"Text {text} is to take another's value at position {longest}, and no other has that.",
+                "Give `texts` that are long enough, or name positions.",
+            )
+        donor = able[int(torch.randint(len(able), (1,), generator=_generator(seed, first + text)))]
+        rows.append(values[donor][[max(position, 0) for position in positions]])
+    shift = torch.stack(rows)
+    return shift if target.part is None else shift[:, :, list(target.part)]
+
+
+def _refuse_keys(target: Target, what: str) -> None:
+    if "key" in target.site.axes:
+        raise BadEdit(
+            f'{target.site} has other keys in every text, and with_="{what}" was asked for.',
+            "Give a run of texts of the same lengths, or edit z.",
+        )
+
+
+def _project_out(target: Target, direction: Any, centre: str) -> Change:
+    basis, rows = target.directions(direction)
+    if centre == "zero":
+        return target.change(factor=0.0, along=basis)
+    several = direction if isinstance(direction, (list, tuple)) else [direction]
+    if centre != "mean" or not all(isinstance(one, Direction) and one.mean is not None for one in several):
+        raise BadEdit(
+            f"centre={centre!r} was asked for, and the direction knows no mean."
+            if centre == "mean"
+            else f"centre={centre!r} was asked for.",
+            'Choose "zero", or "mean" with a direction that was made from data.',
+        )
+    aims = torch.tensor([one.offset for one in several], dtype=torch.float64)
+    return target.change(factor=0.0, shift=_point(rows, aims)[None, None], along=basis)
+
+
+def _point(rows: Tensor, aims: Tensor) -> Tensor:
+    """The shortest vector whose projections on the rows are `aims`."""
+    found: Tensor = torch.linalg.pinv(rows.double()) @ aims.to(rows.device)
+    return found.to(rows.dtype)
+
+
+def _clamp(target: Target, feature: Any, value: float) -> Change:
+    value = _finite(value, "The value")
+    if isinstance(feature, Direction):
+        basis, rows = target.directions(feature)
+        aims = torch.tensor([value + feature.offset], dtype=torch.float64)
+        return target.change(factor=0.0, shift=_point(rows, aims)[None, None], along=basis)
+    return target.change(tokenwise=lambda x: x + (value - feature.read(x))[..., None] * feature.vector.to(x))
+
+
+def _knockout(target: Target, key: int | Sequence[int]) -> Change:
+    if target.site.kind != "scores":
+        raise BadEdit(f"A knockout was asked for at {target.site}.", "Name pattern or scores, with a layer.")
+    keys = resolve(key, target.tokens.n_tokens)
+    hidden = torch.zeros(len(keys), target.tokens.ids.shape[1], dtype=torch.bool).scatter(1, keys, True)
+    window = target.model.config.window(target.place.layer or 0) or hidden.shape[1]
+    for text, queries in enumerate(target.positions.tolist()):
+        blind = [q for q in queries if q != PADDED and bool(hidden[text, max(0, q + 1 - window) : q + 1].all())]
+        if blind:
+            raise BadEdit(
+                f"Position {blind[0]} of text {text} would see no key at all.", "Leave it one; 0 sees only itself."
+            )
+    shift = torch.zeros(hidden.shape, dtype=target.model.dtype).masked_fill(hidden, -torch.inf)
+    return target.change(shift=shift.to(target.device)[:, None, None].expand(-1, -1, target.rest[0], -1))
+
+
+def _freeze(target: Target, run: Any) -> Change:
+    return target.change(factor=0.0, shift=target.shift(run, "The run"), source=_source(run))
+
+
+def _apply(target: Target, function: Any) -> Change:
+    if not callable(function):
+        raise BadEdit(f"A {type(function).__name__} was given as a function.", "Give what takes and gives a tensor.")
+
+    def checked(value: Tensor) -> Tensor:
+        new = function(value.clone())
+        if not isinstance(new, Tensor) or new.shape != value.shape:
+            found = list(new.shape) if isinstance(new, Tensor) else type(new).__name__
+            raise BadEdit(f"The function of {target.site} gave {found}.", f"It has to give {list(value.shape)}.")
+        return new.to(value)
+
+    return target.change(function=checked)
+
+
+def _finite(value: Any, what: str) -> float:
+    try:
+        number = np.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        number = np.nan
+    if not np.isfinite(number):
+        raise BadEdit(f"{what} is {value!r}.", "Give a finite number.")
+    return number
+
+
+def _generator(seed: int, text: int) -> torch.Generator:
+    """Draws of one text of a batch, whatever stands beside it."""
+    try:
+        return torch.Generator().manual_seed((1_000_003 * index(seed) + text) % 2**63)
+    except TypeError:
+        raise BadEdit(f"The seed is {seed!r}.", "Give a whole number.") from None
+
+
+PREPARE: dict[str, Callable[..., Change]] = {
+    "replace": _replace,
+    "add": _add,
+    "scale": _scale,
+    "noise": _noise,
+    "ablate": _ablate,
+    "project_out": _project_out,
+    "clamp": _clamp,
+    "knockout": _knockout,
+    "freeze": _freeze,
+    "apply": _apply,
+}

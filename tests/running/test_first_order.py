@@ -1,0 +1,70 @@
+"""Estimates: exact where the metric is linear, better with their options, and honest about their error."""
+
+import pytest
+import torch
+
+import residscope as rs
+from tests.running.test_sweep import OTHERS, TEXTS, model_of
+
+METRIC = rs.logit_difference("a", "b")
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_an_estimate_is_exact_where_the_metric_is_linear(steps: int) -> None:
+    model = model_of("no norm")
+    base, other = model.run(TEXTS), model.run(OTHERS)
+    last = [rs.replace("resid_post.2", other, pos=p) for p in range(3)]
+    sets: list[rs.Edit | list[rs.Edit]] = [*last, rs.ablate("resid_post.2", pos=-1)]
+    sets += [[rs.add("mlp_out.2", 0.3), rs.scale("mlp_out.2", 2.0)]]
+    found = model.sweep(base, sets, METRIC, method="attribution", integrated_gradients=steps)
+    torch.testing.assert_close(found.values, model.sweep(base, sets, METRIC).values, rtol=0, atol=1e-10)
+
+
+def test_integrated_gradients_reach_the_whole_effect() -> None:
+    model = model_of("rotary, grouped, gated")
+    base, other = model.run(TEXTS), model.run(OTHERS)
+    whole = [rs.replace("resid_pre.1", other)]
+    exact = model.sweep(base, whole, METRIC).values
+    errors = [
+        (model.sweep(base, whole, METRIC, method="attribution", integrated_gradients=n).values - exact).abs().max()
+        for n in (0, 50)
+    ]
+    assert errors[1] < 1e-3 < errors[0]
+
+
+def test_qk_fix_carries_queries_and_keys_through_the_softmax() -> None:
+    model = model_of("no norm")
+    base, other = model.run(TEXTS), model.run(OTHERS)
+    sets = [rs.replace("q.2", other, head=head) for head in range(4)] + [rs.replace("k.2", other, pos=1)]
+    exact = model.sweep(base, sets, METRIC).values
+    plain, fixed = (
+        (model.sweep(base, sets, METRIC, method="attribution", qk_fix=fix).values - exact).abs()
+        for fix in (False, True)
+    )
+    assert fixed.mean() < plain.mean()
+
+
+def test_a_knockout_is_carried_exactly_to_what_the_heads_mix() -> None:
+    model = model_of("learned positions")
+    base = model.run(TEXTS)
+    sets = [rs.knockout("pattern.1", head=head, key=0, query=slice(1, None)) for head in range(4)]
+    found = model.sweep(base, sets, METRIC, method="attribution")
+    gradient = base.gradients(METRIC, "z.1")["z.1"].nan_to_num()
+    for edit, value in zip(sets, found.values, strict=True):
+        delta = (model.run(TEXTS, edits=edit)["z.1"] - base["z.1"]).nan_to_num()
+        torch.testing.assert_close(value - found.base_values, (delta * gradient).flatten(1).sum(-1))
+
+
+def test_the_error_is_that_of_the_exact_sample() -> None:
+    model = model_of("learned positions")
+    base, other = model.run(TEXTS), model.run(OTHERS)
+    sets = [rs.replace(f"resid_pre.{layer}", other, pos=p) for layer in range(3) for p in range(3)]
+    found = model.sweep(base, sets, METRIC, method="attribution", n_sample=6)
+    assert isinstance(found, rs.Estimate)
+    assert len(found.sample) == 6
+    largest = (found.values - found.base_values).abs().mean(-1).topk(3).indices
+    assert set(largest.tolist()) <= set(found.sample.tolist())
+    exact = model.sweep(base, [sets[i] for i in found.sample], METRIC).values
+    torch.testing.assert_close(found.exact, exact)
+    assert -1 <= found.rank_correlation <= 1
+    assert 0 <= found.missed <= found.n_top == 1

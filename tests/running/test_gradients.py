@@ -1,0 +1,68 @@
+"""Gradients equal autograd through transformers' model, and finite differences at every site."""
+
+from functools import partial
+
+import pytest
+import torch
+
+import residscope as rs
+from residscope.errors import BadMetric
+from tests.models import random_model
+from tests.running.test_sweep import MODELS, TEXTS, model_of
+
+METRIC = rs.logit_difference("a", "b")
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "gpt_neox"])
+def test_gradients_equal_autograd_through_transformers(family: str) -> None:
+    hf, tokenizer = random_model(family)
+    model = rs.load(hf, tokenizer=tokenizer)
+    run = model.run("abcdefgh")
+    found = run.gradients(rs.logit_difference("a", "b"), ["resid_pre", "resid_post.2"])
+    out = hf(run.tokens.ids, output_hidden_states=True)
+    streams = out.hidden_states[:3]
+    for stream in streams:
+        stream.retain_grad()
+    a, b = model.single_token("a"), model.single_token("b")
+    (out.logits[0, -1, a] - out.logits[0, -1, b]).backward()
+    for layer, stream in enumerate(streams):
+        ours, theirs = found[f"resid_pre.{layer}"], stream.grad
+        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+    assert found["resid_post.2"].abs().max() > 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_equal_finite_differences_at_every_site(name: str) -> None:
+    model = model_of(name)
+    base = model.run(TEXTS)
+    sites = [site for site in model.sites if site.layer in (None, 1) and site.kind not in ("scores", "logits")]
+    gradients = base.gradients(METRIC, sites)
+    generator = torch.Generator().manual_seed(0)
+    for site in sites:
+        step = 1e-6 * torch.randn(base[site].shape, generator=generator, dtype=torch.float64)
+        ways = [rs.apply(site, partial(torch.add, way)) for way in (step, -step)]
+        ahead, behind = (METRIC(model.run(TEXTS, edits=way)) for way in ways)
+        expected = (gradients[str(site)].nan_to_num() * step).sum()
+        torch.testing.assert_close(expected, (ahead - behind).sum() / 2, rtol=1e-4, atol=1e-11)
+
+
+def test_every_text_has_its_own_gradient_and_padding_has_none() -> None:
+    model = model_of("learned positions")
+    together = model.run(TEXTS).gradients(METRIC, "z.1")["z.1"]
+    for number, text in enumerate(TEXTS):
+        alone = model.run(text).gradients(METRIC, "z.1")["z.1"][0]
+        torch.testing.assert_close(together[number, : len(text)], alone)
+        assert together[number, len(text) :].isnan().all()
+
+
+def test_gradients_of_an_edited_run_are_those_after_its_edits() -> None:
+    model = model_of("no norm")
+    run = model.run(TEXTS, edits=[rs.scale("resid_pre.1", 3.0), rs.ablate("mlp_out.1"), rs.ablate("attn_out.1")])
+    after = run.gradients(METRIC, ["resid_pre.1", "resid_pre.2"])
+    torch.testing.assert_close(after["resid_pre.1"], after["resid_pre.2"], equal_nan=True)
+
+
+def test_a_metric_of_many_numbers_has_no_one_gradient() -> None:
+    run = model_of("learned positions").run("abc")
+    with pytest.raises(BadMetric, match="16"):
+        run.gradients(rs.read("resid_pre.2"), "resid_pre.1")

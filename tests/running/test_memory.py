@@ -1,0 +1,129 @@
+"""Memory that is predicted, against what tensors took."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+import residscope as rs
+from residscope.errors import TooLarge
+from residscope.running.memory import Allocations
+from residscope.transformer.rotary import Rotary
+from tests.models import own_model
+
+FACTS: dict[str, Any] = {"n_layers": 3, "d_model": 64, "n_heads": 4, "d_mlp": 256, "d_vocab": 600, "n_ctx": 600}
+MODELS: dict[str, dict[str, Any]] = {
+    "plain": {"learned_positions": True},
+    "gated, grouped": {"rotary": Rotary("default", 16, 100.0, 600), "n_kv_heads": 2, "gated": True, "norm": "rms"},
+    "many heads": {"n_heads": 16, "learned_positions": True, "d_mlp": 64},
+    "parallel, tied": {"parallel": True, "tied": True, "attn_cap": 20.0},
+}
+SHAPES = [(1, 300), (20, 9), (3, 60)]
+
+
+def measure(call: Any) -> tuple[int, Any]:
+    """The most bytes that living tensors had, of those made in the call; and what it gave."""
+    with Allocations(shapes=False) as made:
+        found = call()
+    return made.peak_bytes, found
+
+
+def texts_of(n_texts: int, n_tokens: int) -> torch.Tensor:
+    return torch.randint(0, 256, (n_texts, n_tokens), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", MODELS)
+def test_runs_take_what_is_predicted(name: str, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    model = own_model(rs.Config(**{**FACTS, **MODELS[name]}), dtype=dtype)
+    texts = texts_of(*shape)
+    for keep in ("logits", "resid_pre", "all", ["z", "pattern.1"]):
+        peak, run = measure(lambda keep=keep: model.run(texts, keep))
+        found = rs.memory(model, n_texts=shape[0], n_tokens=shape[1], keep=keep)
+        assert found.kept_bytes + found.working_bytes == pytest.approx(peak, rel=0.1), keep
+        assert 0.9 * found.kept_bytes <= run.n_bytes, keep  # of which some may be views of others
+        assert found.working_bytes >= 0, keep
+        assert found.weights_bytes == sum(p.nbytes for p in model.transformer.parameters())
+        config = rs.memory(
+            model.config, n_texts=shape[0], n_tokens=shape[1], keep=keep, dtype=str(dtype).removeprefix("torch.")
+        )
+        assert config == found
+
+
+def sweeps_of(model: rs.Model, n_tokens: int) -> dict[str, list[Any]]:
+    heads = [rs.ablate(f"z.{layer}", head=head) for layer in range(3) for head in range(model.config.n_heads)]
+    vector = torch.ones(model.config.d_model, dtype=model.dtype)
+    stream = [
+        rs.add(f"resid_pre.{layer}", vector, pos=pos) for layer in range(3) for pos in range(0, n_tokens, n_tokens // 4)
+    ]
+    return {"heads": heads, "stream": stream}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", MODELS)
+def test_sweeps_take_what_is_predicted(name: str, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    model = own_model(rs.Config(**{**FACTS, **MODELS[name]}), dtype=dtype)
+    texts = texts_of(*shape)
+    for which, edits in sweeps_of(model, shape[1]).items():
+        peak, _ = measure(lambda edits=edits: model.sweep(model.run(texts), edits, rs.logit(7)))
+        found = rs.memory(model, n_texts=shape[0], n_tokens=shape[1], keep=(), edits=edits)
+        assert found.kept_bytes + found.working_bytes == pytest.approx(peak, rel=0.1), which
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES[1:])
+@pytest.mark.parametrize("name", ["plain", "gated, grouped"])
+def test_a_sweep_stays_within_its_budget_and_gives_the_same(name: str, shape: tuple[int, int]) -> None:
+    model = own_model(rs.Config(**{**FACTS, **MODELS[name]}), dtype=torch.float64)
+    texts = texts_of(*shape)
+    for edits in sweeps_of(model, shape[1]).values():
+        for metric in (rs.logit(7), rs.loss(pos=[-1])):
+            base = model.run(texts)
+            whole = model.sweep(base, edits, metric)
+            budget = 10_000
+            for _ in range(3):  # what is said to fit, of the first limit that is met and then of the next
+                sweep = partial(model.sweep, base, edits, metric, memory_bytes=budget)
+                with pytest.raises(TooLarge) as caught:
+                    sweep()
+                budget = int(str(caught.value).partition("memory_bytes=")[2].split(",")[0])
+                try:
+                    peak, found = measure(partial(sweep, memory_bytes=budget))
+                except TooLarge:
+                    continue
+                break
+            assert peak <= budget
+            torch.testing.assert_close(found.values, whole.values, rtol=1e-10, atol=1e-10)
+
+
+def test_nine_billion_parameters_are_predicted_without_loading_them() -> None:
+    from tests.transformer.test_placement import NINE_BILLION
+
+    found = rs.memory(NINE_BILLION, n_tokens=1024, keep="resid_pre", dtype="bfloat16")
+    assert found.kept_bytes == pytest.approx(42 * 1024 * 3584 * 2)
+    assert str(found).startswith("18.9 GB: weights 18.5 GB, kept 308 MB")
+    swept = rs.memory(NINE_BILLION, n_tokens=128, edits=64, dtype="bfloat16", memory_bytes=8 * 10**9)
+    assert swept.working_bytes <= 8 * 10**9
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["plain", "gated, grouped"])
+def test_narrow_dtypes_sweep_as_they_run(name: str, dtype: torch.dtype) -> None:
+    model = own_model(rs.Config(**{**FACTS, **MODELS[name], "n_layers": 2}), dtype=dtype)
+    exact = own_model(rs.Config(**{**FACTS, **MODELS[name], "n_layers": 2}), dtype=torch.float64)
+    exact.transformer.load_state_dict(model.transformer.state_dict())
+    texts, metric = texts_of(3, 12), rs.logit_difference(7, 9)
+    edits = [rs.ablate(f"z.{layer}", head=head, pos=2) for layer in range(2) for head in range(4)]
+    found = model.sweep(model.run(texts), edits, metric)
+    true = torch.stack([metric(exact.run(texts, edits=one)) for one in edits])
+    alone = torch.stack([metric(model.run(texts, edits=one)) for one in edits])
+    off, own = (found.values - true).abs().max(), (alone - true).abs().max()
+    assert off <= 2 * own  # a sweep rounds elsewhere than a run, not more
+    assert found.settings["dtype"] == str(dtype).removeprefix("torch.")
+    assert found.settings["noise_floor"] == found.noise_floor > 0
+    drowned = (found.values - found.base_values).abs() <= found.noise_floor
+    assert found.to_frame()["drowned"].tolist() == (drowned & (found.values != found.base_values)).flatten().tolist()
+    assert ("within the noise floor" in repr(found)) == bool(found.drowned.any())
