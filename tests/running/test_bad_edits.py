@@ -56,6 +56,9 @@ EDITS: list[tuple[Callable[[rs.Model], rs.Edit], type[Exception], str]] = [
     (lambda m: rs.replace("z.1", float("inf")), BadEdit, "holds NaN or infinity"),
     (lambda m: rs.add("z.1", 1.0, float("nan")), BadEdit, "The scale is nan. Give a finite number"),
     (lambda m: rs.scale("z.1", float("inf")), BadEdit, "The factor is inf"),
+    (lambda m: rs.scale("ln1_scale.1", 0.0), BadEdit, "ln1_scale.1 would be zero, and a norm divides by it"),
+    (lambda m: rs.ablate("ln_final_scale"), BadEdit, "ln_final_scale would be zero"),
+    (lambda m: rs.replace("ln2_scale.0", torch.tensor([1.0, 0.0]).double()), BadEdit, "ln2_scale.0 would be zero"),
     (lambda m: rs.noise("z.1", -1.0), BadEdit, "standard deviation is -1"),
     (lambda m: rs.add("resid_pre.1", V.float()), BadEdit, r"float32 on cpu, and the model torch.float64"),
     (lambda m: rs.add("resid_pre.1", torch.ones(32, device="meta")), BadEdit, r"on meta, and the model"),
@@ -88,7 +91,7 @@ EDITS: list[tuple[Callable[[rs.Model], rs.Edit], type[Exception], str]] = [
     (lambda m: rs.knockout("pattern.1", key=0), BadEdit, "Position 0 of text 0 would see no key"),
     (lambda m: rs.knockout("pattern.1", key=[0, 1, 2], query=-1), BadEdit, "Position 2 of text 1 would see no key"),
     (lambda m: rs.knockout("pattern.1", key=7, query=-1), UnknownPosition, "Position 7"),
-    (lambda m: rs.apply("z.1", lambda x: x[:, :1]), BadEdit, r"gave \[2, 1, 4, 8\]. It has to give \[2, 6, 4, 8\]"),
+    (lambda m: rs.apply("z.1", lambda x: x[:, :1]), BadEdit, r"gave \[1, 1, 4, 8\]. It has to give \[1, 3, 4, 8\]"),
 ]
 
 

@@ -412,3 +412,15 @@ def test_directions_of_several_edits_of_heads_sweep_together(gpt2: rs.Model) -> 
     sweep = gpt2.sweep(plain, edits, rs.logit("a"))
     for row, edit in zip(sweep.values, edits, strict=True):
         torch.testing.assert_close(row, rs.logit("a")(gpt2.run(TEXTS, edits=edit)), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("site", ["resid_pre.1", "z.1", "scores.1", "pattern.0"])
+def test_a_function_sees_no_padding(site: str, gpt2: rs.Model) -> None:
+    def mix(x: Tensor) -> Tensor:  # looks at all positions, before and after its own
+        return x * (1 + x.clamp(-9, 9).flatten(1).mean(-1).abs().reshape(-1, *[1] * (x.ndim - 1)))
+
+    edit, metric = rs.apply(site, mix), rs.logit("a")
+    alone = torch.cat([metric(gpt2.run([text], edits=edit)) for text in TEXTS])
+    torch.testing.assert_close(metric(gpt2.run(TEXTS, edits=edit)), alone, rtol=0, atol=1e-10)
+    torch.testing.assert_close(gpt2.sweep(gpt2.run(TEXTS), [edit], metric).values[0], alone, rtol=0, atol=1e-10)
+    assert (alone - metric(gpt2.run(TEXTS))).abs().min() > 1e-3

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import residscope as rs
+from residscope.errors import BadEdit
 from tests.running.test_sweep import OTHERS, TEXTS, model_of
 
 METRIC = rs.logit_difference("a", "b")
@@ -68,3 +69,11 @@ def test_the_error_is_that_of_the_exact_sample() -> None:
     torch.testing.assert_close(found.exact, exact)
     assert -1 <= found.rank_correlation <= 1
     assert 0 <= found.missed <= found.n_top == 1
+
+
+def test_a_freeze_has_no_estimate() -> None:
+    model = model_of("learned positions")
+    base = model.run(TEXTS)
+    sets = [[rs.ablate("z.0"), rs.freeze("z", base)]]
+    with pytest.raises(BadEdit, match="cannot hold one fixed"):
+        model.sweep(base, sets, METRIC, method="attribution")

@@ -128,6 +128,34 @@ def test_inputs_by_name_and_values_written_over() -> None:
     assert run.output[1] == 3.0
 
 
+def test_the_stream_after_a_layer_is_the_stream_before_the_next() -> None:
+    hf, _ = random_gpt2(dtype=torch.float64)
+    wrapped = rs.wrap(
+        hf, {f"resid_{side}.{layer}": f"transformer.h.{layer}" for layer in (1, 2) for side in ("pre", "post")}
+    )
+    edit = rs.add("resid_pre.2", VECTOR)
+    run = wrapped.run(IDS, keep="all", edits=edit)
+    assert run.kept == wrapped.sites
+    assert torch.equal(run["resid_pre.2"], run["resid_post.1"])
+    torch.testing.assert_close(run["resid_post.1"], wrapped.run(IDS, keep="all")["resid_pre.2"] + VECTOR)
+    both = wrapped.run(IDS, keep="all", edits=[edit, rs.scale("resid_post.1", 2.0)])  # at one place the list's order
+    torch.testing.assert_close(both["resid_pre.2"], 2 * run["resid_pre.2"])
+
+
+def test_a_runs_value_takes_the_place(both: tuple[rs.Wrapped, rs.Model]) -> None:
+    wrapped = both[0]
+    other = wrapped.run(IDS.flip(1), keep="all")
+    run = wrapped.run(IDS, keep="all", edits=rs.replace("resid_pre.1", other))
+    torch.testing.assert_close(run["resid_pre.2"], other["resid_pre.2"])
+    held = wrapped.run(IDS, keep="all", edits=[rs.ablate("resid_pre.1"), rs.freeze("attn_out.2", other)])
+    assert torch.equal(held["attn_out.2"], other["attn_out.2"])
+    edit = rs.replace("resid_pre.2", other, pos=-1)
+    shorter = wrapped.run(IDS, attention_mask=MASK, keep="all", edits=edit)
+    assert torch.equal(shorter["resid_pre.2"][1, 7], other["resid_pre.2"][1, 11])
+    with pytest.raises(BadEdit, match="other texts or lengths"):
+        wrapped.run(IDS, attention_mask=MASK, edits=rs.replace("resid_pre.2", other))
+
+
 @pytest.mark.parametrize(
     ("sites", "says"),
     [

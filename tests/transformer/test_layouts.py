@@ -281,6 +281,7 @@ def test_older_keys_of_the_angles(family: str, older: dict[str, Any], now: dict[
         ("opt", {"_remove_final_layer_norm": True}, "_remove_final_layer_norm=True"),
         ("bloom", {"apply_residual_connection_post_layernorm": True}, "apply_residual_connection_post_layernorm=True"),
         ("bloom", {"n_inner": 5}, "n_inner=5"),
+        ("bloom", {"slow_but_exact": True, "pretraining_tp": 2}, "pretraining_tp=2, and only 1 is supported"),
         ("mistral", {"layer_types": ["full_attention"] * 32}, "layer_types"),
         ("qwen2", {"use_mrope": True}, "use_mrope=True"),
         ("qwen2", {"layer_types": ["chunked_attention"] * 24}, "layers of type chunked_attention"),

@@ -57,20 +57,21 @@ class Change:
             return self.shift[0]
         return self.shift[texts if n_batch > 1 else 0, slots if n_slots > 1 else 0]
 
+    def change(self, old: Tensor, texts: Int[Tensor, " token"], slots: Int[Tensor, " token"]) -> Tensor:
+        """`[token ...]` after the change, where these are the texts and slots of the tokens."""
+        if self.tokenwise:
+            return self.tokenwise(old)
+        part = None if self.part is None else torch.tensor(self.part, device=texts.device).expand(len(old), -1)
+        return change_tokens(old, part, self.factor, self.shift_of(texts, slots), self.along)
 
-def blend(old: Tensor, factor: float | Tensor, shift: Tensor | None, along: Tensor | None) -> Tensor:
-    """`factor * old + shift`, or that only in the space `along`.
 
-    Args:
-      old: [token ...]
-      factor: One, or for each token.
-      shift: [token ...], or with a first axis of one.
-      along: [k d] or for each token [token k d].
-    """
-    if isinstance(factor, float) and factor == 0:  # what was infinite goes too
-        new = torch.zeros_like(old[:1]) if shift is None else shift
+def _blend(old: Tensor, factor: float | Tensor, shift: Tensor | None, along: Tensor | None) -> Tensor:
+    """`factor * old + shift`, or that only in the space `along`."""
+    if isinstance(factor, Tensor):
+        scaled = old * factor.reshape(-1, *[1] * (old.ndim - 1))
     else:
-        new = old * factor if shift is None else old * factor + shift
+        scaled = old * factor if factor else torch.zeros_like(old[:1])  # what was infinite goes too
+    new = scaled if shift is None else scaled + shift
     if along is None:
         return new.expand(old.shape)
     if along.ndim == 2:
@@ -102,17 +103,29 @@ def apply_changes(changes: Iterable[Change], value: Tensor, start: int) -> Tenso
         texts, slots, positions = texts[here], slots[here], positions[here] - start
         value = value.clone()
         tokens = tokens_first(change.place.kind, value)  # a view: what is written there is written in `value`
-        tokens[texts, positions] = change_tokens(change, tokens[texts, positions], texts, slots)
+        tokens[texts, positions] = change.change(tokens[texts, positions], texts, slots)
     return value
 
 
-def change_tokens(change: Change, old: Tensor, texts: Int[Tensor, " token"], slots: Int[Tensor, " token"]) -> Tensor:
-    """`[token ...]` after one change."""
-    if change.tokenwise:
-        return change.tokenwise(old)
-    shift = change.shift_of(texts, slots)
-    if change.part is None:
-        return blend(old, change.factor, shift, change.along)
+def change_tokens(
+    old: Tensor,
+    part: Int[Tensor, "token n_part"] | None,
+    factor: float | Tensor,
+    shift: Tensor | None,
+    along: Tensor | None,
+) -> Tensor:
+    """`[token ...]` after a change.
+
+    Args:
+      old: [token ...]
+      part: Each token's heads or neurons; None is all.
+      factor: One, or for each token.
+      shift: [token part ...], or with a first axis of one.
+      along: [k d] or for each token [token k d].
+    """
+    if part is None:
+        return _blend(old, factor, shift, along)
+    tokens = torch.arange(len(old), device=part.device)[:, None]
     new = old.clone()
-    new[:, change.part] = blend(old[:, change.part], change.factor, shift, change.along)
+    new[tokens, part] = _blend(old[tokens, part], factor, shift, along)
     return new

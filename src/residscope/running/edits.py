@@ -15,14 +15,14 @@ from residscope.errors import BadEdit
 from residscope.running.changes import Change, Function
 from residscope.running.packing import owner_of, pack, recorded, source_of, unpack
 from residscope.running.positions import Positions
-from residscope.running.prepare import PREPARE, prepare
+from residscope.running.prepare import PREPARE, Editable, prepare
 from residscope.running.run import Run
 from residscope.running.texts import Texts
 from residscope.sites import Site, read_site
 from residscope.transformer.tokens import Tokens
 
 if TYPE_CHECKING:
-    from residscope.running.model import Model
+    pass
 
 
 @runtime_checkable
@@ -74,7 +74,7 @@ class Edit:
         found = self.arguments.get("with_")
         return found if isinstance(found, str) else None
 
-    def prepare(self, model: "Model", tokens: Tokens) -> list[Change]:
+    def prepare(self, model: Editable, tokens: Tokens) -> list[Change]:
         """The edit as changes of these tokens, checked.
 
         Raises:
@@ -390,6 +390,7 @@ def apply(site: str | Site, function: Function) -> Edit:
 
     Args:
       site: Any editable one.
-      function: Takes the value with the site's axes, gives one of that shape; it may look at all texts and positions.
+      function: Takes the value with the site's axes and gives one of that shape, and may look at all positions. Texts
+        of one length come together, without padding, once for each length.
     """
     return _edit("apply", site, function=function)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from residscope.errors import BadArgument
+from residscope.errors import BadArgument, BadEdit
 from residscope.running.changes import Change, apply_changes, tokens_first
 from residscope.running.metrics import Metric, Reading, read, values_of
 from residscope.running.progress import report
@@ -60,6 +60,11 @@ def estimate(
     if not edits:
         raise BadArgument("An estimate of no edits was asked for.", "Give one at least.")
     drawn, n_draws = draw_sets(edits)
+    if any(edit.name == "freeze" for members in drawn for edit in members):
+        raise BadEdit(
+            'A freeze was given to method="attribution", a sum over places, which cannot hold one fixed.',
+            'Choose method="exact".',
+        )
     sets = prepare_sets(base, drawn)
     reading = metric.bind(base.model, base.tokens)
     budget = memory_bytes or find_budget(base.model)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from residscope.running.changes import Change, change_tokens, tokens_first
+from residscope.running.changes import Change, tokens_first
 from residscope.running.memory import where_indices_are
 from residscope.running.metrics import Reading
 from residscope.running.positions import PADDED
@@ -227,7 +227,7 @@ class Packed(Pass):
             slot_of[texts, positions] = slots
             slot = slot_of[text, position]
             hit = (slot != PADDED).nonzero()[:, 0]
-            value[hit] = change_tokens(change, value[hit], text[hit], slot[hit])
+            value[hit] = change.change(value[hit], text[hit], slot[hit])
         for turn in self.rounds.get(place, []):
             for group in turn:
                 tokens = index[self._keys_of(group)]

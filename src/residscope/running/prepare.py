@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from operator import index
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,6 +25,22 @@ if TYPE_CHECKING:
     from residscope.running.model import Model
 
 
+@runtime_checkable
+class Editable(Protocol):
+    """What an edit has to fit: a model, or a module read by hooks."""
+
+    @property
+    def sites(self) -> tuple[Site, ...]: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def devices(self) -> tuple[torch.device, ...]: ...
+    def find(self, name: str | Site) -> Site: ...
+    def place(self, site: Site) -> Site: ...
+    def device_of(self, place: Site) -> torch.device: ...
+    def axis_size(self, axis: str, n_positions: int) -> int: ...
+
+
 class Target:
     """Where an edit goes: one place, some positions, some heads or neurons, of one batch of texts.
 
@@ -35,7 +51,7 @@ class Target:
       rest: Sizes of the site's axes after the position, the first of them as many as `part` has.
     """
 
-    def __init__(self, edit: "Edit", name: str, model: "Model", tokens: Tokens) -> None:
+    def __init__(self, edit: "Edit", name: str, model: Editable, tokens: Tokens) -> None:
         self.edit, self.model, self.tokens = edit, model, tokens
         self.site = model.find(name)
         if not KINDS[self.site.kind].editable:
@@ -82,9 +98,28 @@ class Target:
             return part, single
         return None, False
 
+    @property
+    def whole_model(self) -> "Model":
+        """For what takes more than the site's own value.
+
+        Raises:
+          BadEdit: A module read by hooks has no more.
+        """
+        if not hasattr(self.model, "transformer"):
+            raise BadEdit(f"{self.edit!r} asks for more than a wrapped module has.", "Compute it, and use replace.")
+        return cast("Model", self.model)
+
     def change(self, **facts: Any) -> Change:
-        """A change here."""
-        return Change(self.place, self.positions, self.part, **facts)
+        """A change here.
+
+        Raises:
+          BadEdit: It would make what a norm divides by zero.
+        """
+        change = Change(self.place, self.positions, self.part, **facts)
+        zero = change.factor == 0 and (change.shift is None or bool((change.shift == 0).any()))
+        if zero and self.site.kind.endswith("_scale"):
+            raise BadEdit(f"{self.site} would be zero, and a norm divides by it.", "Give another number.")
+        return change
 
     def shift(self, value: Any, what: str) -> Tensor:
         """Numbers, a direction or a run as `[batch n part ...]`, axes of one where it is the same for all.
@@ -189,7 +224,7 @@ class Target:
         return basis.T.to(rows.dtype), rows
 
     def _width(self, one: Any) -> int:
-        width, vector = self.model.config.d_model, one.vector if isinstance(one, Direction) else one
+        width, vector = self.model.axis_size("d_model", 0), one.vector if isinstance(one, Direction) else one
         shape = list(vector.shape if isinstance(vector, Tensor) else np.shape(vector))
         if len(shape) not in (1, 2) or shape[-1] != width:
             raise BadEdit(
@@ -203,7 +238,7 @@ class Target:
         return f"{self.site}{part}"
 
 
-def prepare(edit: "Edit", model: "Model", tokens: Tokens) -> list[Change]:
+def prepare(edit: "Edit", model: Editable, tokens: Tokens) -> list[Change]:
     """An edit as changes of these tokens.
 
     Raises:
@@ -312,9 +347,10 @@ def _refuse_unused(target: Target, with_: str) -> None:
 
 def _constant(target: Target) -> Tensor:
     """What the site holds whatever attention looks at: of a value its bias, and what the norm's bias gives."""
-    block: Any = target.model.transformer.blocks[target.place.layer or 0]
+    model = target.whole_model
+    block: Any = model.transformer.blocks[target.place.layer or 0]
     attention: Attention = block.attn
-    config, kind = target.model.config, target.place.kind
+    config, kind = model.config, target.place.kind
     bias: Tensor | None = block.ln1.bias if block.ln1 else None
     nothing = attention.v.weight.new_zeros(config.d_model)
     values = attention.v(nothing if bias is None else bias).view(config.n_kv_heads, config.d_head)
@@ -343,8 +379,8 @@ def _mean(target: Target, texts: Any, by: str) -> Tensor:
     _refuse_keys(target, "mean")
     totals: list[Tensor] = []
     counts: list[int] = []
-    for batch in target.model.corpus(target.tokens if texts is None else texts).batches("averaging"):
-        values = target.model.run(batch, keep=[target.site])[target.site].double()
+    for batch in target.whole_model.corpus(target.tokens if texts is None else texts).batches("averaging"):
+        values = target.whole_model.run(batch, keep=[target.site])[target.site].double()
         for position in range(values.shape[1]):
             if position == len(totals):
                 totals.append(torch.zeros_like(values[0, 0]))
@@ -372,8 +408,8 @@ def _mean(target: Target, texts: Any, by: str) -> Tensor:
 def _resample(target: Target, texts: Any, seed: int, first: int) -> Tensor:
     """At each position the value of another text that has it, drawn anew for each text."""
     _refuse_keys(target, "resample")
-    donors = target.tokens if texts is None else target.model.tokenize(texts)
-    values = target.model.run(donors, keep=[target.site])[target.site]
+    donors = target.tokens if texts is None else target.whole_model.tokenize(texts)
+    values = target.whole_model.run(donors, keep=[target.site])[target.site]
     rows = []
     for text, positions in enumerate(target.positions.tolist()):
         longest = max(positions)
@@ -433,7 +469,7 @@ def _knockout(target: Target, key: int | Sequence[int]) -> Change:
         raise BadEdit(f"A knockout was asked for at {target.site}.", "Name pattern or scores, with a layer.")
     keys = resolve(key, target.tokens.n_tokens)
     hidden = torch.zeros(len(keys), target.tokens.ids.shape[1], dtype=torch.bool).scatter(1, keys, True)
-    window = target.model.config.window(target.place.layer or 0) or hidden.shape[1]
+    window = target.whole_model.config.window(target.place.layer or 0) or hidden.shape[1]
     for text, queries in enumerate(target.positions.tolist()):
         blind = [q for q in queries if q != PADDED and bool(hidden[text, max(0, q + 1 - window) : q + 1].all())]
         if blind:
@@ -452,14 +488,32 @@ def _apply(target: Target, function: Any) -> Change:
     if not callable(function):
         raise BadEdit(f"A {type(function).__name__} was given as a function.", "Give what takes and gives a tensor.")
 
-    def checked(value: Tensor) -> Tensor:
+    n_tokens = target.tokens.n_tokens
+    along = [axis for axis, name in enumerate(target.site.axes) if name in ("pos", "query", "key")]
+
+    def changed(value: Tensor) -> Tensor:
         new = function(value.clone())
         if not isinstance(new, Tensor) or new.shape != value.shape:
             found = list(new.shape) if isinstance(new, Tensor) else type(new).__name__
             raise BadEdit(f"The function of {target.site} gave {found}.", f"It has to give {list(value.shape)}.")
         return new.to(value)
 
-    return target.change(function=checked)
+    def without_padding(value: Tensor) -> Tensor:
+        lengths = torch.unique(n_tokens).tolist()
+        if lengths == [value.shape[along[0]]]:
+            return changed(value)
+        value = value.clone()
+        for length in lengths:
+            texts = (n_tokens == length).nonzero()[:, 0].to(value.device)
+            there = [slice(None)] * value.ndim
+            for axis in along:
+                there[axis] = slice(length)
+            some = value[texts]
+            some[tuple(there)] = changed(some[tuple(there)])
+            value[texts] = some
+        return value
+
+    return target.change(function=without_padding)
 
 
 def _finite(value: Any, what: str) -> float:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from residscope.running.changes import Change, Function, blend, tokens_first
+from residscope.running.changes import Change, Function, change_tokens, tokens_first
 from residscope.running.memory import where_indices_are
 from residscope.sites import Site
 
@@ -67,17 +67,7 @@ class Group:
         """`[token ...]` after the change."""
         if self.tokenwise:
             return self.tokenwise(old)
-        if self.part is None:
-            return blend(old, self._factor(old), self.shift, self.along)
-        tokens = torch.arange(len(old), device=self.part.device)[:, None]
-        chosen = old[tokens, self.part]
-        new = old.clone()
-        new[tokens, self.part] = blend(chosen, self._factor(chosen), self.shift, self.along)
-        return new
-
-    def _factor(self, old: Tensor) -> float | Tensor:
-        factor = self.factor
-        return factor.reshape(-1, *[1] * (old.ndim - 1)) if isinstance(factor, Tensor) else factor
+        return change_tokens(old, self.part, self.factor, self.shift, self.along)
 
 
 Rounds = dict[Site, list[list[Group]]]

@@ -225,8 +225,7 @@ class Engine:
 
     def _slabs(self, order: Sequence[int]) -> Iterator[list[int]]:
         """Sets in parts whose edits and readings fit the budget."""
-        slab: list[int] = []
-        used = 0
+        bytes_of_set = []
         read = sum(self.base.raw(place)[0, 0].numel() for place in self.reading.places)
         size = self.model.dtype.itemsize
         for number in order:
@@ -244,13 +243,8 @@ class Engine:
                     f"Give memory_bytes={4 * needed}, at most {max(1, self.n_batch * self.budget // (4 * needed))} "
                     "texts at a time, or read fewer positions.",
                 )
-            if slab and used + needed > self.budget // 4:
-                yield slab
-                slab, used = [], 0
-            slab.append(number)
-            used += needed
-        if slab:
-            yield slab
+            bytes_of_set.append(needed)
+        return _split(order, bytes_of_set, self.budget // 4)
 
     def _run_slab(self, slab: Sequence[int], values: Tensor, n_null: int) -> None:
         """Fill in the values of some sets; after them, of as many edits that leave everything as it is."""
@@ -292,9 +286,14 @@ class Engine:
             values[targets[part][real]] = found
 
     def _add_null(self, rounds: Rounds, reach: Tensor, number: int) -> None:
-        """One more set, which leaves one token of one text as it is: the first that any set changes."""
+        """One more set, which leaves as it is the first token of each text that an edit of the first place names."""
         turns = next(iter(rounds.values()))
-        group = turns[0][0].take(slice(0, 1))
+        group = turns[0][0]
+        texts, which = torch.unique(group.texts, return_inverse=True)
+        first = torch.full_like(texts, len(which)).scatter_reduce_(
+            0, which, torch.arange(len(which), device=which.device), "amin"
+        )
+        group = group.take(first)
         group = replace(group, sets=torch.full_like(group.sets, number), factor=1.0)
         turns.append([replace(group, part=None, shift=None, along=None, function=None, tokenwise=None)])
         reach[(number * self.n_batch + group.texts).to(reach.device)] = group.positions.to(reach.device)
@@ -313,7 +312,9 @@ class Engine:
         if self.on_cpu:
             most = min(most, WALK_BYTES // (max(config.d_mlp, config.d_model) * self.model.dtype.itemsize))
         while True:
-            walks = list(_split(live.any(-1).nonzero()[:, 0], tokens, most))
+            numbers = live.any(-1).nonzero()[:, 0]
+            parts = _split(numbers.tolist(), tokens[numbers].tolist(), most)
+            walks = [torch.tensor(part, device=numbers.device) for part in parts]
             largest = max(walks, key=lambda walk: int(tokens[walk].sum()), default=None)
             if largest is None or int(tokens[largest].sum()) * self.token_bytes * 8 <= room:
                 return walks if largest is None or not self.dry else [largest]
@@ -339,15 +340,15 @@ class Engine:
         return peak_bytes
 
 
-def _split(numbers: Tensor, tokens: Tensor, most: int) -> Iterator[Int[Tensor, " set"]]:
-    """Sets in parts of at most so many tokens, or of one set."""
-    walk: list[int] = []
+def _split(numbers: Sequence[int], sizes: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Sets in parts of at most such a size, or of one set."""
+    part: list[int] = []
     used = 0
-    for number, n in zip(numbers.tolist(), tokens[numbers].tolist(), strict=True):
-        if walk and used + n > most:
-            yield torch.tensor(walk, device=numbers.device)
-            walk, used = [], 0
-        walk.append(number)
-        used += n
-    if walk:
-        yield torch.tensor(walk, device=numbers.device)
+    for number, size in zip(numbers, sizes, strict=True):
+        if part and used + size > most:
+            yield part
+            part, used = [], 0
+        part.append(number)
+        used += size
+    if part:
+        yield part

@@ -1,20 +1,18 @@
 """Any other module, read and edited by hooks at sites that its user names, always by full runs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from residscope.errors import BadArgument, BadEdit, NotKept
+from residscope.errors import BadArgument, NotKept
 from residscope.running.changes import Change, apply_changes
 from residscope.running.edits import Edit
+from residscope.running.packing import LENGTHS
 from residscope.sites import KINDS, Site, find_site, find_sites, read_site
 from residscope.transformer.tokens import Tokens, Untokenized
-
-if TYPE_CHECKING:
-    from residscope.running.model import Model
 
 Side = Literal["input", "output"]
 Where = str | tuple[str, Side]
@@ -85,12 +83,9 @@ class Wrapped:
             edited = find_sites([name for edit in edits for name in edit.sites], self.sites)
             plain = self._call(inputs, named, edited, ())[1]
             seen, tokens = _Seen(self, plain), _tokens(plain, named.get("attention_mask"))
-            for edit in edits:
-                if edit.name == "ablate" and edit.arguments.get("with_") in ("constant", "mean", "resample"):
-                    raise BadEdit(f"{edit!r} asks for more than a wrapped module has.", "Compute it, and use replace.")
-                changes += edit.prepare(cast("Model", seen), tokens)
+            changes = [change for edit in edits for change in edit.prepare(seen, tokens)]
         output, found = self._call(inputs, named, wanted, changes)
-        return WrappedRun(self, output, found, edits)
+        return WrappedRun(self, output, found, edits, named.get("attention_mask"))
 
     def sweep(
         self,
@@ -109,12 +104,17 @@ class Wrapped:
         """
         return torch.stack([metric(self.run(*inputs, keep="all", edits=one, **named)) for one in edits])
 
+    def place(self, site: Site) -> Site:
+        """Where a site is read: the stream before a layer is the stream after the one before it, if both are named."""
+        before = Site("resid_post", site.layer - 1) if site.kind == "resid_pre" and site.layer else site
+        return before if before in self.places else site
+
     @torch.no_grad()
     def _call(
         self, inputs: Sequence[Any], named: Mapping[str, Any], wanted: Sequence[Site], changes: Sequence[Change]
     ) -> tuple[Any, dict[Site, Tensor]]:
         found: dict[Site, Tensor] = {}
-        touched = dict.fromkeys([*wanted, *(change.place for change in changes)])
+        touched = dict.fromkeys([*map(self.place, wanted), *(change.place for change in changes)])
 
         def visit(site: Site, value: Any) -> Any:
             rest = value[1:] if isinstance(value, tuple) else None
@@ -144,14 +144,14 @@ class Wrapped:
         missing = [f"{site} ({self.places[site][0]})" for site in touched if site not in found]
         if missing:
             raise BadArgument(f"The module did not call {', '.join(missing)}.", "Name submodules that it runs.")
-        return output, {site: found[site] for site in touched}
+        return output, {site: found[self.place(site)] for site in {*wanted, *touched}}
 
     def __repr__(self) -> str:
         return f"Wrapped({type(self.module).__name__}, {len(self.sites)} sites, full runs)"
 
 
-class WrappedRun:
-    """What one call of a wrapped module gave.
+class WrappedRun(Mapping[str, Tensor]):
+    """What one call of a wrapped module gave: values by their site's name, and the lengths of the texts. Edits take it.
 
     Attributes:
       wrapped: Whose.
@@ -159,9 +159,11 @@ class WrappedRun:
       edits: What was changed.
     """
 
-    def __init__(self, wrapped: Wrapped, output: Any, kept: Mapping[Site, Tensor], edits: Sequence[Edit]) -> None:
+    def __init__(
+        self, wrapped: Wrapped, output: Any, kept: Mapping[Site, Tensor], edits: Sequence[Edit], mask: Any
+    ) -> None:
         self.wrapped, self.output, self.edits = wrapped, output, tuple(edits)
-        self._kept = dict(kept)
+        self._kept, self._mask = dict(kept), mask
 
     @property
     def kept(self) -> tuple[Site, ...]:
@@ -175,17 +177,28 @@ class WrappedRun:
           UnknownSite: None of that name was given to `wrap`.
           NotKept: The run did not keep it.
         """
+        if site == LENGTHS:
+            return _tokens(self._kept, self._mask).n_tokens
         found = find_site(site, self.wrapped.sites)
         if found not in self._kept:
             raise NotKept(f"{found} was not kept.", f"Run again with keep=[{str(found)!r}, ...].")
         return self._kept[found]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*map(str, self.kept), LENGTHS])
+
+    def __len__(self) -> int:
+        return len(self.kept) + 1
+
+    def __repr__(self) -> str:
+        return f"WrappedRun({', '.join(map(str, self.kept))})"
 
 
 class _Seen:
     """What preparing an edit asks of a model, as a plain run showed it."""
 
     def __init__(self, wrapped: Wrapped, values: Mapping[Site, Tensor]) -> None:
-        self.sites = wrapped.sites
+        self.sites, self.place = wrapped.sites, wrapped.place
         self._values = values
         first = next(iter(values.values()))
         self.dtype, self.device = first.dtype, first.device
@@ -200,20 +213,8 @@ class _Seen:
     def find(self, name: str | Site) -> Site:
         return find_site(name, self.sites)
 
-    def place(self, site: Site) -> Site:
-        return site
-
     def axis_size(self, axis: str, n_positions: int) -> int:
         return next(x.shape[site.axes.index(axis)] for site, x in self._values.items() if axis in site.axes)
-
-    @property
-    def config(self) -> "_Seen":
-        return self
-
-    @property
-    def d_model(self) -> int:
-        """Of the stream."""
-        return self.axis_size("d_model", 0)
 
 
 def _side(site: Site) -> Side:

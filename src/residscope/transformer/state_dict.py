@@ -78,10 +78,18 @@ def _open(source: Mapping[str, Tensor] | str | Path) -> Tensors:
 
 
 def _family(config: Config) -> Family:
-    return Family("Residscope", "", lambda keys, source: config, _sources, example={}, heads=("unembedding.weight",))
+    return Family(
+        model_type="Residscope",
+        prefix="",
+        read_config=lambda keys, source: config,
+        modules={},
+        example={},
+        parts=_list_parameters,
+        heads=("unembedding.weight",),
+    )
 
 
-def _sources(config: Config) -> dict[str, Source]:
+def _list_parameters(config: Config) -> dict[str, Source]:
     with torch.device("meta"):
         names = Transformer(config).state_dict()
     return {name: Source(name) for name in names if name != "unembedding.weight"}

@@ -3,7 +3,7 @@
 from functools import partial
 
 from residscope.transformer.config import Config, Keys
-from residscope.transformer.families.family import Family, Source, list_sources
+from residscope.transformer.families.family import Family, Source
 from residscope.transformer.families.gpt_neox import take_part
 
 MODULES = {
@@ -23,7 +23,9 @@ def read_config(keys: Keys, source: str) -> Config:
     keys.only("apply_residual_connection_post_layernorm", False)
     keys.only("n_inner", 4 * d_model)
     keys.ignore("attention_dropout", "attention_softmax_in_fp32", "hidden_dropout", "masked_softmax_fusion")
-    keys.ignore("offset_alibi", "skip_bias_add", "skip_bias_add_qkv", "slow_but_exact")  # how it was trained
+    keys.ignore("offset_alibi", "skip_bias_add", "skip_bias_add_qkv")  # how it was trained
+    if keys.get("slow_but_exact", False):  # the same sums in the pieces of several GPUs, where there were several
+        keys.only("pretraining_tp", 1)
     keys.ignore("hidden_size")  # goes after n_embed
     return Config(
         family="bloom",
@@ -40,8 +42,8 @@ def read_config(keys: Keys, source: str) -> Config:
     )
 
 
-def sources(config: Config) -> dict[str, Source]:
-    found = list_sources(config, MODULES)
+def list_parts(config: Config) -> dict[str, Source]:
+    found = {}
     for layer in range(config.n_layers):
         for part, name in enumerate("qkv"):
             for kind in ("weight", "bias"):
@@ -54,6 +56,7 @@ FAMILY = Family(
     model_type="bloom",
     prefix="transformer.",
     read_config=read_config,
-    sources=sources,
+    modules=MODULES,
+    parts=list_parts,
     example={"hidden_size": 1024, "n_head": 16, "n_layer": 24, "vocab_size": 250880},
 )

@@ -17,6 +17,10 @@ def _whole(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def _no_parts(config: Config) -> dict[str, "Source"]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Source:
     """Where one of our parameters lies: a tensor of the checkpoint, and the part of it, a view where one exists."""
@@ -33,8 +37,9 @@ class Family:
       model_type: As config.json names it.
       prefix: What stands before the tensors' names in files of the whole model, and is absent from the bare one.
       read_config: Reads every key of config.json that changes the computation.
-      sources: Our parameters' names, and where each lies, names without the prefix.
+      modules: Our modules, and what the files call them without the prefix; `{layer}` is each layer's number.
       example: The keys of config.json without which it is not read, as a published model has them.
+      parts: Parameters that are a part of a tensor, and where they lie, names without the prefix.
       buffers: Patterns of tensors in historic files that are not parameters.
       other_prefixes: What other files have in the prefix's place.
       heads: Names that the unembedding has had, without any prefix.
@@ -43,29 +48,24 @@ class Family:
     model_type: str
     prefix: str
     read_config: Callable[[Keys, str], Config]
-    sources: Callable[[Config], dict[str, Source]]
+    modules: Mapping[str, str]
     example: Mapping[str, Any]
+    parts: Callable[[Config], dict[str, Source]] = _no_parts
     buffers: tuple[str, ...] = ()
     other_prefixes: tuple[str, ...] = ()
     heads: tuple[str, ...] = ("lm_head.weight",)
 
-
-def list_sources(config: Config, modules: Mapping[str, str]) -> dict[str, Source]:
-    """Where the parameters of whole modules lie.
-
-    Args:
-      config: Of the model.
-      modules: Our modules, and what the files call them, both with `{layer}` for each layer's number. Which of weight
-        and bias a module has, or whether there is one at all, follows from the config.
-    """
-    theirs = {
-        ours.format(layer=layer): name.format(layer=layer)
-        for layer in range(config.n_layers)
-        for ours, name in modules.items()
-    }
-    with torch.device("meta"):
-        parameters = [name.rpartition(".") for name, _ in Transformer(config).named_parameters()]
-    return {f"{ours}.{kind}": Source(f"{theirs[ours]}.{kind}") for ours, _, kind in parameters if ours in theirs}
+    def sources(self, config: Config) -> dict[str, Source]:
+        """Our parameters' names, and where each lies; which of weight and bias there are follows from the config."""
+        theirs = {
+            ours.format(layer=layer): name.format(layer=layer)
+            for layer in range(config.n_layers)
+            for ours, name in self.modules.items()
+        }
+        with torch.device("meta"):
+            parameters = [name.rpartition(".") for name, _ in Transformer(config).named_parameters()]
+        whole = {f"{ours}.{kind}": Source(f"{theirs[ours]}.{kind}") for ours, _, kind in parameters if ours in theirs}
+        return whole | self.parts(config)
 
 
 def read_sizes(keys: Keys, **defaults: int) -> dict[str, Any]:

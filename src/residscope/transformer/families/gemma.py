@@ -35,7 +35,7 @@ FAMILY = Family(
     model_type="gemma",
     prefix="model.",
     read_config=read_config,
-    sources=llama.sources,
+    modules=llama.MODULES,
     example={
         "hidden_size": 2048,
         "intermediate_size": 16384,

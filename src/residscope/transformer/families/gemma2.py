@@ -4,7 +4,7 @@ import math
 
 from residscope.transformer.config import Config, Keys
 from residscope.transformer.families import llama
-from residscope.transformer.families.family import Family, Source, list_sources, read_rope, read_sizes, read_windows
+from residscope.transformer.families.family import Family, read_rope, read_sizes, read_windows
 
 MODULES = {
     **llama.MODULES,
@@ -42,15 +42,11 @@ def read_config(keys: Keys, source: str) -> Config:
     )
 
 
-def sources(config: Config) -> dict[str, Source]:
-    return list_sources(config, MODULES)
-
-
 FAMILY = Family(
     model_type="gemma2",
     prefix="model.",
     read_config=read_config,
-    sources=sources,
+    modules=MODULES,
     example={
         "hidden_size": 2304,
         "intermediate_size": 9216,

@@ -20,7 +20,7 @@ FAMILY = Family(
     model_type="gemma3",
     prefix="model.language_model.",
     read_config=read_config,
-    sources=gemma3_text.sources,
+    modules=gemma3_text.MODULES,
     example={
         "text_config": {
             "hidden_size": 2560,

@@ -4,7 +4,7 @@ import math
 
 from residscope.transformer.config import Config, Keys
 from residscope.transformer.families import gemma2, llama, qwen3
-from residscope.transformer.families.family import Family, Source, list_sources, read_sizes, read_windows
+from residscope.transformer.families.family import Family, read_sizes, read_windows
 from residscope.transformer.rotary import read_rotary
 
 MODULES = qwen3.MODULES | gemma2.MODULES
@@ -51,15 +51,11 @@ def read_config(keys: Keys, source: str) -> Config:
     )
 
 
-def sources(config: Config) -> dict[str, Source]:
-    return list_sources(config, MODULES)
-
-
 FAMILY = Family(
     model_type="gemma3_text",
     prefix="model.",
     read_config=read_config,
-    sources=sources,
+    modules=MODULES,
     example={
         "hidden_size": 1152,
         "intermediate_size": 6912,

@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor
 
 from residscope.transformer.config import Config, Keys
-from residscope.transformer.families.family import Family, Source, list_sources
+from residscope.transformer.families.family import Family, Source
 
 MODULES = {
     "embedding": "wte",
@@ -44,8 +44,8 @@ def _third(part: int, tensor: Tensor) -> Tensor:
     return tensor.chunk(3, dim=-1)[part].T if tensor.ndim == 2 else tensor.chunk(3)[part]
 
 
-def sources(config: Config) -> dict[str, Source]:
-    found = list_sources(config, MODULES)
+def list_parts(config: Config) -> dict[str, Source]:
+    found = {}
     for layer in range(config.n_layers):
         ours, theirs = f"blocks.{layer}", f"h.{layer}"
         for kind in ("weight", "bias"):
@@ -61,7 +61,8 @@ FAMILY = Family(
     model_type="gpt2",
     prefix="transformer.",
     read_config=read_config,
-    sources=sources,
+    modules=MODULES,
+    parts=list_parts,
     example={"n_embd": 768, "n_head": 12, "n_layer": 12, "n_positions": 1024, "vocab_size": 50257},
     buffers=(r"h\.\d+\.attn\.(bias|masked_bias)",),  # the causal mask, as older transformers saved it
 )

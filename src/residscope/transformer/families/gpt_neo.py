@@ -3,7 +3,7 @@
 from itertools import islice
 
 from residscope.transformer.config import Config, Keys
-from residscope.transformer.families.family import Family, Source, list_sources, read_windows
+from residscope.transformer.families.family import Family, read_windows
 
 MODULES = {
     "embedding": "wte",
@@ -43,15 +43,11 @@ def read_config(keys: Keys, source: str) -> Config:
     )
 
 
-def sources(config: Config) -> dict[str, Source]:
-    return list_sources(config, MODULES)
-
-
 FAMILY = Family(
     model_type="gpt_neo",
     prefix="transformer.",
     read_config=read_config,
-    sources=sources,
+    modules=MODULES,
     example={
         "attention_types": [[["global", "local"], 6]],
         "hidden_size": 768,

@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor
 
 from residscope.transformer.config import Config, Keys
-from residscope.transformer.families.family import Family, Source, list_sources, read_rope, read_sizes
+from residscope.transformer.families.family import Family, Source, read_rope, read_sizes
 
 MODULES = {
     "embedding": "embed_in",
@@ -41,8 +41,8 @@ def take_part(part: int, n_heads: int, tensor: Tensor) -> Tensor:
     return split[:, part].reshape(-1, *tensor.shape[1:])
 
 
-def sources(config: Config) -> dict[str, Source]:
-    found = list_sources(config, MODULES)
+def list_parts(config: Config) -> dict[str, Source]:
+    found = {}
     for layer in range(config.n_layers):
         for part, name in enumerate("qkv"):
             for kind in ("weight", "bias") if config.qkv_bias else ("weight",):
@@ -55,7 +55,8 @@ FAMILY = Family(
     model_type="gpt_neox",
     prefix="gpt_neox.",
     read_config=read_config,
-    sources=sources,
+    modules=MODULES,
+    parts=list_parts,
     example={
         "hidden_size": 512,
         "intermediate_size": 2048,

@@ -1,7 +1,7 @@
 """GPT-J: rotary positions that turn neighbours, attention and MLP side by side under one norm, a biased head."""
 
 from residscope.transformer.config import Config, Keys
-from residscope.transformer.families.family import Family, Source, list_sources
+from residscope.transformer.families.family import Family
 from residscope.transformer.rotary import Rotary
 
 MODULES = {
@@ -41,15 +41,11 @@ def read_config(keys: Keys, source: str) -> Config:
     )
 
 
-def sources(config: Config) -> dict[str, Source]:
-    return list_sources(config, MODULES)
-
-
 FAMILY = Family(
     model_type="gptj",
     prefix="transformer.",
     read_config=read_config,
-    sources=sources,
+    modules=MODULES,
     example={
         "n_embd": 4096,
         "n_head": 16,

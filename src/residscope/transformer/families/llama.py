@@ -1,7 +1,7 @@
 """Llama: rotary positions, RMS norm, grouped queries, a gated MLP."""
 
 from residscope.transformer.config import Config, Keys
-from residscope.transformer.families.family import Family, Source, list_sources, read_rope, read_sizes
+from residscope.transformer.families.family import Family, read_rope, read_sizes
 
 MODULES = {
     "embedding": "embed_tokens",
@@ -34,15 +34,11 @@ def read_config(keys: Keys, source: str) -> Config:
     )
 
 
-def sources(config: Config) -> dict[str, Source]:
-    return list_sources(config, MODULES)
-
-
 FAMILY = Family(
     model_type="llama",
     prefix="model.",
     read_config=read_config,
-    sources=sources,
+    modules=MODULES,
     example={
         "hidden_size": 4096,
         "intermediate_size": 11008,

@@ -30,7 +30,7 @@ FAMILY = Family(
     model_type="mistral",
     prefix="model.",
     read_config=read_config,
-    sources=llama.sources,
+    modules=llama.MODULES,
     example={
         "hidden_size": 4096,
         "intermediate_size": 14336,

@@ -2,7 +2,7 @@
 
 from residscope.transformer.config import Config, Keys
 from residscope.transformer.families import gemma2, llama, qwen3
-from residscope.transformer.families.family import Family, Source, list_sources, read_rope, read_sizes
+from residscope.transformer.families.family import Family, read_rope, read_sizes
 
 MODULES = qwen3.MODULES | gemma2.MODULES
 
@@ -29,15 +29,11 @@ def read_config(keys: Keys, source: str) -> Config:
     )
 
 
-def sources(config: Config) -> dict[str, Source]:
-    return list_sources(config, MODULES)
-
-
 FAMILY = Family(
     model_type="olmo2",
     prefix="model.",
     read_config=read_config,
-    sources=sources,
+    modules=MODULES,
     example={
         "hidden_size": 4096,
         "intermediate_size": 11008,

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from residscope.transformer.config import Config, Keys
-from residscope.transformer.families.family import Family, Source, list_sources
+from residscope.transformer.families.family import Family, Source
 
 MODULES = {
     "embedding": "embed_tokens",
@@ -46,15 +46,16 @@ def _used_rows(tensor: Tensor) -> Tensor:
     return tensor[2:]
 
 
-def sources(config: Config) -> dict[str, Source]:
-    return {**list_sources(config, MODULES), "positions.weight": Source("embed_positions.weight", _used_rows)}
+def list_parts(config: Config) -> dict[str, Source]:
+    return {"positions.weight": Source("embed_positions.weight", _used_rows)}
 
 
 FAMILY = Family(
     model_type="opt",
     prefix="model.decoder.",
     read_config=read_config,
-    sources=sources,
+    modules=MODULES,
+    parts=list_parts,
     example={
         "ffn_dim": 3072,
         "hidden_size": 768,

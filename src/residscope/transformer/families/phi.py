@@ -2,7 +2,7 @@
 
 from residscope.transformer.config import Config, Keys
 from residscope.transformer.families import llama
-from residscope.transformer.families.family import Family, Source, list_sources, read_rope, read_sizes
+from residscope.transformer.families.family import Family, read_rope, read_sizes
 
 MODULES = {
     "embedding": "embed_tokens",
@@ -34,15 +34,11 @@ def read_config(keys: Keys, source: str) -> Config:
     )
 
 
-def sources(config: Config) -> dict[str, Source]:
-    return list_sources(config, MODULES)
-
-
 FAMILY = Family(
     model_type="phi",
     prefix="model.",
     read_config=read_config,
-    sources=sources,
+    modules=MODULES,
     example={
         "hidden_size": 2560,
         "intermediate_size": 10240,

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from residscope.transformer.config import Config, Keys
 from residscope.transformer.families import llama
-from residscope.transformer.families.family import Family, Source, list_sources, read_rope, read_sizes
+from residscope.transformer.families.family import Family, Source, read_rope, read_sizes
 
 
 def read_config(keys: Keys, source: str) -> Config:
@@ -36,8 +36,8 @@ def _rows(starts: tuple[int, ...], part: int, tensor: Tensor) -> Tensor:
     return tensor.tensor_split(starts)[part]
 
 
-def sources(config: Config) -> dict[str, Source]:
-    found = list_sources(config, llama.MODULES)
+def list_parts(config: Config) -> dict[str, Source]:
+    found = {}
     d_q, d_kv = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
     fused = {
         "self_attn.qkv_proj": ((d_q, d_q + d_kv), ("attn.q", "attn.k", "attn.v")),
@@ -55,7 +55,8 @@ FAMILY = Family(
     model_type="phi3",
     prefix="model.",
     read_config=read_config,
-    sources=sources,
+    modules=llama.MODULES,
+    parts=list_parts,
     example={
         "hidden_size": 3072,
         "intermediate_size": 8192,

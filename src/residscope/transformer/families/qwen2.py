@@ -38,7 +38,7 @@ FAMILY = Family(
     model_type="qwen2",
     prefix="model.",
     read_config=read_config,
-    sources=llama.sources,
+    modules=llama.MODULES,
     example={
         "hidden_size": 896,
         "intermediate_size": 4864,

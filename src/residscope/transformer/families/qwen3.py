@@ -2,7 +2,7 @@
 
 from residscope.transformer.config import Config, Keys
 from residscope.transformer.families import llama, qwen2
-from residscope.transformer.families.family import Family, Source, list_sources, read_rope, read_sizes
+from residscope.transformer.families.family import Family, read_rope, read_sizes
 
 MODULES = llama.MODULES | {
     f"blocks.{{layer}}.attn.{name}": f"layers.{{layer}}.self_attn.{name}" for name in ("q_norm", "k_norm")
@@ -30,15 +30,11 @@ def read_config(keys: Keys, source: str) -> Config:
     )
 
 
-def sources(config: Config) -> dict[str, Source]:
-    return list_sources(config, MODULES)
-
-
 FAMILY = Family(
     model_type="qwen3",
     prefix="model.",
     read_config=read_config,
-    sources=sources,
+    modules=MODULES,
     example={
         "hidden_size": 1024,
         "intermediate_size": 3072,
