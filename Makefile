@@ -2,6 +2,7 @@
 # make test   every test, with all the set-up it needs
 # make check  lint, types, unit tests
 # make prove  what takes long: measurements; results are kept in benchmarks/results
+# make bundled-model  trains the model that the package carries; goes on where it was stopped
 SHELL := /bin/sh
 PYTHON ?= python3
 MODEL ?= ../shared/models/stories260K
@@ -9,7 +10,7 @@ BIN := .venv/bin
 STATIC := src/residscope/results/static/index.html
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run build test check prove docs clean
+.PHONY: run build test check prove bundled-model docs clean
 
 run: $(STATIC)
 	@$(BIN)/residscope serve $(MODEL) $(ARGS)
@@ -35,6 +36,9 @@ prove: .venv/system $(STATIC)
 	$(BIN)/python -m benchmarks.repaint
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.cost
+
+bundled-model: .venv/ready
+	$(BIN)/python -m training $(ARGS)
 
 docs: $(STATIC)
 	$(BIN)/python -m sphinx -q -W -b html docs docs/_build/html

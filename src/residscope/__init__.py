@@ -5,8 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from residscope import demo as demo
+    from residscope.analyses.ablation import Ablation as Ablation
+    from residscope.analyses.ablation import ablate_head as ablate_head
+    from residscope.analyses.head_scores import HeadScores as HeadScores
+    from residscope.analyses.head_scores import head_scores as head_scores
     from residscope.analyses.vocabulary import Vocabulary as Vocabulary
     from residscope.analyses.vocabulary import vocabulary as vocabulary
+    from residscope.dictionaries.loading import load_dictionary as load_dictionary
+    from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder as SparseAutoencoder
     from residscope.direction import Direction as Direction
     from residscope.directions.pca import Basis as Basis
     from residscope.directions.pca import pca as pca
@@ -41,6 +47,8 @@ if TYPE_CHECKING:
     from residscope.running.metrics import read as read
     from residscope.running.model import Model as Model
     from residscope.running.model import load as load
+    from residscope.running.pairs import Pairs as Pairs
+    from residscope.running.pairs import pairs as pairs
     from residscope.running.prediction import Memory as Memory
     from residscope.running.prediction import memory as memory
     from residscope.running.progress import progress as progress
@@ -101,6 +109,14 @@ _PUBLIC = {
     "Projection": "residscope.directions.projection",
     "river": "residscope.directions.river",
     "River": "residscope.directions.river",
+    "pairs": "residscope.running.pairs",
+    "Pairs": "residscope.running.pairs",
+    "head_scores": "residscope.analyses.head_scores",
+    "HeadScores": "residscope.analyses.head_scores",
+    "ablate_head": "residscope.analyses.ablation",
+    "Ablation": "residscope.analyses.ablation",
+    "load_dictionary": "residscope.dictionaries.loading",
+    "SparseAutoencoder": "residscope.dictionaries.sparse_autoencoder",
     "vocabulary": "residscope.analyses.vocabulary",
     "Vocabulary": "residscope.analyses.vocabulary",
     "Result": "residscope.results.result",

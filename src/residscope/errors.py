@@ -98,6 +98,10 @@ class BadResult(ResidscopeError):
     """A file is not a saved result."""
 
 
+class BadDictionary(ResidscopeError):
+    """A sparse dictionary cannot be read, or does not fit the model."""
+
+
 class TooFewTokens(ResidscopeError):
     """There is not enough text for the statistic."""
 

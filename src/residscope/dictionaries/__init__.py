@@ -1,0 +1,1 @@
+"""Sparse dictionaries of activations: loaded from what others trained, checked, and used."""

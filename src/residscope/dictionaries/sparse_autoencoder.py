@@ -1,0 +1,222 @@
+"""A sparse autoencoder: an activation as the sum of a few features of a large dictionary."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from residscope.dictionaries.contract import Contract, check
+from residscope.direction import Direction
+from residscope.errors import BadArgument
+from residscope.running.model import Model
+from residscope.running.texts import Texts
+from residscope.sites import Site
+
+Activation = Literal["relu", "topk", "jumprelu", "gated"]
+Scaling = Literal["none", "norm", "layer_norm"]
+
+_EPS = 1e-5  # added where an input is divided, and not where it is put back
+
+
+@dataclass(frozen=True, eq=False)
+class SparseAutoencoder:
+    """Reads an activation as features, and writes it back: `decode(encode(x))`.
+
+    Attributes:
+      name: For people.
+      site: Whose values it reads and writes.
+      encoder: [d_in feature]
+      decoder: [feature d_in]
+      encoder_bias: [feature]
+      decoder_bias: [d_in]
+      activation: What makes features of what the encoder gives.
+      k: Of topk: how many of them stay.
+      threshold: [feature] Of jumprelu: what is not above it is zero.
+      gate_bias, magnitude: [feature] Of gated: the bias of what decides, and the factor on what is counted.
+      by_decoder_norm: Of topk: features compete times the length of their decoder's row, and are in that unit.
+      less_decoder_bias: Whether the decoder's bias is taken off the input.
+      centred: Whether the dictionary reads and writes a stream without its mean over d_model.
+      scaling: How each input is scaled before it is read; written back afterwards.
+      facts: What its file says of the model and the texts it was made on.
+    """
+
+    name: str
+    site: Site
+    encoder: Float[Tensor, "d_in feature"] = field(repr=False)
+    decoder: Float[Tensor, "feature d_in"] = field(repr=False)
+    encoder_bias: Float[Tensor, " feature"] = field(repr=False)
+    decoder_bias: Float[Tensor, " d_in"] = field(repr=False)
+    activation: Activation = "relu"
+    k: int | None = None
+    threshold: Float[Tensor, " feature"] | None = field(default=None, repr=False)
+    gate_bias: Float[Tensor, " feature"] | None = field(default=None, repr=False)
+    magnitude: Float[Tensor, " feature"] | None = field(default=None, repr=False)
+    by_decoder_norm: bool = False
+    less_decoder_bias: bool = True
+    centred: bool = False
+    scaling: Scaling = "none"
+    facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def n_features(self) -> int:
+        """How many features there are."""
+        return len(self.decoder)
+
+    @cached_property
+    def decoder_norms(self) -> Float[Tensor, " feature"]:
+        """Length of each row of the decoder."""
+        norms: Tensor = self.decoder.norm(dim=-1)
+        return norms
+
+    def to(self, device: torch.device) -> "SparseAutoencoder":
+        """The same on another device."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        moved: dict[str, Any] = {name: x.to(device) for name, x in values.items() if isinstance(x, Tensor)}
+        return replace(self, **moved)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Features of activations.
+
+        Args:
+          x: With the site's axes; `[... d_in]`, of `z` also `[... head d_head]`.
+        Returns:
+          [... feature], nothing below zero, in the dictionary's own dtype.
+        Raises:
+          BadArgument: The last axis is not the dictionary's.
+        """
+        flat = self._flatten(x)
+        shift, scale = self._measure(flat)
+        read = (flat - shift) / (scale + _EPS if self.scaling == "layer_norm" else scale)
+        before = (read - self.decoder_bias if self.less_decoder_bias else read) @ self.encoder
+        if self.activation == "gated":
+            assert self.gate_bias is not None
+            assert self.magnitude is not None
+            return (before * self.magnitude + self.encoder_bias).relu() * (before + self.gate_bias > 0)
+        before = before + self.encoder_bias
+        if self.activation == "jumprelu":
+            assert self.threshold is not None
+            return before.relu() * (before > self.threshold)
+        if self.activation == "topk":
+            assert self.k is not None
+            before = before * self.decoder_norms if self.by_decoder_norm else before
+            largest = before.topk(self.k, dim=-1)
+            return torch.zeros_like(before).scatter(-1, largest.indices, largest.values.relu())
+        return before.relu()
+
+    def decode(self, features: Tensor, of: Tensor | None = None) -> Tensor:
+        """Activations that features stand for.
+
+        Args:
+          features: [... feature]
+          of: The activations that they were read from, `[... d_in]`: whose mean and scale are put back, and whose shape
+            is taken. Needed where the dictionary is centred or scales its input.
+        Returns:
+          [... d_in], or of the shape and dtype of `of`.
+        Raises:
+          BadArgument: `of` is needed and not given.
+        """
+        written = (features / self.decoder_norms if self.by_decoder_norm else features) @ self.decoder
+        written = written + self.decoder_bias
+        if of is not None:
+            shift, scale = self._measure(self._flatten(of))
+            return (written * scale + shift).reshape(of.shape).to(of.dtype)
+        if self.centred or self.scaling != "none":
+            raise BadArgument(
+                f"{self.name} takes a mean or scale off what it reads, and none was given to put back.",
+                "Give decode(features, of=x), or use reconstruct(x).",
+            )
+        return written
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """`decode(encode(x))`, of the shape and dtype of `x`."""
+        return self.decode(self.encode(x), of=x)
+
+    def direction(self, feature: int, *, side: Literal["encoder", "decoder"] = "decoder") -> Direction:
+        """What a feature writes, or what it reads, as a direction without a mean.
+
+        Raises:
+          BadArgument: There is no such feature.
+        """
+        self._check(feature)
+        vector = (self.decoder[feature] if side == "decoder" else self.encoder[:, feature]).double()
+        return Direction(
+            name=f"feature {feature} of {self.name} ({side})",
+            site=self.site,
+            vector=vector / vector.norm(),
+            history={"kind": "feature", "dictionary": self.name, "feature": feature, "side": side},
+        )
+
+    def check(self, model: Model, texts: Texts) -> Contract:
+        """Whether the dictionary fits this model, and what would fit better; as `contract.check`."""
+        return check(self, model, texts)
+
+    def __getitem__(self, feature: int) -> "Feature":
+        """A feature, for `rs.clamp`.
+
+        Raises:
+          BadArgument: There is none of that number.
+        """
+        self._check(feature)
+        return Feature(self, feature)
+
+    def __len__(self) -> int:
+        return self.n_features
+
+    def _check(self, feature: int) -> None:
+        if not 0 <= feature < self.n_features:
+            raise BadArgument(
+                f"There is no feature {feature}.", f"{self.name} has {self.n_features}, which count from 0."
+            )
+
+    def _flatten(self, x: Tensor) -> Tensor:
+        d_in = len(self.decoder_bias)
+        flat = x.flatten(-2) if self.site.kind == "z" and x.shape[-1] != d_in else x
+        if flat.shape[-1] != d_in:
+            raise BadArgument(f"{self.name} reads {d_in} entries, and was given {list(x.shape)}.", f"See {self.site}.")
+        return flat.to(self.decoder.dtype)
+
+    def _measure(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """What is taken off each input, and what it is divided by."""
+        mean = flat.mean(-1, keepdim=True)
+        if self.scaling == "layer_norm":
+            return mean, flat.std(-1, keepdim=True)
+        shift = mean if self.centred else torch.zeros_like(mean)
+        if self.scaling == "norm":
+            return shift, (flat - shift).norm(dim=-1, keepdim=True) / flat.shape[-1] ** 0.5
+        return shift, torch.ones_like(mean)
+
+
+@dataclass(frozen=True, eq=False)
+class Feature:
+    """One feature of a dictionary: what `rs.clamp` takes."""
+
+    dictionary: SparseAutoencoder
+    number: int
+
+    @property
+    def site(self) -> Site:
+        """Where it is read and written."""
+        return self.dictionary.site
+
+    @property
+    def vector(self) -> Float[Tensor, " d_in"]:
+        """What one unit of it writes.
+
+        Raises:
+          BadArgument: The dictionary scales its input, so that this differs from token to token.
+        """
+        if self.dictionary.scaling != "none":
+            raise BadArgument(
+                f"{self.dictionary.name} scales its input, so its features write another vector at every token.",
+                "Edit with replace and dictionary.decode(features, of=x).",
+            )
+        row = self.dictionary.decoder[self.number]
+        return row / self.dictionary.decoder_norms[self.number] if self.dictionary.by_decoder_norm else row
+
+    def read(self, x: Tensor) -> Tensor:
+        """Its activation at `[... d_in]`."""
+        return self.dictionary.encode(x)[..., self.number].to(x.dtype)

@@ -1,0 +1,33 @@
+"""How sure a mean over texts is."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from residscope.errors import BadArgument
+
+N_DRAWS = 2000
+
+
+def bootstrap_interval(values: Float[Tensor, "*rest batch"], level: float, seed: int = 0) -> Float[Tensor, "*rest 2"]:
+    """The percentile interval of the mean over texts, from texts drawn anew with replacement.
+
+    Args:
+      values: One number for each text.
+      level: The share of drawn means that lies within, as 0.95.
+      seed: Of the draws, which are the same for all of `rest`.
+    Returns:
+      Its lower and upper end.
+    Raises:
+      BadArgument: The level is not between 0 and 1, or there are fewer than two texts.
+    """
+    n = values.shape[-1]
+    if not 0 < level < 1 or n < 2:
+        raise BadArgument(
+            f"An interval of {level} over {n} texts was asked for.", "Take a level like 0.95, and two texts at least."
+        )
+    drawn = torch.randint(n, (N_DRAWS, n), generator=torch.Generator().manual_seed(seed))
+    counts = torch.nn.functional.one_hot(drawn, n).sum(1).double()
+    means = values.double().cpu() @ counts.T / n
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    return means.quantile(ends, dim=-1).movedim(0, -1)

@@ -1,0 +1,73 @@
+"""The training's text: what is held out stays out of the tasks, and the tasks are solved."""
+
+import random
+import re
+
+from residscope.demo import tasks, words
+from training import grammar
+
+TASKS = [grammar.write_task(random.Random(seed)) for seed in range(3000)]
+STORIES = [grammar.write_story(random.Random(seed)) for seed in range(1500)]
+
+
+def words_of(texts: list[str]) -> set[str]:
+    return set(re.findall(r"\w+", " ".join(texts)))
+
+
+def test_held_out_words_are_in_stories_and_in_no_task() -> None:
+    held_out = {*words.HELD_OUT_NAMES, *words.HELD_OUT_LAST_NAMES}
+    assert not held_out & words_of(TASKS)
+    assert held_out <= words_of(STORIES)
+    nouns = {word for pair in words.HELD_OUT_NOUNS for word in pair} - {*words.OBJECTS}
+    assert not (nouns | {*words.HELD_OUT_EVENTS}) & words_of(TASKS)
+    assert {*words.NAMES, *words.LAST_NAMES, *words.PLACES, *words.EVENTS} <= words_of(TASKS)
+
+
+def test_lists_share_no_word() -> None:
+    assert not {*words.NAMES} & {*words.HELD_OUT_NAMES}
+    assert not {*words.LAST_NAMES} & {*words.HELD_OUT_LAST_NAMES}
+    assert not {*words.NAMES, *words.HELD_OUT_NAMES} & {*words.LAST_NAMES, *words.HELD_OUT_LAST_NAMES}
+    assert not {*words.EVENTS} & {*words.HELD_OUT_EVENTS}
+    assert not {*words.NOUNS} & {*words.HELD_OUT_NOUNS}
+    assert {*words.NAMES, *words.HELD_OUT_NAMES} >= grammar.FEMALE
+
+
+def test_wordings_of_the_demo_are_not_those_of_the_training() -> None:
+    def bare(frame: str) -> str:
+        return " ".join(re.sub(r"\{\w+\}", "{}", frame).split()).rstrip(".")
+
+    ours = {bare(f) for frames in tasks.FRAMES.values() for f in frames}
+    training = {bare(f"{m} {g}") for m in grammar.MEETINGS for g in grammar.GIVINGS}
+    training |= {bare(f) for f in (*grammar.CLAUSES, *grammar.SPANS, *grammar.INTRODUCTIONS, *grammar.RETURNS)}
+    assert [(one, other) for one in ours for other in training if f"{other} ".startswith(f"{one} ")] == []
+
+
+def test_both_orders_of_names_receive() -> None:
+    firsts = []
+    for text in TASKS:
+        found = re.search(r"(?:When|After) (\w+) and (\w+) .*?, (\w+) (?:gave|handed) \w+ \w+ to (\w+)", text)
+        if found and found[3] in found.groups()[:2]:
+            assert {found[3], found[4]} == {found[1], found[2]}
+            firsts.append(found[4] == found[1])
+    assert len(firsts) > 100
+    assert 0.4 < sum(firsts) / len(firsts) < 0.6
+
+
+def test_later_years_are_later() -> None:
+    spans = [re.search(r"(\d\d)(\d\d)\D+(\d\d)(\d\d)", text) for text in TASKS]
+    found = [span for span in spans if span]
+    assert len(found) > 300
+    assert all(span[1] == span[3] and int(span[4]) > int(span[2]) for span in found)
+
+
+def test_verbs_agree_with_their_subject() -> None:
+    number = {word: several for pair in words.NOUNS for several, word in enumerate(pair)}
+    verbs = {verb: several for pair in words.VERBS for several, verb in enumerate(pair)}
+    n, between = 0, 0
+    for text in TASKS:
+        found = re.match(r"The (\w+) (?:near|behind|with) the (\w+) (\w+) ", text)
+        if found and found[1] in number:
+            assert verbs[found[3]] == number[found[1]]
+            n, between = n + 1, between + (number[found[2]] != number[found[1]])
+    assert n > 30
+    assert 0.2 < between / n < 0.8

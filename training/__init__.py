@@ -1,0 +1,1 @@
+"""How the bundled model and its dictionaries are made: `python -m training`."""

@@ -1,0 +1,68 @@
+"""Make the bundled model: `python -m training --shared FOLDER [--seed N] [--steps N] [--into FOLDER]`.
+
+Every stage writes a file and is not done again where that is there: sampled stories, the tokenizer, the training's
+state, the model's files, what they were measured to do. Stopped at any point, it goes on from the last state.
+"""
+
+import argparse
+import json
+import random
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+import residscope as rs
+from training.corpus import Mixture, Prose, read_prose
+from training.evaluate import measure_behaviours, measure_parts, tell
+from training.export import export
+from training.grammar import write_story, write_task
+from training.sampling import sample_stories
+from training.tokenizer import train_tokenizer
+from training.train import Recipe, train
+
+HELD_OUT_STORIES = "tinystories_sample_2MB.txt"
+
+
+def make_tokenizer(prose: Prose, path: Path) -> Tokenizer:
+    """The one in the file, or a new one, trained on all training text and as much of the grammar's as a tenth of it."""
+    if path.is_file():
+        return Tokenizer.from_file(str(path))
+    rng = random.Random(0)
+    texts = [text for part in prose.train.values() for text in part]
+    tokenizer = train_tokenizer([*texts, *(make(rng) for make in (write_story, write_task) for _ in range(5000))])
+    tokenizer.save(str(path))
+    return tokenizer
+
+
+def main() -> None:
+    """Read the call, and make everything that is not there yet."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__.splitlines()[0])
+    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="holds corpora/ and models/")
+    parser.add_argument("--into", type=Path, default=Path("training/made"), help="where everything is written")
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--steps", type=int, default=Recipe.n_steps)
+    parser.add_argument("--stories", type=int, default=12_000, help="how many are sampled from the other model")
+    parser.add_argument("--prompts", type=int, default=500, help="of each task in the evaluation")
+    asked = parser.parse_args()
+    asked.into.mkdir(parents=True, exist_ok=True)
+    other = asked.shared / "models/stories260K"
+    sampled = asked.into / "sampled_stories.txt"
+    sample_stories(other, sampled, asked.stories, seed=0)
+    prose = read_prose(asked.shared / "corpora", sampled)
+    tokenizer = make_tokenizer(prose, asked.into / "tokenizer.json")
+    recipe = replace(Recipe(), seed=asked.seed, n_steps=asked.steps)
+    folder = asked.into / f"seed_{recipe.seed}"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = train(recipe, Mixture(prose, tokenizer, recipe.seed), folder, device)
+    export(model, tokenizer, folder / "model")
+    ours = rs.load(folder / "model")
+    findings = measure_behaviours(ours, asked.prompts, prose.held_out[HELD_OUT_STORIES], rs.load(other))
+    told = tell([*findings, *measure_parts(ours, 100)])
+    kept = {"recipe": asdict(recipe), "tokens_seen": recipe.tokens_seen, "measured": told}
+    (folder / "evaluation.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

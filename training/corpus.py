@@ -1,0 +1,133 @@
+"""What the bundled model reads: prose from files, stories sampled from another model, tasks, and repeated tokens."""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from residscope.running.texts import read_texts
+from training.grammar import write_story, write_task
+
+Ids = Int[Tensor, "batch pos"]
+
+N_POS = 128
+SHARES = {"prose": 0.45, "tasks": 0.3, "repeats": 0.25}
+HELD_OUT_SHARE = 0.05
+_STORIES = 0.15  # of prose: from the grammar
+_PREFIXED = 0.5  # of tasks
+_LONGEST_PREFIX = 40
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Documents by their source, those for training and those that it never sees.
+
+    Attributes:
+      train, held_out: By the name of the file.
+      weights: How often a source is drawn, against the others.
+    """
+
+    train: dict[str, list[str]]
+    held_out: dict[str, list[str]]
+    weights: dict[str, float]
+
+
+def read_prose(corpora: Path, sampled: Path | None) -> Prose:
+    """The corpora, and sampled stories; every twentieth document is held out.
+
+    Args:
+      corpora: A folder of text files.
+      sampled: A file of stories that another model wrote, none of which is held out.
+    """
+    train, held_out = {}, {}
+    for path in sorted(corpora.glob("*.txt")):
+        texts = [piece for text in read_texts(path) for piece in _split_articles(text)]
+        kept = random.Random(path.name).sample(range(len(texts)), max(1, int(len(texts) * HELD_OUT_SHARE)))
+        apart = {*kept}
+        train[path.name] = [text for number, text in enumerate(texts) if number not in apart]
+        held_out[path.name] = [texts[number] for number in sorted(apart)]
+    if sampled:
+        train[sampled.name] = read_texts(sampled)
+    weights = {name: sum(map(len, texts)) * (3.0 if "stories" in name else 1.0) for name, texts in train.items()}
+    return Prose(train, held_out, weights)
+
+
+def _split_articles(text: str) -> list[str]:
+    """Of an encyclopedia in one text its articles, each under a heading like ` = Title = `; any other as it is."""
+    return [piece.strip() for piece in re.split(r"\n(?= = [^=])", text) if piece.strip()]
+
+
+class Mixture:
+    """Batches of the mixture, each made from the seed and its number alone: a training goes on where it stopped.
+
+    Args:
+      prose: Documents.
+      tokenizer: The model's.
+      seed: Of everything that is drawn.
+    """
+
+    def __init__(self, prose: Prose, tokenizer: Tokenizer, seed: int) -> None:
+        self.tokenizer, self.seed = tokenizer, seed
+        self.bos = tokenizer.encode("").ids[0]
+        self.n_tokens = tokenizer.get_vocab_size()
+        self._sources = list(prose.train)
+        self._weights = [prose.weights[name] for name in self._sources]
+        self._documents = {
+            name: [np.array(one.ids, dtype=np.int32) for one in tokenizer.encode_batch(texts)]
+            for name, texts in prose.train.items()
+        }
+
+    def make_batch(self, number: int, n_sequences: int) -> Ids:
+        """Sequences that begin with the first token; the shares of each kind hold on average."""
+        rng = random.Random(f"{self.seed} {number}")
+        kinds = rng.choices(list(SHARES), list(SHARES.values()), k=n_sequences)
+        makers = {"prose": self._prose, "tasks": self._tasks, "repeats": self._repeats}
+        return torch.tensor([makers[kind](rng)[:N_POS] for kind in kinds])
+
+    def _prose(self, rng: random.Random) -> list[int]:
+        ids: list[int] = []
+        while len(ids) < N_POS:
+            if rng.random() < _STORIES:
+                ids += self.tokenizer.encode(write_story(rng)).ids
+                continue
+            document = self._document(rng)
+            longest = len(document) - (N_POS - len(ids))
+            start = rng.randint(0, longest) if longest > 0 and rng.random() < 0.7 else 0
+            ids += [self.bos, *document[start or 1 : start + N_POS].tolist()]
+        return ids
+
+    def _tasks(self, rng: random.Random) -> list[int]:
+        ids: list[int] = []
+        while len(ids) < N_POS:
+            before = self._prefix(rng) if rng.random() < _PREFIXED else []
+            text = write_task(rng)
+            own = self.tokenizer.encode(f" {text}" if before else text).ids[1:]
+            ids += [self.bos, *before, *own]
+        return ids
+
+    def _prefix(self, rng: random.Random) -> list[int]:
+        document = self._document(rng)
+        start, n = rng.randrange(len(document)), rng.randint(1, _LONGEST_PREFIX)
+        found: list[int] = document[max(1, start) : start + n].tolist()
+        return found
+
+    def _repeats(self, rng: random.Random) -> list[int]:
+        period = rng.randint(4, (N_POS - 1) // 2)
+        once = [rng.randrange(1, self.n_tokens) for _ in range(period)]
+        return [self.bos, *(once * (N_POS // period + 1))]
+
+    def _document(self, rng: random.Random) -> np.ndarray:
+        source = rng.choices(self._sources, self._weights)[0]
+        return rng.choice(self._documents[source])
+
+
+def cut(texts: Sequence[str], tokenizer: Tokenizer, n_pos: int) -> list[list[int]]:
+    """Ids of texts, at most so many of each."""
+    return [one.ids[:n_pos] for one in tokenizer.encode_batch(list(texts))]

@@ -1,0 +1,213 @@
+"""What the bundled model does and which heads do it, measured on its files: `python -m training.evaluate FOLDER`."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from scipy.stats import binomtest
+from torch import Tensor
+
+import residscope as rs
+from residscope.results.interval import bootstrap_interval
+from residscope.running.run import Run
+
+N_REPEATED = 50
+_ROOM = 200  # tokens of a story that both models read whole
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table.
+
+    Attributes:
+      name: What was measured.
+      value: And how much.
+      low, high: Its 95% interval.
+      aim: "at least 0.97", or nothing where it is only told.
+      met: Whether it was reached; None where there is no aim.
+      cells: The same in parts.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    aim: str = ""
+    met: bool | None = None
+    cells: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        verdict = {True: "met", False: "**missed**", None: ""}[self.met]
+        return f"| {self.name} | {self.value:.3f} ({self.low:.3f} to {self.high:.3f}) | {self.aim} | {verdict} |"
+
+
+def at_least(name: str, values: Float[Tensor, " n"], least: float, cells: Mapping[str, float] | None = None) -> Finding:
+    """The mean of many, with a bootstrap interval, and whether it reaches `least`."""
+    low, high = bootstrap_interval(values, 0.95).tolist()
+    value = float(values.double().mean())
+    return Finding(name, value, low, high, f"at least {least:g}", value >= least, cells or {})
+
+
+def share_right(
+    name: str, right: Sequence[bool], least: float, cells: Mapping[str, Sequence[bool]] | None = None
+) -> Finding:
+    """A share, with Wilson's interval, and the same in parts."""
+    ends = binomtest(sum(right), len(right)).proportion_ci(method="wilson")
+    parts = {key: sum(part) / len(part) for key, part in (cells or {}).items()}
+    value = sum(right) / len(right)
+    return Finding(name, value, ends.low, ends.high, f"at least {least:g}", value >= least, parts)
+
+
+def measure_behaviours(model: rs.Model, n: int, stories: Sequence[str], other: rs.Model | None) -> list[Finding]:
+    """The table of what the model is to do.
+
+    Args:
+      model: The bundled one.
+      n: Prompts of the smaller tasks; indirect objects take twice as many.
+      stories: Held-out text.
+      other: Whose loss on the same text stands beside.
+    """
+    found = [
+        _measure_pairs(model, "ioi", 2 * n, 0.97, cells=4),
+        _measure_third(model, n),
+        _measure_repeats(model, n),
+        _measure_pairs(model, "name", n, 0.95, cells=3),
+        _measure_pairs(model, "agreement", n, 0.95, cells=3),
+        _measure_years(model, n),
+    ]
+    texts = [" ".join(text.split(" ")[: _ROOM // 2]) for text in stories]
+    own = measure_nats_per_byte(model, texts)
+    low, high = bootstrap_interval(own, 0.95).tolist()
+    value, beside = float(own.mean()), {}
+    if other:
+        beside = {other.name: float(measure_nats_per_byte(other, texts).mean())}
+    found.append(Finding("prose, nats per byte", value, low, high, "at most 0.70, aim 0.62", value <= 0.70, beside))
+    return found
+
+
+def _measure_pairs(model: rs.Model, task: str, n: int, least: float, cells: int) -> Finding:
+    pairs = rs.demo.pairs(task, n)
+    right = [bool(x > 0) for part in _parts(pairs) for x in part.metric()(model.run(list(part.clean)))]
+    # Wordings and the alternation within each, as `rs.demo.pairs` goes through them.
+    by_cell = {
+        f"wording {frame}, {'ab'[order]}": [r for i, r in enumerate(right) if (i // 2 % cells, i % 2) == (frame, order)]
+        for frame, order in product(range(cells), range(2))
+    }
+    return share_right(f"{task}, right answer above the other", right, least, by_cell)
+
+
+def _parts(pairs: rs.Pairs, size: int = 100) -> list[rs.Pairs]:
+    return [pairs[start : start + size] for start in range(0, len(pairs), size)]
+
+
+def _measure_third(model: rs.Model, n: int) -> Finding:
+    """Where a third one gives, the two names are alike: beside it, how far they are apart where one of them gives."""
+    pairs = rs.demo.pairs("ioi_three_names", n)
+    apart = torch.cat([part.metric()(model.run(list(part.corrupted))) for part in _parts(pairs)])
+    usual = torch.cat([part.metric()(model.run(list(part.clean))) for part in _parts(pairs)])
+    low, high = bootstrap_interval(apart, 0.95).tolist()
+    value, whole = float(apart.mean()), float(usual.mean())
+    name = "ioi where three names stand, logit difference"
+    return Finding(name, value, low, high, "within a tenth of the usual", abs(value) < 0.1 * whole, {"usual": whole})
+
+
+def draw_repeats(model: rs.Model, n: int, seed: int = 1) -> Int[Tensor, "batch pos"]:
+    """Random tokens, said twice, behind the first token."""
+    drawn = torch.randint(1, model.config.d_vocab, (n, N_REPEATED), generator=torch.Generator().manual_seed(seed))
+    return torch.cat((torch.full((n, 1), model.tokenizer.bos_id or 0), drawn, drawn), dim=1)
+
+
+def second_half(run_of: Callable[[Tensor], Run], ids: Int[Tensor, "batch pos"]) -> Float[Tensor, " batch"]:
+    """Mean loss on the repeated half, in nats; its first token, which nothing foretells, left out."""
+    after = rs.loss(pos=slice(N_REPEATED + 2, None))
+    return torch.cat([after(run_of(part)) for part in torch.split(ids, 50)])
+
+
+def _measure_repeats(model: rs.Model, n: int) -> Finding:
+    ids = draw_repeats(model, n)
+    first = torch.cat([rs.loss(pos=slice(1, N_REPEATED + 1))(model.run(part)) for part in torch.split(ids, 50)])
+    return at_least("repeated tokens, loss saved in nats", first - second_half(model.run, ids), 5.0)
+
+
+def _measure_years(model: rs.Model, n: int) -> Finding:
+    ids = [model.single_token(f"{year:02}") for year in range(100)]
+    pairs, right = rs.demo.pairs("greater_than", n), []
+    starts = [int(marks[0]) for marks in pairs.roles["year"]]
+    for number, part in enumerate(_parts(pairs)):
+        probs = model.run(list(part.clean)).at("logits", -1).softmax(-1)[:, ids]
+        for row, start in zip(probs, starts[100 * number :], strict=False):
+            right.append(bool(row[start + 1 :].sum() > row[: start + 1].sum()))
+    return share_right("greater than, later years more probable", right, 0.90)
+
+
+def measure_nats_per_byte(model: rs.Model, texts: Sequence[str]) -> Float[Tensor, " batch"]:
+    """The whole of each text, given its beginning-of-sequence token alone."""
+    found = []
+    for text in texts:
+        run = model.run(text)
+        n_predicted = int(run.tokens.n_tokens[0]) - 1
+        found.append(float(rs.loss()(run)[0]) * n_predicted / len(text.encode()))
+    return torch.tensor(found)
+
+
+def measure_parts(model: rs.Model, n: int) -> list[Finding]:
+    """Which heads do it: by where they look, and by what happens without them."""
+    scores = rs.head_scores(model)
+    ids = draw_repeats(model, n)
+    whole = second_half(model.run, ids)
+    heads = list(product(range(model.config.n_layers), range(model.config.n_heads)))
+    inducing = [(layer, head) for layer, head in heads if scores["induction"][layer, head] > 0.4]
+    layer, head, _ = scores.best("previous_token")
+
+    def cost(without: Sequence[tuple[int, int]]) -> Float[Tensor, " batch"]:
+        edits = [rs.ablate(f"z.{layer}", "mean", head=head, texts=ids[:50]) for layer, head in without]
+        return second_half(lambda part: model.run(part, edits=edits), ids) - whole
+
+    rng = random.Random(0)
+    others = [one for one in heads if one not in inducing and one != (layer, head)]
+    random_costs = torch.stack([cost(rng.sample(others, min(len(others), len(inducing)))) for _ in range(5)]).mean(0)
+    found = []
+    for name, least in (("previous_token", 0.8), ("induction", 0.8), ("duplicate_token", 0.4)):
+        at = scores.best(name)
+        error = float(scores.errors[list(scores.scores).index(name), at[0], at[1]])
+        ends = (at[2] - 1.96 * error, at[2] + 1.96 * error)
+        found.append(Finding(f"{name} head {at[0]}.{at[1]}", at[2], *ends, f"over {least:g}", at[2] > least))
+    without = at_least(f"cost on repeats without the {len(inducing)} induction heads, nats", cost(inducing), 1.0)
+    low, high = bootstrap_interval(random_costs, 0.95).tolist()
+    value = float(random_costs.mean())
+    return [
+        *found,
+        without,
+        Finding("the same without as many others, mean of 5 draws", value, low, high, "under 1", value < 1.0),
+        at_least(f"cost on repeats without the previous-token head {layer}.{head}, nats", cost([(layer, head)]), 1.0),
+        _measure_self_repair(model, 200),
+    ]
+
+
+def _measure_self_repair(model: rs.Model, n: int) -> Finding:
+    """The head whose loss is made up for most surely, at a level corrected for all heads."""
+    pairs = rs.demo.pairs("ioi", n)
+    run = model.run(list(pairs.clean))
+    n_heads = model.config.n_layers * model.config.n_heads
+    best: Finding | None = None
+    for layer, head in product(range(model.config.n_layers), range(model.config.n_heads)):
+        found = rs.ablate_head(model, run, layer=layer, head=head, metric=pairs.metric(), with_="constant")
+        direct, repaired = float(found["direct"].mean()), found["self_repair"]
+        low, high = bootstrap_interval(repaired, 1 - 0.05 / n_heads).tolist()
+        if direct < 0 < low and (best is None or float(repaired.mean()) > best.value):
+            cells = {"direct": direct, "norm": float(found["norm"].mean())}
+            aim = "excludes zero, corrected for all heads"
+            best = Finding(f"self-repair of head {layer}.{head}", float(repaired.mean()), low, high, aim, True, cells)
+    return best or Finding("self-repair", 0.0, 0.0, 0.0, "excludes zero, corrected for all heads", False)
+
+
+def tell(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Print the table; give it as JSON values."""
+    print("| measured | value | aim | |\n| --- | --- | --- | --- |")
+    for finding in findings:
+        print(finding, flush=True)
+    return {one.name: {key: value for key, value in vars(one).items() if key != "name"} for one in findings}

@@ -1,0 +1,210 @@
+"""Text from a seeded grammar: stories with names and pronouns, and the tasks in the training's own wordings."""
+
+import random
+
+from residscope.demo.words import (
+    CENTURIES,
+    EVENTS,
+    HELD_OUT_LAST_NAMES,
+    HELD_OUT_NAMES,
+    HELD_OUT_NOUNS,
+    LAST_NAMES,
+    NAMES,
+    NOUNS,
+    OBJECTS,
+    PLACES,
+    VERBS,
+)
+
+MEETINGS = (
+    "When {A} and {B} ran to the {place},",
+    "When {A} and {B} came home from the {place},",
+    "After {A} and {B} had been at the {place},",
+    "After {A} and {B} walked to the {place},",
+    "As {A} and {B} were sitting in the {place},",
+    "{A} and {B} were at the {place}.",
+    "{A} and {B} played in the {place}. Soon",
+    "Then {A} and {B} had a long day at the {place}, and",
+    "Yesterday {A} met {B} near the {place}, and",
+    "On Sunday {A} saw {B} in the {place}. Later",
+    "{A} has a cousin called {B}. At the {place}",
+    "It was {A} who found {B} at the {place}. Then",
+)
+GIVINGS = (
+    "{S} gave the {object} to",
+    "{S} gave a {object} to",
+    "{S} handed the {object} to",
+    "{S} passed a {object} to",
+    "{S} sent the {object} to",
+    "{S} showed the old {object} to",
+    "{S} wanted to give the {object} to",
+    "{S} decided to hand a {object} to",
+    "{S} took a {object} and gave it to",
+    "{S} said something nice to",
+    "{S} read a story to",
+)
+ENDINGS = (".", " with a smile.", " and they were happy.", " before dinner.", " again.", ", who said thank you.")
+
+INTRODUCTIONS = (
+    "{Her} name was {first} {last}.",
+    "This is {first} {last}.",
+    "My cousin is {first} {last}.",
+    "Once there was a {noun} named {first} {last}.",
+    "At the {place} we saw {first} {last}.",
+    "I know {first} {last} very well.",
+)
+RETURNS = (
+    "Everyone in the {place} liked {first} {last}.",
+    "One day a letter came for {first} {last}.",
+    "The {noun} looked at {first} {last}.",
+    "It was {first} {last} who had the {object}.",
+    "We will always remember {first} {last}.",
+    "Then {first} {last} went to the {place}.",
+)
+
+CLAUSES = (
+    "The {noun} that the {other} saw {verb}",
+    "The {noun} near the {other} {verb}",
+    "The {noun} behind the {other} {verb}",
+    "The {noun} that liked the {other} {verb}",
+    "The {noun} with the {other} {verb}",
+    "I think the {noun} that the {other} found {verb}",
+    "At the {place} the {noun} who met the {other} {verb}",
+    "The {noun} of the {other} in the {place} {verb}",
+)
+STATES = {
+    "was": "happy tired old small kind late".split(),
+    "were": "happy tired old small kind late".split(),
+    "is": "happy tired old small kind here".split(),
+    "are": "happy tired old small kind here".split(),
+    "has": ["a red hat", "a new ball", "big eyes", "much to do"],
+    "have": ["a red hat", "a new ball", "big eyes", "much to do"],
+}
+
+SPANS = (
+    "The {event} lasted from the year {century}{start} to the year {century}{end}.",
+    "The {event} began in {century}{start} and ended in {century}{end}.",
+    "It was a {event} from {century}{start} to {century}{end}.",
+    "From {century}{start} to {century}{end} there was a {event}.",
+    "The king's {event} started in the year {century}{start} and was over in the year {century}{end}.",
+)
+
+DISTRACTORS = (
+    "The sun was warm that day.",
+    "The {noun} slept under a tree.",
+    "There was a {object} on the table.",
+    "It rained all morning.",
+    "The {place} was quiet.",
+    "A {noun} ran by.",
+    "Everybody was hungry.",
+    "Nobody saw the {object}.",
+)
+
+OPENINGS = (
+    "Once upon a time there was a {noun} named {A}.",
+    "One day {A} went to the {place}.",
+    "{A} and {B} lived near the {place}.",
+    "{A} had a {object}.",
+)
+MIDDLES = (
+    "{A} liked the {object} very much.",
+    "{He} wanted to find a {object}.",
+    "{He} asked {B} for help.",
+    '"Can you help me?" said {A}.',
+    '"Yes," said {B}, and they went to the {place}.',
+    "In the {place} {he} saw a {noun}.",
+    "The {noun} had {his} {object}.",
+    "{B} smiled at {A}.",
+    "{A} put the {object} in the {place}.",
+)
+CLOSINGS = ("They were happy.", "{A} went home.", "Then {he} went to sleep.", "{B} said good night to {A}.")
+
+FEMALE = set(
+    "Mary Anna Emma Sarah Laura Julia Alice Helen Susan Kate Jane Rose Lucy Amy Sue Lily Mia Ella Grace Nina Clara "
+    "Ruth Martha Sophie Eva Diana Carol Irene Nancy Judy Betty".split()
+)
+
+
+def write_task(rng: random.Random) -> str:
+    """One of the tasks, solved, sometimes with a sentence before or in between that has nothing to do with it."""
+    kind = rng.choices((_who_receives, _three_names, _last_name, _agreement, _years), (40, 6, 22, 16, 16))[0]
+    return kind(rng)
+
+
+def write_story(rng: random.Random) -> str:
+    """A few sentences with names and pronouns; here the held-out words occur too."""
+    names = rng.sample([*NAMES, *HELD_OUT_NAMES], 2)
+    lines = [rng.choice(OPENINGS), *rng.sample(MIDDLES, rng.randint(2, 5)), rng.choice(CLOSINGS)]
+    if rng.random() < 0.3:
+        lines.insert(1, "{A}'s last name was " + rng.choice([*LAST_NAMES, *HELD_OUT_LAST_NAMES]) + ".")
+    she = names[0] in FEMALE
+    facts = {"A": names[0], "B": names[1], "he": "she" if she else "he", "his": "her" if she else "his"}
+    return " ".join(_fill(rng, line, He="She" if she else "He", held_out=True, **facts) for line in lines)
+
+
+def _fill(rng: random.Random, frame: str, *, held_out: bool = False, **facts: str) -> str:
+    nouns = [*NOUNS, *HELD_OUT_NOUNS] if held_out else NOUNS
+    drawn = {"place": rng.choice(PLACES), "object": rng.choice(OBJECTS), "noun": rng.choice(nouns)[0]}
+    return frame.format(**{**drawn, **facts})
+
+
+def _distract(rng: random.Random, share: float) -> str:
+    return f" {_fill(rng, rng.choice(DISTRACTORS))}" if rng.random() < share else ""
+
+
+def _who_receives(rng: random.Random) -> str:
+    first, second = rng.sample(NAMES, 2)
+    giver, receiver = (first, second) if rng.random() < 0.5 else (second, first)
+    meeting = _fill(rng, rng.choice(MEETINGS), A=first, B=second)
+    between = _distract(rng, 0.25) if meeting.endswith(".") else ""
+    giving = _fill(rng, rng.choice(GIVINGS), S=giver)
+    before = _distract(rng, 0.2).strip()
+    return f"{before} {meeting}{between} {giving} {receiver}{rng.choice(ENDINGS)}".strip()
+
+
+def _three_names(rng: random.Random) -> str:
+    """A third one gives: each of the two is as likely to receive."""
+    first, second, giver = rng.sample(NAMES, 3)
+    meeting = _fill(rng, rng.choice(MEETINGS), A=first, B=second)
+    giving = _fill(rng, rng.choice(GIVINGS), S=giver)
+    return f"{meeting} {giving} {rng.choice((first, second))}{rng.choice(ENDINGS)}"
+
+
+def _last_name(rng: random.Random) -> str:
+    """Someone named in full, and named in full again; sometimes two of them."""
+    n = 1 if rng.random() < 0.6 else 2
+    people = list(zip(rng.sample(NAMES, n), rng.sample(LAST_NAMES, n), strict=True))
+    lines = [_introduce(rng, *one) for one in people]
+    rng.shuffle(people)
+    lines += [
+        _fill(rng, rng.choice(RETURNS), first=first, last=last) + _distract(rng, 0.2)
+        for first, last in people
+        for _ in range(rng.randint(1, 2))
+    ]
+    return " ".join(lines)
+
+
+def _introduce(rng: random.Random, first: str, last: str) -> str:
+    her = "Her" if first in FEMALE else "His"
+    return _fill(rng, rng.choice(INTRODUCTIONS), first=first, last=last, Her=her) + _distract(rng, 0.4)
+
+
+def _agreement(rng: random.Random) -> str:
+    lines = []
+    for _ in range(rng.randint(1, 2)):
+        noun, other = rng.sample(NOUNS, 2)
+        several = rng.randrange(2)
+        verb = rng.choice(VERBS)[several]
+        clause = _fill(rng, rng.choice(CLAUSES), noun=noun[several], other=other[rng.randrange(2)], verb=verb)
+        lines.append(f"{clause} {rng.choice(STATES[verb])}.")
+    return " ".join(lines)
+
+
+def _years(rng: random.Random) -> str:
+    lines = []
+    for _ in range(rng.randint(1, 2)):
+        start, event, century = rng.randint(0, 98), rng.choice(EVENTS), str(rng.choice(CENTURIES))
+        end = rng.randint(start + 1, 99)
+        frame = rng.choice(SPANS)
+        lines.append(frame.format(event=event, century=century, start=f"{start:02}", end=f"{end:02}"))
+    return " ".join(lines)

@@ -1,0 +1,146 @@
+"""Training the bundled model: GPT-2's architecture on the mixture, from a seed, and from where it stopped."""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from training.corpus import N_POS, Mixture
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a training is told."""
+
+    seed: int = 0
+    n_layers: int = 4
+    d_model: int = 192
+    n_heads: int = 8
+    n_ctx: int = 256
+    n_sequences: int = 32
+    n_steps: int = 8000
+    n_warmup: int = 200
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.1
+    save_every: int = 500
+
+    @property
+    def tokens_seen(self) -> int:
+        """By the whole training."""
+        return self.n_steps * self.n_sequences * N_POS
+
+
+def make_model(recipe: Recipe, n_tokens: int, bos: int) -> GPT2LMHeadModel:
+    """An untrained model."""
+    torch.manual_seed(recipe.seed)
+    config = GPT2Config(
+        vocab_size=n_tokens,
+        n_positions=recipe.n_ctx,
+        n_embd=recipe.d_model,
+        n_layer=recipe.n_layers,
+        n_head=recipe.n_heads,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=bos,
+        eos_token_id=bos,
+    )
+    return GPT2LMHeadModel(config)
+
+
+def train(recipe: Recipe, mixture: Mixture, folder: Path, device: torch.device) -> GPT2LMHeadModel:
+    """Train to the end, from the last state in the folder if there is one.
+
+    Args:
+      recipe: As it was when the state was written.
+      mixture: Gives each step's batch.
+      folder: Where states and the log are written.
+      device: Where it runs.
+    """
+    model = make_model(recipe, mixture.n_tokens, mixture.bos).to(device)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim == 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
+    first = _resume(model, optimizer, recipe, folder)
+    begin = time.perf_counter()
+    for step in range(first, recipe.n_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * _share_of_rate(step, recipe)
+        ids = mixture.make_batch(step, recipe.n_sequences)
+        if step % 8 == 7:  # learned positions beyond the usual length: two sequences in one
+            ids = ids.view(-1, min(recipe.n_ctx, 2 * N_POS))
+        ids = ids.to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            loss = model(input_ids=ids, labels=ids).loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        done = step + 1
+        if done % 50 == 0:
+            _log(folder, step, float(loss), (done - first) * recipe.n_sequences * N_POS / (time.perf_counter() - begin))
+        if done % recipe.save_every == 0 or done == recipe.n_steps:
+            _save(model, optimizer, recipe, done, folder)
+    return model
+
+
+def _share_of_rate(step: int, recipe: Recipe) -> float:
+    """Of the learning rate: up in a line, down along a cosine."""
+    if step < recipe.n_warmup:
+        return (step + 1) / recipe.n_warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - recipe.n_warmup) / (recipe.n_steps - recipe.n_warmup)))
+
+
+def _log(folder: Path, step: int, loss: float, tokens_a_second: float) -> None:
+    line = {"step": step, "loss_nats": round(loss, 4), "tokens_a_second": round(tokens_a_second)}
+    print(json.dumps(line), flush=True)
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(json.dumps(line) + "\n")
+
+
+def _save(model: GPT2LMHeadModel, optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, folder: Path) -> None:
+    """Parameters and what the optimizer knows of each, as safetensors; written whole or not at all."""
+    state: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        state[name] = parameter.detach().cpu().contiguous()
+        kept = optimizer.state[parameter]
+        state |= {f"{name}|{key}": kept[key].detach().cpu().contiguous() for key in ("step", "exp_avg", "exp_avg_sq")}
+    save_file(state, folder / "new.safetensors", metadata={"step": str(step), "recipe": json.dumps(asdict(recipe))})
+    (folder / "new.safetensors").replace(folder / "state.safetensors")
+
+
+def _resume(model: GPT2LMHeadModel, optimizer: torch.optim.Optimizer, recipe: Recipe, folder: Path) -> int:
+    """The step to go on from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "state.safetensors"
+    if not path.is_file():
+        return 0
+    metadata = read_metadata(path)
+    if json.loads(metadata["recipe"]) != asdict(recipe):
+        raise SystemExit(f"{path} is of another recipe: {metadata['recipe']}. Choose another folder.")
+    state = load_file(path)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(state[name])
+            kept = {key: state[f"{name}|{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in kept.items()}
+    return int(metadata["step"])
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What stands beside the tensors of a safetensors file."""
+    with path.open("rb") as file:
+        n_bytes = int.from_bytes(file.read(8), "little")
+        found: dict[str, str] = json.loads(file.read(n_bytes))["__metadata__"]
+    return found
