@@ -210,9 +210,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         model, dictionary = write_inputs(folder)
-        sides = {side: stack.enter_context(Side(side, model)) for side in ("residscope", *PEERS)}
+        rows = [row for row in make_rows(str(dictionary)) if row.number in wanted]
+        named = dict.fromkeys(task.side for row in rows for task in (row.ours, *(it.task for it in row.against)))
+        sides = {side: stack.enter_context(Side(side, model)) for side in named}
         tell(lines, *write_head(sides["residscope"].facts["threads"]))
-        for i, row in enumerate(row for row in make_rows(str(dictionary)) if row.number in wanted):
+        for i, row in enumerate(rows):
             found = measure(row, sides, folder / str(i), 1 if options.quick else MOST)
             tell(
                 lines, *(write_line(row, other, found[0], it) for other, it in zip(row.against, found[1:], strict=True))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import residscope as rs
+from residscope.errors import BadEdit
 from residscope.sites import KINDS, Site
 from tests.models import assert_equal, random_gpt2, random_llama
 
@@ -414,13 +415,24 @@ def test_directions_of_several_edits_of_heads_sweep_together(gpt2: rs.Model) -> 
         torch.testing.assert_close(row, rs.logit("a")(gpt2.run(TEXTS, edits=edit)), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("site", ["resid_pre.1", "z.1", "scores.1", "pattern.0"])
-def test_a_function_sees_no_padding(site: str, gpt2: rs.Model) -> None:
-    def mix(x: Tensor) -> Tensor:  # looks at all positions, before and after its own
-        return x * (1 + x.clamp(-9, 9).flatten(1).mean(-1).abs().reshape(-1, *[1] * (x.ndim - 1)))
-
-    edit, metric = rs.apply(site, mix), rs.logit("a")
+@pytest.mark.parametrize(
+    ("site", "function"),
+    [
+        ("resid_pre.1", lambda x: x * (1 + x.nanmean((1, 2), keepdim=True).abs())),
+        ("z.1", lambda x: x - x.nanmean(1, keepdim=True)),
+        ("pattern.0", lambda x: x.square() / x.square().sum(-1, keepdim=True)),
+    ],
+)
+def test_a_function_sees_padding_as_nan(site: str, function: Callable[[Tensor], Tensor], gpt2: rs.Model) -> None:
+    edit, metric = rs.apply(site, function), rs.logit("a")
     alone = torch.cat([metric(gpt2.run([text], edits=edit)) for text in TEXTS])
     torch.testing.assert_close(metric(gpt2.run(TEXTS, edits=edit)), alone, rtol=0, atol=1e-10)
     torch.testing.assert_close(gpt2.sweep(gpt2.run(TEXTS), [edit], metric).values[0], alone, rtol=0, atol=1e-10)
     assert (alone - metric(gpt2.run(TEXTS))).abs().min() > 1e-3
+
+
+def test_padding_never_enters_a_function_unseen(gpt2: rs.Model) -> None:
+    edit = rs.apply("z.1", lambda x: x - x.mean(1, keepdim=True))
+    assert gpt2.run(TEXTS[0], edits=edit)["z.1"].isfinite().all()
+    with pytest.raises(BadEdit, match=r"gave NaN where a text stands\. Padding reads NaN"):
+        gpt2.run(TEXTS, edits=edit)["z.1"]

@@ -108,7 +108,7 @@ def do_everything(model: rs.Model) -> list[torch.Tensor]:
         for start in (run, base):
             found.append(model.sweep(start, sets, metric, memory_bytes=10**8).values)
     found += list(base.gradients(rs.loss(), ["resid_pre.1", "z.2", "mlp_out.0"]).values())
-    some = [edits for edits in sets if edits[0].name != "apply"]
+    some = [edits for edits in sets if not {"apply", "freeze"} & {edit.name for edit in edits}]
     found.append(model.sweep(base, some, rs.loss(), method="attribution", memory_bytes=10**8).values)
     both = rs.metric(lambda early, late: early.sum(-1) * late.sum(-1), reads=["resid_mid.1", "resid_post.2"])
     found += [both(base), model.sweep(base, sets, both, memory_bytes=10**8).values]

@@ -390,7 +390,7 @@ def apply(site: str | Site, function: Function) -> Edit:
 
     Args:
       site: Any editable one.
-      function: Takes the value with the site's axes and gives one of that shape, and may look at all positions. Texts
-        of one length come together, without padding, once for each length.
+      function: Takes the value with the site's axes, gives one of that shape; it may look at all texts and positions.
+        Padded positions (of attention, queries) read NaN, and what it gives there is dropped.
     """
     return _edit("apply", site, function=function)

@@ -488,32 +488,23 @@ def _apply(target: Target, function: Any) -> Change:
     if not callable(function):
         raise BadEdit(f"A {type(function).__name__} was given as a function.", "Give what takes and gives a tensor.")
 
-    n_tokens = target.tokens.n_tokens
-    along = [axis for axis, name in enumerate(target.site.axes) if name in ("pos", "query", "key")]
+    mask, axis = target.tokens.mask, next(i for i, name in enumerate(target.site.axes) if name in ("pos", "query"))
 
     def changed(value: Tensor) -> Tensor:
-        new = function(value.clone())
+        padded = ~mask.to(value.device).reshape([n if i in (0, axis) else 1 for i, n in enumerate(value.shape)])
+        new = function(value.masked_fill(padded, torch.nan))  # as it is read
         if not isinstance(new, Tensor) or new.shape != value.shape:
             found = list(new.shape) if isinstance(new, Tensor) else type(new).__name__
             raise BadEdit(f"The function of {target.site} gave {found}.", f"It has to give {list(value.shape)}.")
-        return new.to(value)
+        kept = torch.where(padded, value, new.to(value))
+        if bool((kept.isnan() & ~value.isnan()).any()):
+            raise BadEdit(
+                f"The function of {target.site} gave NaN where a text stands.",
+                "Padding reads NaN: leave it out, as torch.nanmean does, or take texts of one length.",
+            )
+        return kept
 
-    def without_padding(value: Tensor) -> Tensor:
-        lengths = torch.unique(n_tokens).tolist()
-        if lengths == [value.shape[along[0]]]:
-            return changed(value)
-        value = value.clone()
-        for length in lengths:
-            texts = (n_tokens == length).nonzero()[:, 0].to(value.device)
-            there = [slice(None)] * value.ndim
-            for axis in along:
-                there[axis] = slice(length)
-            some = value[texts]
-            some[tuple(there)] = changed(some[tuple(there)])
-            value[texts] = some
-        return value
-
-    return target.change(function=without_padding)
+    return target.change(function=changed)
 
 
 def _finite(value: Any, what: str) -> float:
