@@ -125,9 +125,7 @@ def ablate_head(
             "dtype": str(model.dtype).removeprefix("torch."),
         },
         python=(
-            "import residscope as rs",
-            "",
-            f"model = {model.source or 'rs.load(...)  # a model that was handed over in memory'}",
+            *model.python,
             f"run = {base!r}",
             f"rs.ablate_head(model, run, layer={layer}, head={head}, metric={metric!r}, with_={with_!r})",
         ),

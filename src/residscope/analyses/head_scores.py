@@ -128,9 +128,7 @@ def head_scores(
             "dtype": str(model.dtype).removeprefix("torch."),
         },
         python=(
-            "import residscope as rs",
-            "",
-            f"model = {model.source or 'rs.load(...)  # a model that was handed over in memory'}",
+            *model.python,
             f"rs.head_scores(model, {asked})",
         ),
         values=torch.stack(means, dim=1).cpu(),

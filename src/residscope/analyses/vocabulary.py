@@ -76,9 +76,7 @@ def vocabulary(run: Run, *, pos: int = -1, top: int = 10) -> Vocabulary:
         name=f"next tokens of {run.model.name}",
         settings={"pos": pos, "has_bos": run.tokens.has_bos, "dtype": str(run.model.dtype).removeprefix("torch.")},
         python=(
-            "import residscope as rs",
-            "",
-            f"model = {run.model.source or 'rs.load(...)  # a model that was handed over in memory'}",
+            *run.model.python,
             f"run = model.run({describe_texts(run.source)})",
             f"rs.vocabulary(run, pos={pos}, top={top})",
         ),

@@ -127,9 +127,7 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
             "dtype": str(model.dtype).removeprefix("torch."),
         },
         python=(
-            "import residscope as rs",
-            "",
-            f"model = {model.source or 'rs.load(...)  # a model that was handed over in memory'}",
+            *model.python,
             "dictionary = rs.load_dictionary(...)",
             f"dictionary.check(model, {describe_texts(texts)})",
         ),

@@ -159,9 +159,7 @@ def pca_of_sites(
     lines = [
         "from pathlib import Path",
         "",
-        "import residscope as rs",
-        "",
-        f"model = {model.source or 'rs.load(...)  # a model that was handed over in memory'}",
+        *model.python,
     ]
     described = describe_texts(texts)
     settings = {"left_out": list(left_out), "model": model.name, "dtype": str(model.dtype).removeprefix("torch.")}

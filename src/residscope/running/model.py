@@ -94,6 +94,15 @@ class Model:
         """Facts of the model."""
         return self.transformer.config
 
+    @property
+    def python(self) -> tuple[str, ...]:
+        """The lines of Python that load it again, with which those of every result of it begin."""
+        return (
+            "import residscope as rs",
+            "",
+            f"model = {self.source or 'rs.load(...)  # a model that was handed over in memory'}",
+        )
+
     @cached_property
     def sites(self) -> tuple[Site, ...]:
         """Every site, in the order in which they are computed."""
