@@ -20,7 +20,7 @@ build: $(STATIC)
 test: .venv/system $(STATIC)
 	tools/with-node npm --prefix web run --silent check
 	tools/with-node npm --prefix web run --silent test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(STATIC)
 	$(BIN)/ruff check
@@ -29,7 +29,7 @@ check: $(STATIC)
 	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	tools/with-node npm --prefix web run --silent check
 	tools/with-node npm --prefix web run --silent test
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
 
 prove: .venv/system $(STATIC)
 	$(BIN)/python -m benchmarks.loading

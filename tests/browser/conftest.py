@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from residscope.results.static_files import STATIC
+from tests.patience import PATIENCE
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
@@ -56,7 +57,7 @@ def read_shades(page: Page, within: str = "body") -> list[str]:
     return shades
 
 
-expect.set_options(timeout=30_000)  # a busy machine computes components for seconds
+expect.set_options(timeout=PATIENCE * 1000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,7 +76,7 @@ def start_server(model: Path, *options: str) -> tuple[subprocess.Popen[str], str
 
 def stop_server(process: subprocess.Popen[str]) -> None:
     process.terminate()
-    process.wait(20)
+    process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +105,7 @@ def browser_context(browser: Browser) -> Iterator[Callable[[], BrowserContext]]:
 
     def make() -> BrowserContext:
         made.append(browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True))
-        made[-1].set_default_timeout(15_000)
+        made[-1].set_default_timeout(PATIENCE * 1000)
         return made[-1]
 
     yield make

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.patience import PATIENCE
+
 COMMANDS = [[], ["serve"], ["run"], ["doctor"]]
 
 
@@ -21,7 +23,7 @@ def residscope(*arguments: str, **environment: str) -> subprocess.CompletedProce
         [sys.executable, "-m", "residscope", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         env={**os.environ, "COLUMNS": "200", **environment},
     )
 
@@ -118,7 +120,7 @@ class Serving:
 
     def stop(self) -> str:
         self.process.send_signal(signal.SIGINT)
-        _, errors = self.process.communicate(timeout=20)
+        _, errors = self.process.communicate(timeout=PATIENCE)
         return errors
 
 
@@ -135,7 +137,7 @@ def test_serve_prints_its_address_and_ends_on_interrupt(stories_path: Path, tmp_
     port = free_port()
     serving = Serving(str(stories_path), "--port", str(port), "--texts", str(tmp_path / "texts.txt"))
     assert serving.said == f"Residscope is open at http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"
-    assert httpx.get(f"http://127.0.0.1:{port}/api/v1/model").json()["n_texts"] == 2
+    assert httpx.get(f"http://127.0.0.1:{port}/api/v1/model", timeout=PATIENCE).json()["n_texts"] == 2
     busy = residscope("serve", str(stories_path), "--port", str(port))
     assert busy.returncode == 1
     assert f"Port {port} of 127.0.0.1 is busy" in busy.stderr
@@ -153,7 +155,7 @@ def test_a_busy_default_port_gives_the_next_and_says_so(stories_path: Path) -> N
         serving = Serving(str(stories_path), "--json", RESIDSCOPE_PORT=str(port))
         address = json.loads(serving.said)["address"]
         assert address != f"http://127.0.0.1:{port}/"
-        assert httpx.get(address).status_code == 200
+        assert httpx.get(address, timeout=PATIENCE).status_code == 200
         assert f"Port {port} is busy; taking {address.rsplit(':', 1)[1][:-1]}." in serving.stop()
 
 
@@ -174,4 +176,4 @@ def test_the_model_may_come_from_the_environment(stories_path: Path) -> None:
     assert "Residscope is open at" in process.stdout.readline()
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    process.wait(20)
+    process.wait(PATIENCE)

@@ -23,6 +23,7 @@ from residscope.running.texts import read_texts
 from residscope.server.app import create_app
 from residscope.server.work import WorkQueue
 from residscope.server.workbench import Workbench
+from tests.patience import PATIENCE
 
 TEXTS = ["Once upon a time", "<img src=x onerror=alert(1)></script>"]
 
@@ -45,12 +46,13 @@ def server(stories: rs.Model) -> Iterator[Server]:
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with httpx.Client(base_url=address, timeout=30) as client:
+    anew = httpx.Limits(max_keepalive_connections=0)  # one that is kept may be closed just when it is used again
+    with httpx.Client(base_url=address, timeout=PATIENCE, limits=anew) as client:
         while not running.started:
             time.sleep(0.01)
         yield Server(client, bench, app.state.queue, address)
     running.should_exit = True
-    thread.join(10)
+    thread.join(PATIENCE)
 
 
 def read_arrays(content: bytes) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
@@ -233,19 +235,19 @@ def test_a_full_queue_answers_429(server: Server, monkeypatch: pytest.MonkeyPatc
 
     def work(texts: object) -> list[Any]:
         begun.set()
-        gate.wait(20)
+        gate.wait(PATIENCE)
         return []
 
     def ask(text: str) -> int:
-        return httpx.post(f"{server.address}/api/v1/tokens", json={"texts": [text]}, timeout=30).status_code
+        return httpx.post(f"{server.address}/api/v1/tokens", json={"texts": [text]}, timeout=PATIENCE).status_code
 
     monkeypatch.setattr(server.bench, "tokens", work)
     with ThreadPoolExecutor(4) as pool:
         try:
             answers = [pool.submit(ask, "one runs")]
-            assert begun.wait(10)
+            assert begun.wait(PATIENCE)
             answers += [pool.submit(ask, f"{n} waits") for n in range(3)]
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE
             while len(server.queue._short) < 3 and time.monotonic() < deadline:
                 time.sleep(0.01)
             refused = server.client.post("/api/v1/tokens", json={"texts": ["one more"]})
@@ -257,7 +259,7 @@ def test_a_full_queue_answers_429(server: Server, monkeypatch: pytest.MonkeyPatc
 
 
 class SlowWork:
-    """Work of twenty seconds that can be cancelled."""
+    """Work of minutes that can be cancelled."""
 
     def __init__(self) -> None:
         self.begun, self.cancelled = threading.Event(), threading.Event()
@@ -265,9 +267,9 @@ class SlowWork:
     def __call__(self, asked: object) -> None:
         self.begun.set()
         try:
-            for step in range(2000):
+            for step in range(20_000):
                 time.sleep(0.01)
-                report(step, 2000, "slow")
+                report(step, 20_000, "slow")
         except rs.Cancelled:
             self.cancelled.set()
             raise
@@ -278,8 +280,8 @@ def test_work_ends_when_the_page_goes_away(server: Server, monkeypatch: pytest.M
     monkeypatch.setattr(server.bench, "tokens", work)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{server.address}/api/v1/tokens", json={"texts": ["gone"]}, timeout=0.5)
-    assert work.begun.wait(5)
-    assert work.cancelled.wait(5)
+    assert work.begun.wait(PATIENCE)
+    assert work.cancelled.wait(PATIENCE)
     monkeypatch.undo()
     assert server.client.post("/api/v1/tokens", json={"texts": ["gone"]}).status_code == 200
 
@@ -290,7 +292,7 @@ def test_a_stream_ends_when_the_page_goes_away(server: Server, monkeypatch: pyte
     monkeypatch.setattr(server.bench, "basis", work)
     with server.client.stream("GET", "/api/v1/pca/embed", headers={"Accept": "text/event-stream"}) as answer:
         next(answer.iter_text())
-    assert work.cancelled.wait(5)
+    assert work.cancelled.wait(PATIENCE)
 
 
 def test_pages(server: Server) -> None:

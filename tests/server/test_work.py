@@ -9,6 +9,7 @@ import pytest
 import residscope as rs
 from residscope.running.progress import report
 from residscope.server.work import QueueFull, WorkQueue
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ class Gate:
     def __call__(self) -> str:
         self.begun.set()
         for step in range(100):
-            self.steps.acquire(timeout=10)
+            self.steps.acquire(timeout=PATIENCE)
             report(step, 100, "waiting")
         return "done"
 
@@ -38,49 +39,49 @@ class Gate:
 
 
 def test_results_and_errors_reach_who_waits(queue: WorkQueue) -> None:
-    assert queue.submit("a", lambda: 7).result.result(5) == 7
+    assert queue.submit("a", lambda: 7).result.result(PATIENCE) == 7
     failing = queue.submit("b", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        failing.result.result(5)
-    assert queue.submit("c", lambda: 8).result.result(5) == 8
+        failing.result.result(PATIENCE)
+    assert queue.submit("c", lambda: 8).result.result(PATIENCE) == 8
 
 
 def test_short_work_goes_before_long_and_between_its_steps(queue: WorkQueue) -> None:
     order: list[str] = []
     gate = Gate()
     first = queue.submit("first", gate, long=True)
-    gate.begun.wait(5)
+    gate.begun.wait(PATIENCE)
     second = queue.submit("second", lambda: order.append("long"), long=True)
     short = queue.submit("short", lambda: order.append("short"))
     gate.open(1)
-    short.result.result(5)
+    short.result.result(PATIENCE)
     assert not first.result.done()
     gate.open()
-    second.result.result(5)
-    assert first.result.result(5) == "done"
+    second.result.result(PATIENCE)
+    assert first.result.result(PATIENCE) == "done"
     assert order == ["short", "long"]
 
 
 def test_a_full_queue_refuses(queue: WorkQueue) -> None:
     gate = Gate()
     queue.submit("gate", gate, long=True)
-    gate.begun.wait(5)
+    gate.begun.wait(PATIENCE)
     waiting = [queue.submit(n, lambda: None, long=True) for n in range(3)]
     with pytest.raises(QueueFull, match="3 requests are waiting already"):
         queue.submit("more", lambda: None)
     gate.open()
     for job in waiting:
-        job.result.result(5)
+        job.result.result(PATIENCE)
 
 
 def test_requests_of_one_key_share_one_job(queue: WorkQueue) -> None:
     gate, calls = Gate(), list[int]()
     queue.submit("gate", gate)
-    gate.begun.wait(5)
+    gate.begun.wait(PATIENCE)
     one = queue.submit("key", lambda: calls.append(1))
     assert queue.submit("key", lambda: calls.append(2)) is one
     gate.open()
-    one.result.result(5)
+    one.result.result(PATIENCE)
     assert calls == [1]
 
 
@@ -88,7 +89,7 @@ def test_work_is_cancelled_when_the_last_one_leaves(queue: WorkQueue) -> None:
     gate = Gate()
     job = queue.submit("gate", gate, long=True)
     assert queue.submit("gate", gate, long=True) is job
-    gate.begun.wait(5)
+    gate.begun.wait(PATIENCE)
     queued = queue.submit("queued", lambda: 1)
     queue.leave(queued)
     with pytest.raises(rs.Cancelled):
@@ -100,14 +101,14 @@ def test_work_is_cancelled_when_the_last_one_leaves(queue: WorkQueue) -> None:
     queue.leave(job)
     gate.open(1)
     with pytest.raises(rs.Cancelled):
-        job.result.result(5)
+        job.result.result(PATIENCE)
     again = queue.submit("gate", lambda: "anew", long=True)
-    assert again.result.result(5) == "anew"
+    assert again.result.result(PATIENCE) == "anew"
 
 
 def test_leaving_what_is_done_changes_nothing(queue: WorkQueue) -> None:
     job = queue.submit("a", lambda: 1)
-    assert job.result.result(5) == 1
+    assert job.result.result(PATIENCE) == 1
     queue.leave(job)
     assert job.result.result(0) == 1
 
@@ -116,10 +117,10 @@ def test_progress_is_read_from_the_job(queue: WorkQueue) -> None:
     gate = Gate()
     job = queue.submit("gate", gate, long=True)
     gate.open(5)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while (job.step is None or job.step.done < 4) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert job.step is not None
     assert (job.step.done, job.step.total) == (4, 100)
     gate.open()
-    job.result.result(5)
+    job.result.result(PATIENCE)
