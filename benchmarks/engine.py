@@ -3,7 +3,8 @@
 A GPT-2-small-sized model with random weights. Each side is a process of its own, peers in environments of their own,
 which this command makes in `.peers/`. The sides of a row take turns, round by round; a ratio is the median over
 rounds of one round's times. Caches of the clean and the corrupted prompts are made before the clock starts; the column
-"with caches" counts them. With numbers of rows only those are measured, and nothing is kept; `--quick` is one round.
+"with caches" counts them. Where there is a GPU all run there, and row 10 measures larger models. With numbers of rows
+only those are measured, and nothing is kept; `--quick` is one round.
 """
 
 import argparse
@@ -21,10 +22,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.checkpoint import write_gpt2
+from benchmarks.large import SHAPES, write_lines
 from benchmarks.rows import D_MODEL, N_EDITS, N_FEATURES, Against, Row, Task, forward, make_rows, remaining_flops
 from benchmarks.sides import PEERS, Side, SideFailed, version_of
 
-RESULT = Path(__file__).parent / "results/engine.md"
+ON_GPU = torch.cuda.is_available()
+RESULT = Path(__file__).parent / f"results/engine{'_gpu' if ON_GPU else ''}.md"
 FEWEST, MOST, ENOUGH_SECONDS = 3, 15, 60.0
 
 
@@ -60,7 +63,7 @@ def measure(row: Row, sides: dict[str, Side], folder: Path, rounds: int) -> list
 
 def measure_once(task: Task, side: Side, into: Found) -> None:
     """One turn of a task; the first is warmed up where that costs little, and saves its numbers."""
-    if not into.seconds and (task.request["do"] in ("forward", "keep_all") or torch.cuda.is_available()):
+    if not into.seconds and (task.request["do"] in ("forward", "keep_all") or ON_GPU):
         side.ask(task.request)
     answer = side.ask(task.request | ({} if into.seconds else {"file": str(into.file)}))
     seconds = statistics.median(answer["seconds"])
@@ -153,7 +156,7 @@ def tell_share(row: Row, ours: Found, side: Side) -> str:
 
 def describe_machine(threads: int) -> str:
     """What it ran on."""
-    if torch.cuda.is_available():
+    if ON_GPU:
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     text = Path("/proc/cpuinfo").read_text()
     model = re.search(r"model name\s*:\s*(.+)", text)
@@ -203,7 +206,7 @@ def main() -> None:
     parser.add_argument("numbers", nargs="*", type=int)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    wanted = set(options.numbers or range(1, 10))
+    wanted = set(options.numbers or range(1, 11))
     lines: list[str] = []
     notes: list[str] = []
     kept: dict[str, list[Found]] = {}
@@ -227,6 +230,9 @@ def main() -> None:
         if 3 in wanted:
             tell(lines, measure_memory(model))
     tell(lines, *notes)
+    if ON_GPU and 10 in wanted:
+        for shape, keys in SHAPES.items():
+            tell(lines, *write_lines(shape, keys))
     if not options.numbers and not options.quick:
         RESULT.write_text("\n".join(lines) + "\n")
 

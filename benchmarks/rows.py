@@ -46,16 +46,17 @@ class Row:
     pairs: Pairs | None = None  # of a residual sweep in float32: its share of the machine's speed is told
 
 
-def make_ids(n_texts: int, n_pos: int, seed: int = 0) -> Tensor:
+def make_ids(n_texts: int, n_pos: int, seed: int = 0, d_vocab: int = D_VOCAB) -> Tensor:
     """Random token ids [batch pos]."""
-    return torch.randint(D_VOCAB, (n_texts, n_pos), generator=torch.Generator().manual_seed(seed))
+    return torch.randint(d_vocab, (n_texts, n_pos), generator=torch.Generator().manual_seed(seed))
 
 
-def make_pairs(kind: Pairs, n_pairs: int = N_PAIRS, n_pos: int = N_POS) -> dict[str, Any]:
+def make_pairs(kind: Pairs, d_vocab: int = D_VOCAB) -> dict[str, Any]:
     """Clean and corrupted prompts and their answers, for a request."""
-    clean, corrupted, answers = make_ids(n_pairs, n_pos, 1), make_ids(n_pairs, n_pos, 2), make_ids(2, n_pairs, 3)
+    clean, corrupted = (make_ids(N_PAIRS, N_POS, seed, d_vocab) for seed in (1, 2))
+    answers = make_ids(2, N_PAIRS, 3, d_vocab)
     if kind == "one token":
-        kept = torch.arange(n_pos) != SUBJECT
+        kept = torch.arange(N_POS) != SUBJECT
         corrupted[:, kept] = clean[:, kept]
     named = {"clean": clean, "corrupted": corrupted, "correct": answers[0], "wrong": answers[1]}
     return {name: ids.tolist() for name, ids in named.items()}

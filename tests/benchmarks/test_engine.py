@@ -1,5 +1,6 @@
 """The table of the engine: what it asks, counts and says. No peer is needed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from benchmarks.checkpoint import write_gpt2
 from benchmarks.cost import compute_exponent
 from benchmarks.engine import Found, write_line
+from benchmarks.large import SHAPES, write_lines
 from benchmarks.rows import (
     D_MODEL,
     N_PAIRS,
@@ -75,3 +77,14 @@ def test_a_side_answers_with_times_and_numbers(tmp_path: Path) -> None:
             side.ask(request | {"ids": [[100]]})
     expected = rs.load(tmp_path / "model").run(ids).logits[:, -1]
     assert_equal(load_file(tmp_path / "numbers")["values"], expected)
+
+
+@pytest.mark.slow
+def test_larger_models_are_measured_beside_what_is_predicted() -> None:
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_hidden_layers": 2}
+    small |= {"num_key_value_heads": 1, "head_dim": 16, "vocab_size": 50}
+    *_, run, keeps, gradients, residual, heads = write_lines("small", SHAPES["Gemma-2-9B"] | small, "cpu", rounds=1)
+    for line, name in ((run, "logits"), (keeps, "everything"), (residual, "positions"), (heads, "heads")):
+        assert name in line
+        assert re.search(r"\| [\d.]+ \(.*\) \| .*(B|bytes) \| .*B \| (within 10%|\*\*missed\*\*) \|$", line), line
+    assert gradients.endswith("|  |  |")
