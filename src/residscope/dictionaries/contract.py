@@ -97,25 +97,11 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
     lists = model.corpus(texts).lists
     first = any(ids[0] == bos for ids in lists)
     habit = first if wants_bos is None or bos is None else bool(wants_bos)
-    trials = {"as configured": (dictionary, site, habit)}
-    for step, name in ((-1, "one layer earlier"), (1, "one layer later")):
-        layer = None if site.layer is None else site.layer + step
-        if layer is not None and Site(site.kind, layer) in model.sites:
-            trials[name] = (dictionary, Site(site.kind, layer), habit)
-    centring = "uncentred" if dictionary.centred else "centred"
-    trials[centring] = (replace(dictionary, centred=not dictionary.centred), site, habit)
-    if dictionary.scaling == "none":
-        trials["inputs scaled to one length"] = (replace(dictionary, scaling="norm"), site, habit)
-    if bos is not None:
-        trials["without the first token" if habit else "with a first token"] = (dictionary, site, not habit)
-    rows, n_tokens, recovered = [], 0, float("nan")
-    for number, (tried, place, with_bos) in enumerate(trials.values()):
-        batches = _batches(model, lists, bos, with_bos)
-        row, n = _measure(tried, model, place, batches)
-        rows.append(row)
-        if number == 0:
-            n_tokens, recovered = n, _recover(tried, model, place, batches)
-    values = torch.tensor(rows, dtype=torch.float64)
+    readings = _list_readings(dictionary, model, site, habit)
+    batches = {has_bos: _batches(model, lists, bos, has_bos) for has_bos in {one.has_bos for one in readings}}
+    for has_bos, found in batches.items():
+        _measure([one for one in readings if one.has_bos == has_bos], model, found)
+    values = torch.tensor([one.measures for one in readings], dtype=torch.float64)
     return Contract(
         name=f"{dictionary.name} on {site} of {model.name}",
         settings={
@@ -132,11 +118,11 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
             f"dictionary.check(model, {describe_texts(texts)})",
         ),
         values=values,
-        readings=list(trials),
+        readings=[one.name for one in readings],
         measures=list(MEASURES),
-        loss_recovered=recovered,
-        n_tokens=n_tokens,
-        warning=_warn(list(trials), values[:, 0].tolist()),
+        loss_recovered=_recover(dictionary, model, site, batches[habit]),
+        n_tokens=readings[0].moments.n,
+        warning=_warn([one.name for one in readings], values[:, 0].tolist()),
     )
 
 
@@ -149,31 +135,64 @@ def _batches(model: Model, lists: Sequence[Sequence[int]], bos: int | None, with
     """The texts with or without the first token, in batches."""
     plain = [list(ids[1:] if bos is not None and ids[0] == bos else ids) for ids in lists]
     first = [] if bos is None or not with_bos else [bos]
-    texts = [[*first, *ids][: model.config.n_ctx] for ids in plain]
-    corpus = model.corpus(stack([ids for ids in texts if len(ids) > 1], model.tokenizer)) if texts else None
-    return list(corpus.batches("checking")) if corpus else []
+    cut = [[*first, *ids][: model.config.n_ctx] for ids in plain]
+    texts = [ids for ids in cut if len(ids) > 1]
+    return list(model.corpus(stack(texts, model.tokenizer)).batches("checking")) if texts else []
 
 
-def _measure(
-    dictionary: "SparseAutoencoder", model: Model, site: Site, batches: Sequence[Tokens]
-) -> tuple[list[float], int]:
-    """The measures in their order, and of how many tokens."""
-    moments, missed, n_active = Moments.empty(len(dictionary.decoder_bias)), 0.0, 0
-    fired = torch.zeros(dictionary.n_features, dtype=torch.bool)
+class _Reading:
+    """One way to read a dictionary, and what it explains, batch by batch."""
+
+    def __init__(self, name: str, dictionary: "SparseAutoencoder", site: Site, has_bos: bool) -> None:
+        self.name, self.dictionary, self.site, self.has_bos = name, dictionary, site, has_bos
+        self.moments = Moments.empty(len(dictionary.decoder_bias))
+        self._missed, self._n_active = 0.0, 0
+        self._fired = torch.zeros(dictionary.n_features, dtype=torch.bool)
+
+    def add(self, x: Float[Tensor, "n d"]) -> None:
+        """Values of its site."""
+        features = self.dictionary.encode(x)
+        self._missed += float((x - self.dictionary.decode(features, of=x)).double().square().sum())
+        self._n_active += int((features > 0).sum())
+        self._fired |= (features > 0).any(0).cpu()
+        self.moments = self.moments.merge(Moments.of(x))
+
+    @property
+    def measures(self) -> list[float]:
+        """In the order of `MEASURES`."""
+        if self.moments.n < 2:
+            raise TooFewTokens(f"The texts have {self.moments.n} tokens that count.", "Give more text.")
+        spread = float(self.moments.scatter.trace())
+        explained = 1 - self._missed / spread if spread else float("nan")
+        return [explained, self._n_active / self.moments.n, float((~self._fired).double().mean())]
+
+
+def _list_readings(dictionary: "SparseAutoencoder", model: Model, site: Site, habit: bool) -> list[_Reading]:
+    """As configured first; then with one thing otherwise."""
+    readings = [_Reading("as configured", dictionary, site, habit)]
+    for step, name in ((-1, "one layer earlier"), (1, "one layer later")):
+        layer = None if site.layer is None else site.layer + step
+        if layer is not None and Site(site.kind, layer) in model.sites:
+            readings.append(_Reading(name, dictionary, Site(site.kind, layer), habit))
+    centring = "uncentred" if dictionary.centred else "centred"
+    readings.append(_Reading(centring, replace(dictionary, centred=not dictionary.centred), site, habit))
+    if dictionary.scaling == "none":
+        readings.append(_Reading("inputs scaled to one length", replace(dictionary, scaling="norm"), site, habit))
+    if model.tokenizer.bos_id is not None:
+        name = "without the first token" if habit else "with a first token"
+        readings.append(_Reading(name, dictionary, site, not habit))
+    return readings
+
+
+def _measure(readings: Sequence[_Reading], model: Model, batches: Sequence[Tokens]) -> None:
+    """Readings of the same texts share each run."""
     for tokens in batches:
         counted = tokens.mask.clone()
         counted[:, 0] = False
-        x = model.run(tokens, keep=site)[site][counted.to(model.device)].flatten(1).to(dictionary.decoder.dtype)
-        features = dictionary.encode(x)
-        missed += float((x - dictionary.decode(features, of=x)).double().square().sum())
-        n_active += int((features > 0).sum())
-        fired |= (features > 0).any(0).cpu()
-        moments = moments.merge(Moments.of(x))
-    if moments.n < 2:
-        raise TooFewTokens(f"The texts have {moments.n} tokens that count.", "Give more text.")
-    spread = float(moments.scatter.trace())
-    explained = 1 - missed / spread if spread else float("nan")
-    return [explained, n_active / moments.n, float((~fired).double().mean())], moments.n
+        run = model.run(tokens, keep=[one.site for one in readings])
+        for one in readings:
+            x = run[one.site]
+            one.add(x[counted.to(x.device)].flatten(1).to(one.dictionary.decoder))
 
 
 def _recover(dictionary: "SparseAutoencoder", model: Model, site: Site, batches: Sequence[Tokens]) -> float:
