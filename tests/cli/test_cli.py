@@ -8,11 +8,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
+from residscope.cli.main import main
 from tests.patience import PATIENCE
 
 COMMANDS = [[], ["serve"], ["run"], ["doctor"]]
@@ -26,6 +28,24 @@ def residscope(*arguments: str, **environment: str) -> subprocess.CompletedProce
         timeout=PATIENCE,
         env={**os.environ, "COLUMNS": "200", **environment},
     )
+
+
+CALL = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CALL:
+    """The command line in this process, which has what a process of its own imports for seconds."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["residscope", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed, said = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), printed, said)
+
+    return call_here
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -78,8 +98,10 @@ def test_next_tokens_as_a_table_and_as_json(stories_path: Path) -> None:
         (["run", "x" * 300, "x"], 1, "cannot be looked at (File name too long)"),
     ],
 )
-def test_failures_are_one_clear_line(stories_path: Path, arguments: list[str], status: int, says: str) -> None:
-    done = residscope(*[str(stories_path) if a == "MODEL" else a for a in arguments])
+def test_failures_are_one_clear_line(
+    call: CALL, stories_path: Path, arguments: list[str], status: int, says: str
+) -> None:
+    done = call(*[str(stories_path) if a == "MODEL" else a for a in arguments])
     assert done.returncode == status
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -88,20 +110,23 @@ def test_failures_are_one_clear_line(stories_path: Path, arguments: list[str], s
 
 
 @pytest.mark.slow
-def test_a_setting_that_makes_no_sense_is_named(stories_path: Path) -> None:
+def test_a_setting_that_makes_no_sense_is_named(
+    call: CALL, stories_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for value, says in (("abc", "unable to parse string as an integer"), ("99999", "less than or equal to 65535")):
-        done = residscope("serve", str(stories_path), RESIDSCOPE_PORT=value)
+        monkeypatch.setenv("RESIDSCOPE_PORT", value)
+        done = call("serve", str(stories_path))
         assert done.returncode == 1
         assert done.stderr.startswith(f"Error: RESIDSCOPE_PORT is '{value}': ")
         assert says in done.stderr
 
 
 @pytest.mark.slow
-def test_doctor() -> None:
-    facts = json.loads(residscope("doctor", "--json").stdout)
+def test_doctor(call: CALL) -> None:
+    facts = json.loads(call("doctor", "--json").stdout)
     assert facts["packages"]["torch"]
     assert facts["missing"] == []
-    assert "Nothing is missing." in residscope("doctor").stdout
+    assert "Nothing is missing." in call("doctor").stdout
 
 
 class Serving:
