@@ -8,10 +8,10 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # small models lose by more; what the tests start inherits it
 
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
-# Before residscope is imported: annotated shapes are checked while tests run, in the modules that have any. Two make
-# functions anew at every call, whose wrapping would cost more than all the tests.
+# Before residscope is imported: annotated shapes can be checked, in the modules that have any. Two make functions anew
+# at every call, whose wrapping would cost more than all the tests.
 SOURCE = Path(__file__).parents[1] / "src"
 WRAPPED_AT_EVERY_CALL = {"residscope.running.metrics", "residscope.running.prepare"}
 SHAPED = {
@@ -25,6 +25,19 @@ import pytest
 
 import residscope as rs
 from tests.models import family_model, shared_path
+
+FIRST_CASE = pytest.StashKey[bool]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in {(item.path, getattr(item, "originalname", item.name)): item for item in reversed(items)}.values():
+        item.stash[FIRST_CASE] = True
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Check shapes in the first case of each test, unless it is long: checking takes ten times what running takes."""
+    long = item.get_closest_marker("slow") or item.get_closest_marker("browser")
+    config.update("jaxtyping_disable", bool(long) or FIRST_CASE not in item.stash)
 
 
 @pytest.fixture(autouse=True)

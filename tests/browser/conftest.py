@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,8 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+import residscope as rs
 from residscope.results.static_files import STATIC
+from residscope.running.texts import read_texts
 from tests.patience import PATIENCE
+from tests.serving import serve
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
@@ -66,26 +67,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
 
 
-def start_server(model: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
-    """A server on a free port, and its origin."""
-    command = [str(Path(sys.executable).with_name("residscope")), "serve", str(model), "--port", "0", "--no-open"]
-    process = subprocess.Popen([*command, "--json", *options], stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    return process, json.loads(process.stdout.readline())["address"].rstrip("/")
-
-
-def stop_server(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    process.wait(PATIENCE)
-
-
 @pytest.fixture(scope="session")
-def origin(stories_path: Path) -> Iterator[str]:
+def origin(stories: rs.Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not (STATIC / "index.html").is_file():
         pytest.skip("the pages are not built; run `make build`")
-    process, address = start_server(stories_path)
-    yield address
-    stop_server(process)
+    texts = tmp_path_factory.mktemp("texts") / "texts.json"
+    texts.write_text(json.dumps(read_texts(rs.demo.texts)[:60]))
+    with serve(stories, texts) as (address, _, _):
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +115,7 @@ def open_page(context: BrowserContext, origin: str) -> Iterator[OPEN]:
     context.on("request", lambda request: asked.append(request.url))
     context.on("weberror", lambda error: errors.append(str(error.error)))
 
-    def open_address(path: str = "/", *, ready: bool = True) -> Page:
+    def open_address(path: str = "/?count=4", *, ready: bool = True) -> Page:
         page = context.new_page()
         page.goto(origin + path)
         if ready:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
-import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.browser.conftest import OPEN, read_shades, start_server, stop_server
+import residscope as rs
+from tests.browser.conftest import OPEN, read_shades
+from tests.serving import serve
 
 HOSTILE = '<img src=x onerror="window.hurt=1"></script><script>window.hurt=1</script><b>& &lt;'
 READ_TEXTS = "() => [...document.querySelectorAll('.tokens')].map((el) => el.textContent)"
@@ -52,7 +53,7 @@ def test_it_opens_with_coloured_texts_and_says_what_they_are(open_page: OPEN) ->
 
 
 def test_shades_are_the_server_s_values(open_page: OPEN, origin: str) -> None:
-    page = open_page("/stream?site=resid_pre.3&component=2&units=stream&scale=1.5")
+    page = open_page("/stream?site=resid_pre.3&component=2&units=stream&scale=1.5&count=4")
     shades = read_shades(page, FIRST)
     values = page.evaluate(
         """async () => {
@@ -73,7 +74,7 @@ def test_shades_are_the_server_s_values(open_page: OPEN, origin: str) -> None:
 
 
 def test_the_texts_stay_when_the_layer_changes(open_page: OPEN) -> None:
-    page = open_page("/?site=resid_pre.1&component=0")
+    page = open_page("/?site=resid_pre.1&component=0&count=4")
     before, texts = read_shades(page, FIRST), page.evaluate(READ_TEXTS)
     page.evaluate("document.querySelector('.tokens').dataset.same = 'yes'")
     page.get_by_label("Layer", exact=True).select_option("3")
@@ -88,7 +89,7 @@ def test_the_texts_stay_when_the_layer_changes(open_page: OPEN) -> None:
 
 
 def test_every_component_can_be_chosen(open_page: OPEN) -> None:
-    page = open_page("/?site=resid_pre.2")
+    page = open_page("/?site=resid_pre.2&count=4")
     before = read_shades(page, FIRST)
     page.get_by_role("button", name="Component: PCA 0").click()
     expect(page.get_by_role("option", name=re.compile(r"^PCA 1 +\d"))).to_contain_text("%")
@@ -124,7 +125,7 @@ def test_a_text_of_one_s_own(open_page: OPEN) -> None:
 
 
 def test_a_link_shows_what_was_seen(open_page: OPEN) -> None:
-    page = open_page("/?site=resid_post.1&component=5")
+    page = open_page("/?site=resid_post.1&component=5&count=4")
     add_text(page, "A long text, again and again. " * 8)
     expect(page.locator('.text[data-text="own.0"]')).to_be_visible()
     page.get_by_label("Centre").select_option("none")
@@ -182,14 +183,14 @@ def test_hostile_text_is_shown_as_text(open_page: OPEN) -> None:
     assert page.evaluate("window.hurt") is None
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "empty"), ("word " * 600, "context")])
-def test_the_server_s_words_stand_beside_the_box(open_page: OPEN, text: str, words: str) -> None:
+def test_the_server_s_words_stand_beside_the_box(open_page: OPEN) -> None:
     page = open_page()
-    add_text(page, text)
     problem = page.get_by_role("alert")
-    expect(problem).to_contain_text(words)
-    expect(page.locator("#add")).to_have_value(text)
-    expect(page.locator("#add")).to_have_attribute("aria-invalid", "true")
+    for text, words in (("", "empty"), ("word " * 600, "context")):
+        add_text(page, text)
+        expect(problem).to_contain_text(words)
+        expect(page.locator("#add")).to_have_value(text)
+        expect(page.locator("#add")).to_have_attribute("aria-invalid", "true")
     page.locator("#add").fill("A good text.")
     page.keyboard.press("Control+Enter")
     expect(page.locator('.text[data-text="own.0"]')).to_be_visible()
@@ -208,7 +209,7 @@ def test_hovering_shows_the_token_its_position_and_its_value(open_page: OPEN) ->
 
 
 def test_the_river_reads_every_layer(open_page: OPEN) -> None:
-    page = open_page("/?site=resid_pre.3")
+    page = open_page("/?site=resid_pre.3&count=4")
     labels = page.locator(".river li")
     assert labels.all_inner_texts() == ["4 post", "4", "3", "2", "1", "0"]
     expect(page.locator(".river li.here")).to_have_text("3")
@@ -228,7 +229,7 @@ def test_the_river_reads_every_layer(open_page: OPEN) -> None:
 
 
 def test_the_inspector_has_what_is_picked(open_page: OPEN) -> None:
-    page = open_page("/?site=resid_pre.2&component=1")
+    page = open_page("/?site=resid_pre.2&component=1&count=4")
     page.locator(".tokens > span").nth(9).click()
     card = page.locator(".card").first
     expect(card).to_contain_text(
@@ -263,7 +264,7 @@ def test_ranges_of_colour(open_page: OPEN) -> None:
 
 
 def test_keys(open_page: OPEN) -> None:
-    page = open_page("/?site=resid_pre.2&component=3")
+    page = open_page("/?site=resid_pre.2&component=3&count=4")
     for key, name in (
         ("j", "PCA 4 of resid_pre.2"),
         ("k", "PCA 3 of resid_pre.2"),
@@ -316,68 +317,71 @@ def test_search_finds_sites_components_and_commands(open_page: OPEN) -> None:
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_themes(open_page: OPEN, context: BrowserContext, scheme: str) -> None:
+# Which texts are poor on what lies under them, as soon as the shades are painted anew.
+READ_POOR_CONTRAST = """async () => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+  const decode = (c) => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
+  const luminance = (...colours) => {
+    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
+    const linear = [...canvas.getImageData(0, 0, 1, 1).data].map(decode);
+    return .2126 * linear[0] + .7152 * linear[1] + .0722 * linear[2];
+  };
+  const look = () => {
+    const ground = getComputedStyle(document.documentElement).backgroundColor;
+    const ink = luminance(getComputedStyle(document.querySelector(".tokens > span:not(.out)")).color);
+    const {width, height} = document.querySelector(".shaded canvas");
+    const {data} = document.querySelector(".shaded canvas").getContext("2d").getImageData(0, 0, width, height);
+    const shades = new Set(Array.from({length: width * height}, (_, i) => data.slice(4 * i, 4 * i + 4).join()));
+    if (shades.size < 20) return [`only ${shades.size} shades`];
+    return [...shades].filter((rgba) => {
+      const [a, b] = [luminance(ground, `rgba(${rgba})`), ink].sort((x, y) => y - x);
+      return (a + .05) / (b + .05) < 4.5;
+    });
+  };
+  const end = performance.now() + 2000;
+  for (;;) {
+    const poor = look();
+    if (!poor.length || performance.now() > end) return poor;
+    await new Promise(requestAnimationFrame);
+  }
+}"""
+
+
+def test_themes(open_page: OPEN) -> None:
     page = open_page()
-    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     ground = {"light": "rgb(251, 251, 250)", "dark": "rgb(22, 24, 28)"}
-    expect(page.locator("html")).to_have_css("background-color", ground[scheme])
-    other = "dark" if scheme == "light" else "light"
-    page.get_by_role("button", name=re.compile("Theme")).click()
-    expect(page.locator("html")).to_have_css("background-color", ground[other])
-    wait_for_query(page, theme=other)
-    # Every text that is seen passes AA on what lies under it, as soon as the shades are painted anew.
-    poor = page.evaluate(
-        """async () => {
-          const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
-          const decode = (c) => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
-          const luminance = (...colours) => {
-            for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
-            const linear = [...canvas.getImageData(0, 0, 1, 1).data].map(decode);
-            return .2126 * linear[0] + .7152 * linear[1] + .0722 * linear[2];
-          };
-          const look = () => {
-            const ground = getComputedStyle(document.documentElement).backgroundColor;
-            const ink = luminance(getComputedStyle(document.querySelector(".tokens > span:not(.out)")).color);
-            const {width, height} = document.querySelector(".shaded canvas");
-            const {data} = document.querySelector(".shaded canvas").getContext("2d").getImageData(0, 0, width, height);
-            const shades = new Set(Array.from({length: width * height}, (_, i) => data.slice(4 * i, 4 * i + 4).join()));
-            if (shades.size < 20) return [`only ${shades.size} shades`];
-            return [...shades].filter((rgba) => {
-              const [a, b] = [luminance(ground, `rgba(${rgba})`), ink].sort((x, y) => y - x);
-              return (a + .05) / (b + .05) < 4.5;
-            });
-          };
-          const end = performance.now() + 2000;
-          for (;;) {
-            const poor = look();
-            if (!poor.length || performance.now() > end) return poor;
-            await new Promise(requestAnimationFrame);
-          }
-        }"""
-    )
-    assert poor == []
+    page.emulate_media(color_scheme="light")
+    expect(page.locator("html")).to_have_css("background-color", ground["light"])
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("html")).to_have_css("background-color", ground["dark"])
+    for chosen in ("light", "dark"):  # whatever the system's is
+        page.get_by_role("button", name=re.compile("Theme")).click()
+        expect(page.locator("html")).to_have_css("background-color", ground[chosen])
+        wait_for_query(page, theme=chosen)
+        assert page.evaluate(READ_POOR_CONTRAST) == []
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280, 2560])
-def test_the_page_never_scrolls_sideways(open_page: OPEN, width: int) -> None:
+def test_the_page_never_scrolls_sideways(open_page: OPEN) -> None:
     page = open_page()
-    page.set_viewport_size({"width": width, "height": 800})
     add_text(page, "x" * 300 + " " + HOSTILE)
     expect(page.locator('.text[data-text="own.0"]')).to_be_visible()
     page.locator(".tokens > span").nth(4).click()
-    page.get_by_role("button", name=re.compile("Component: PCA")).click()
-    expect(page.get_by_role("listbox")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.keyboard.press("Escape")
-    if width < 900:
-        page.locator(".inspector .handle").click()
-    expect(page.locator(".card h3", has_text="Token 4")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for width in (2560, 1280, 768, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.get_by_role("button", name=re.compile("Component: PCA")).click()
+        expect(page.get_by_role("listbox")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.keyboard.press("Escape")
+        if width < 900:
+            page.locator(".inspector .handle").click()
+        expect(page.locator(".card h3", has_text="Token 4")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if width < 900:
+            page.locator(".inspector .handle").click()
 
 
 def test_more_texts(open_page: OPEN) -> None:
-    page = open_page()
+    page = open_page("/")
     page.get_by_role("button", name="Show 20 more").click()
     expect(page.locator(".text")).to_have_count(40)
     wait_for_query(page, count="40")
@@ -385,7 +389,7 @@ def test_more_texts(open_page: OPEN) -> None:
 
 def test_exports(open_page: OPEN, context: BrowserContext, tmp_path: Path) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = open_page("/?site=resid_pre.2&component=1")
+    page = open_page("/?site=resid_pre.2&component=1&count=4")
     add_text(page, HOSTILE)
     expect(page.locator('.text[data-text="own.0"]')).to_be_visible()
     assert page.locator(".tools button").all_inner_texts() == ["Link", "Python", "PNG", "SVG", "CSV", "HTML"]
@@ -422,7 +426,7 @@ def test_what_the_clipboard_refuses_is_shown(open_page: OPEN) -> None:
 def test_a_saved_file_opens_with_no_network(
     open_page: OPEN, browser_context: Callable[[], BrowserContext], tmp_path: Path
 ) -> None:
-    page = open_page("/?site=resid_pre.2&component=1")
+    page = open_page("/?site=resid_pre.2&component=1&count=4")
     shades = read_shades(page, FIRST)
     with page.expect_download() as download:
         page.get_by_role("button", name="HTML").click()
@@ -435,7 +439,7 @@ def test_a_saved_file_opens_with_no_network(
     saved = offline.new_page()
     saved.goto(file.as_uri())
     expect(saved.locator("header strong")).to_have_text("PCA 1 of resid_pre.2")
-    assert saved.locator(".text").count() == 20
+    assert saved.locator(".text").count() == 4
     assert read_shades(saved, ".text:first-child") == shades
     saved.locator(".tokens > span").nth(5).hover()
     expect(saved.locator(".tip:popover-open")).to_contain_text("position 5")
@@ -455,13 +459,13 @@ def answer(status: int, code: str, message: str, **headers: str) -> Callable[[Ro
 
 
 def test_an_error_of_the_server_is_shown_and_can_be_tried_again(open_page: OPEN) -> None:
-    page = open_page("/?site=resid_pre.1")
+    page = open_page("/?site=resid_pre.1&count=4")
     page.route("**/api/v1/pca/resid_pre.4", answer(500, "internal", "The disk is full."))
     page.get_by_label("Layer", exact=True).select_option("4")
     panel = page.get_by_role("alert")
     expect(panel).to_contain_text("The disk is full. Do this.")
     expect(panel).to_contain_text("Below is still PCA 0 of resid_pre.1")
-    assert page.locator(".text").count() == 20
+    assert page.locator(".text").count() == 4
     page.unroute("**/api/v1/pca/resid_pre.4")
     panel.get_by_role("button", name="Try again").click()
     wait_for_name(page, "PCA 0 of resid_pre.4")
@@ -469,7 +473,7 @@ def test_an_error_of_the_server_is_shown_and_can_be_tried_again(open_page: OPEN)
 
 
 def test_a_full_queue_is_said_and_asked_again(open_page: OPEN) -> None:
-    page = open_page("/?site=resid_pre.1")
+    page = open_page("/?site=resid_pre.1&count=4")
     turned_away = answer(429, "busy", "The queue is full.", **{"Retry-After": "1"})
     page.route("**/api/v1/projection", turned_away, times=1)
     page.get_by_label("Site", exact=True).select_option("attn_out")
@@ -478,7 +482,7 @@ def test_a_full_queue_is_said_and_asked_again(open_page: OPEN) -> None:
 
 
 def test_long_work_shows_how_far_and_can_be_stopped(open_page: OPEN) -> None:
-    page = open_page("/?site=resid_pre.1")
+    page = open_page("/?site=resid_pre.1&count=4")
     # A stream that tells one step and then says nothing more.
     page.evaluate(
         """() => {
@@ -531,16 +535,13 @@ def test_the_empty_state(context: BrowserContext, open_page: OPEN) -> None:
 
 
 def test_a_text_over_the_context_spoils_no_other(
-    browser_context: Callable[[], BrowserContext], stories_path: Path, tmp_path: Path
+    browser_context: Callable[[], BrowserContext], stories: rs.Model, tmp_path: Path
 ) -> None:
     file = tmp_path / "texts.txt"
     file.write_text("word " * 700 + "\n<|endoftext|>\nA good text.")
-    process, address = start_server(stories_path, "--texts", str(file))
-    try:
+    with serve(stories, file) as (address, _, _):
         page = browser_context().new_page()
         page.goto(address)
         expect(page.locator('.text[data-text="1"] .tokens')).to_contain_text("A good text.")
         expect(page.locator('.text[data-text="0"] .problem')).to_contain_text("context")
         expect(page.locator(".warning:visible")).to_be_visible()  # few tokens for 64 components
-    finally:
-        stop_server(process)

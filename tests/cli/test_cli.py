@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,12 +68,12 @@ def test_importing_the_package_imports_no_torch() -> None:
 
 
 @pytest.mark.slow
-def test_next_tokens_as_a_table_and_as_json(stories_path: Path) -> None:
+def test_next_tokens_as_a_table_and_as_json(call: CALL, stories_path: Path) -> None:
     done = residscope("run", str(stories_path), "Once upon a", "--top", "3")
     assert done.returncode == 0, done.stderr
     assert re.search(r"0\s+\d+\s+' time'\s+[\d.]+\s+-0\.\d+\s+0\.9\d+", done.stdout)
     assert "read as '<s>| Once| upon| a'" in done.stdout
-    parsed = json.loads(residscope("run", str(stories_path), "Once upon a", "--json").stdout)
+    parsed = json.loads(call("run", str(stories_path), "Once upon a", "--json").stdout)
     assert parsed["texts"][0][0] == " time"
     assert len(parsed["token_ids"][0]) == 10
 
@@ -130,11 +129,11 @@ def test_doctor(call: CALL) -> None:
 
 
 class Serving:
-    """`residscope serve` in a process of its own."""
+    """The workbench in a process of its own."""
 
     def __init__(self, *arguments: str, **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "residscope", "serve", *arguments, "--no-open"],
+            [sys.executable, "-m", "residscope", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -157,13 +156,14 @@ def free_port() -> int:
 
 
 @pytest.mark.slow
-def test_serve_prints_its_address_and_ends_on_interrupt(stories_path: Path, tmp_path: Path) -> None:
+def test_serve_prints_its_address_and_ends_on_interrupt(call: CALL, stories_path: Path, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("Once upon a time\n\nTom ran home")
     port = free_port()
-    serving = Serving(str(stories_path), "--port", str(port), "--texts", str(tmp_path / "texts.txt"))
+    texts = str(tmp_path / "texts.txt")
+    serving = Serving("serve", str(stories_path), "--port", str(port), "--texts", texts, "--no-open")
     assert serving.said == f"Residscope is open at http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"
     assert httpx.get(f"http://127.0.0.1:{port}/api/v1/model", timeout=PATIENCE).json()["n_texts"] == 2
-    busy = residscope("serve", str(stories_path), "--port", str(port))
+    busy = call("serve", str(stories_path), "--port", str(port))
     assert busy.returncode == 1
     assert f"Port {port} of 127.0.0.1 is busy" in busy.stderr
     errors = serving.stop()
@@ -172,33 +172,14 @@ def test_serve_prints_its_address_and_ends_on_interrupt(stories_path: Path, tmp_
 
 
 @pytest.mark.slow
-def test_a_busy_default_port_gives_the_next_and_says_so(stories_path: Path) -> None:
+def test_settings_come_from_the_environment_and_a_busy_port_gives_the_next(stories_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        serving = Serving(str(stories_path), "--json", RESIDSCOPE_PORT=str(port))
-        address = json.loads(serving.said)["address"]
-        assert address != f"http://127.0.0.1:{port}/"
-        assert httpx.get(address, timeout=PATIENCE).status_code == 200
-        assert f"Port {port} is busy; taking {address.rsplit(':', 1)[1][:-1]}." in serving.stop()
-
-
-@pytest.mark.slow
-def test_the_model_may_come_from_the_environment(stories_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "residscope"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={
-            **os.environ,
-            "RESIDSCOPE_MODEL": str(stories_path),
-            "RESIDSCOPE_PORT": str(free_port()),
-            "BROWSER": "true",
-        },
-    )
-    assert process.stdout is not None
-    assert "Residscope is open at" in process.stdout.readline()
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    process.wait(PATIENCE)
+        serving = Serving(RESIDSCOPE_MODEL=str(stories_path), RESIDSCOPE_PORT=str(port), BROWSER="true")
+        found = re.fullmatch(r"Residscope is open at (http://127.0.0.1:(\d+)/) \(Ctrl-C ends it\)\n", serving.said)
+        assert found
+        assert int(found[2]) != port
+        assert httpx.get(found[1], timeout=PATIENCE).status_code == 200
+        assert f"Port {port} is busy; taking {found[2]}." in serving.stop()

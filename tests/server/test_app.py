@@ -1,7 +1,6 @@
 """The routes, over a real connection."""
 
 import json
-import socket
 import struct
 import threading
 import time
@@ -15,15 +14,14 @@ import httpx
 import numpy as np
 import pytest
 import torch
-import uvicorn
 
 import residscope as rs
 from residscope.running.progress import report
 from residscope.running.texts import read_texts
-from residscope.server.app import create_app
 from residscope.server.work import WorkQueue
 from residscope.server.workbench import Workbench
 from tests.patience import PATIENCE
+from tests.serving import serve
 
 TEXTS = ["Once upon a time", "<img src=x onerror=alert(1)></script>"]
 
@@ -38,21 +36,12 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(stories: rs.Model) -> Iterator[Server]:
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    bench = Workbench(stories, rs.demo.texts)
-    app = create_app(bench, queue_limit=3)
-    running = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-    thread.start()
-    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     anew = httpx.Limits(max_keepalive_connections=0)  # one that is kept may be closed just when it is used again
-    with httpx.Client(base_url=address, timeout=PATIENCE, limits=anew) as client:
-        while not running.started:
-            time.sleep(0.01)
+    with (
+        serve(stories, rs.demo.texts, queue_limit=3) as (address, bench, app),
+        httpx.Client(base_url=address, timeout=PATIENCE, limits=anew) as client,
+    ):
         yield Server(client, bench, app.state.queue, address)
-    running.should_exit = True
-    thread.join(PATIENCE)
 
 
 def read_arrays(content: bytes) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
