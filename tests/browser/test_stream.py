@@ -475,9 +475,10 @@ def test_an_error_of_the_server_is_shown_and_can_be_tried_again(open_page: OPEN)
 def test_a_full_queue_is_said_and_asked_again(open_page: OPEN) -> None:
     page = open_page("/?site=resid_pre.1&count=4")
     turned_away = answer(429, "busy", "The queue is full.", **{"Retry-After": "1"})
-    page.route("**/api/v1/projection", turned_away, times=1)
+    page.route("**/api/v1/projection", turned_away)
     page.get_by_label("Site", exact=True).select_option("attn_out")
     expect(page.locator(".progress")).to_contain_text("The server is busy; asking again in 1 s.")
+    page.unroute("**/api/v1/projection")
     wait_for_name(page, "PCA 0 of attn_out")
 
 
