@@ -148,14 +148,16 @@ def test_river_stands_alone(page: Page) -> None:
 
 
 def test_the_theme_of_the_notebook(page: Page) -> None:
-    dot = "() => [...document.querySelector('canvas').getContext('2d').getImageData(40, 6, 1, 1).data].slice(0, 3)"
+    painted = """ground => {
+      const {data} = document.querySelector("canvas").getContext("2d").getImageData(40, 6, 1, 1);
+      return `rgb(${[...data].slice(0, 3).join(", ")})` === ground;
+    }"""
     for light, ground in (("true", "rgb(251, 251, 250)"), ("false", "rgb(22, 24, 28)"), ("true", "rgb(251, 251, 250)")):
         page.evaluate("light => (document.body.dataset.jpThemeLight = light)", light)
         if not page.locator("canvas").count():
             show(page, RIVER, [1, 3, 5], [0.0] * 15)
         expect(page.locator("#cell")).to_have_css("background-color", ground)
-        page.wait_for_timeout(100)
-        assert f"rgb({', '.join(map(str, page.evaluate(dot)))})" == ground
+        page.wait_for_function(painted, arg=ground)
 
 
 def test_bytes_that_cannot_be_read_say_so(page: Page) -> None:
