@@ -9,7 +9,7 @@ MODEL ?= ../shared/models/stories260K
 BIN := .venv/bin
 STATIC := src/residscope/results/static/index.html
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Every process that a test starts would compile all modules anew.
+# Where it is set, every process that a test starts would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run build test check prove bundled-model docs clean

@@ -129,11 +129,11 @@ def test_doctor(call: CALL) -> None:
 
 
 class Serving:
-    """The workbench in a process of its own."""
+    """The workbench in a process of its own, by the command that is installed."""
 
     def __init__(self, *arguments: str, **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "residscope", *arguments],
+            [str(Path(sys.executable).with_name("residscope")), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
