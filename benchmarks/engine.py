@@ -3,8 +3,9 @@
 A GPT-2-small-sized model with random weights. Each side is a process of its own, peers in environments of their own,
 which this command makes in `.peers/`. The sides of a row take turns, round by round; a ratio is the median over
 rounds of one round's times. Caches of the clean and the corrupted prompts are made before the clock starts; the column
-"with caches" counts them. Where there is a GPU all run there, and row 10 measures larger models. With numbers of rows
-only those are measured, and nothing is kept; `--quick` is one round.
+"with caches" counts them. Where there is a GPU all run there, and row 10 measures larger models. The table is kept as
+it grows; with numbers of rows only those are measured, and the others stay as they were measured on the same machine.
+`--quick` is one round, and keeps nothing.
 """
 
 import argparse
@@ -80,13 +81,24 @@ def spread(found: Found, form: str) -> str:
     return f"{middle} ({least} to {most})"
 
 
-def write_line(row: Row, other: Against, ours: Found, its: Found) -> str:
+def measure_quiet(seconds: float = 3.0) -> float:
+    """Share of a busy loop's time in which it ran: what other work, on this machine or its host, leaves us."""
+    begin = last = time.perf_counter()
+    lost = 0.0
+    while last - begin < seconds:
+        now = time.perf_counter()
+        lost += now - last if now - last > 1e-3 else 0.0
+        last = now
+    return 1 - lost / (last - begin)
+
+
+def write_line(row: Row, other: Against, ours: Found, its: Found, quiet: float) -> str:
     """One line of the table."""
     name = other.task.side + (f", {other.note}" if other.note and not other.note.startswith("aim") else "")
     times = [spread(found, ".3g" if row.ours.per > 1 else ".1f") for found in (ours, its)]
     start = [f"{row.number} {row.name}", times[0], name, times[1]]
     if ours.failed or its.failed:
-        return f"| {' | '.join([*start, '', '', '**failed**', '', '', ''])} |"
+        return f"| {' | '.join([*start, '', '', '**failed**', '', '', '', ''])} |"
     share = other.most is not None
     ratios, cached = (
         [(b / a if share else a / b) for a, b in zip(x, y, strict=True)]
@@ -109,7 +121,7 @@ def write_line(row: Row, other: Against, ours: Found, its: Found) -> str:
     form = ".3f" if share else ".1f"
     middle, *ends = (format(x, form) for x in (ratio, min(ratios), max(ratios)))
     cells = [*start, f"{middle} ({ends[0]} to {ends[1]})", goal, verdict]
-    cells += [format(statistics.median(cached), form), apart, str(len(ratios))]
+    cells += [format(statistics.median(cached), form), apart, str(len(ratios)), f"{quiet:.0%}"]
     return f"| {' | '.join(cells)} |"
 
 
@@ -124,7 +136,7 @@ def measure_memory(model: Path) -> str:
     verdict = "met" if peaks[0] < peaks[1] else "**missed**"
     megabytes = [f"{peak / 1e6:.0f} MB" for peak in peaks]
     cells = ["3 its peak memory, 8 x 256", megabytes[0], "transformer_lens", megabytes[1]]
-    return f"| {' | '.join([*cells, f'{peaks[0] / peaks[1]:.3f}', 'at most 1.0', verdict, '', '', '1'])} |"
+    return f"| {' | '.join([*cells, f'{peaks[0] / peaks[1]:.3f}', 'at most 1.0', verdict, '', '', '1', ''])} |"
 
 
 def compute_error(half: Path, whole: Path) -> float:
@@ -133,25 +145,32 @@ def compute_error(half: Path, whole: Path) -> float:
     return float((a - b).square().mean().sqrt() / b.square().mean().sqrt())
 
 
-def tell_error(found: list[Found], whole: list[Found]) -> str:
-    """The line below the table on what bfloat16 costs."""
-    ours, its = (compute_error(found[i].file, whole[i].file) for i in (0, 1))
+def tell_error(found: list[Found]) -> str:
+    """The note on what bfloat16 costs: ours and TransformerLens's, against its float32, which is ours to 1e-4."""
+    ours, its = (compute_error(half.file, found[2].file) for half in found[:2])
     return (
         f"Row 6: in bfloat16 the effects (patched minus corrupted) are off by {ours:.1%} of their size "
-        f"(root mean squares, against our float32); TransformerLens's by {its:.1%} of its."
+        f"(root mean squares, against float32); TransformerLens's by {its:.1%}."
     )
 
 
 def tell_share(row: Row, ours: Found, side: Side) -> str:
-    """The line below the table on what share of the machine's speed a sweep reaches."""
+    """The note on what share of the machine's speed a sweep reaches."""
     assert row.pairs
-    best = min(side.ask({"do": "multiply", "repeats": 20})["seconds"])
-    speed = 2 * 2048 * D_MODEL * 4 * D_MODEL / best
+    usual = statistics.mean(side.ask({"do": "multiply", "repeats": 40})["seconds"])
+    speed = 2 * 2048 * D_MODEL * 4 * D_MODEL / usual
     flops, seconds = remaining_flops(row.pairs), statistics.median(ours.seconds)
     return (
         f"Row {row.number}: of {speed / 1e9:.0f} GF/s that a 2048 x 768 x 3072 product reaches here, the sweep reaches "
         f"{flops / seconds / speed:.0%} on the {flops / 1e9:.1f} GFLOP that remain to be computed (aim: over 60%)."
     )
+
+
+def tell_where(row: Row, side: Side) -> str:
+    """The note on where the time of a missed row goes."""
+    shares = side.ask(row.ours.request | {"repeats": 1, "profile": True})["shares"]
+    said = ", ".join(f"{name.removeprefix('aten::')} {share:.0%}" for name, share in shares.items())
+    return f"Row {row.number}, {row.name}: missed; of our time {said}."
 
 
 def describe_machine(threads: int) -> str:
@@ -178,63 +197,82 @@ def write_inputs(folder: Path) -> tuple[Path, Path]:
     return model, dictionary
 
 
-def write_head(threads: int) -> list[str]:
+def write_head(threads: int) -> str:
     """What stands above the lines of the table."""
     versions = ", ".join(version_of(peer).replace("==", " ") for peer in PEERS)
-    return [
-        "# The engine beside others",
-        "",
-        "`python -m benchmarks.engine`; GPT-2-small-sized, random weights, float32 but where said; medians (least to",
-        "most) over rounds in which the sides take turns. A ratio is how many times faster we are, or, where the goal",
-        'is "at most", our share of its time.',
-        f"{describe_machine(threads)}; {versions}.",
-        "",
-        "| row | ours, ms | against | its, ms | ratio | goal | | with caches | largest difference | rounds |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    return f"""# The engine beside others
+
+`python -m benchmarks.engine`; GPT-2-small-sized, random weights, float32 but where said; medians (least to
+most) over rounds in which the sides take turns. A ratio is how many times faster we are, or, where the goal
+is "at most", our share of its time. "Quiet" is the share of its time in which a busy loop ran, just before the row.
+{describe_machine(threads)}; {versions}.
+
+| row | ours, ms | against | its, ms | ratio | goal | | with caches | largest difference | rounds | quiet |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+"""
 
 
-def tell(lines: list[str], *new: str) -> None:
-    """Print them, and keep them."""
-    print("\n".join(new), flush=True)
-    lines.extend(new)
+class Table:
+    """The printed table and its kept copy: lines, then notes, each in the order of the rows they begin with.
+
+    Lines and notes of rows that are not measured now stay, if they lie below the same head.
+    """
+
+    def __init__(self, head: str, measured: set[int], kept: bool) -> None:
+        self.head, self.kept = head, kept
+        text = RESULT.read_text() if kept and RESULT.is_file() else ""
+        lines, *notes = re.split(r"\n\n(?=Row )", text.removeprefix(head).rstrip()) if text.startswith(head) else [""]
+        self.lines = [line for line in lines.splitlines() if row_of(line) not in measured]
+        self.notes = [note for note in notes if row_of(note) not in measured]
+        print(head, end="")
+
+    def add(self, lines: list[str], notes: list[str]) -> None:
+        """Print what a row gave, and keep it."""
+        print("\n".join([*lines, *notes]), flush=True)
+        self.lines += lines
+        self.notes += notes
+        if self.kept:
+            body = "\n".join(sorted(self.lines, key=row_of))
+            RESULT.write_text("\n\n".join([self.head + body, *sorted(self.notes, key=row_of)]) + "\n")
+
+
+def row_of(text: str) -> int:
+    """The number of the row that a line or a note is about."""
+    return int(re.findall(r"\d+", text)[0])
 
 
 def main() -> None:
-    """Print the table, and keep it when it is whole."""
+    """Print the table, and keep it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("numbers", nargs="*", type=int)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     wanted = set(options.numbers or range(1, 11))
-    lines: list[str] = []
-    notes: list[str] = []
-    kept: dict[str, list[Found]] = {}
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         model, dictionary = write_inputs(folder)
         rows = [row for row in make_rows(str(dictionary)) if row.number in wanted]
         named = dict.fromkeys(task.side for row in rows for task in (row.ours, *(it.task for it in row.against)))
         sides = {side: stack.enter_context(Side(side, model)) for side in named}
-        tell(lines, *write_head(sides["residscope"].facts["threads"]))
+        table = Table(write_head(sides["residscope"].facts["threads"]), wanted, kept=not options.quick)
         for i, row in enumerate(rows):
+            quiet = measure_quiet()
             found = measure(row, sides, folder / str(i), 1 if options.quick else MOST)
-            tell(
-                lines, *(write_line(row, other, found[0], it) for other, it in zip(row.against, found[1:], strict=True))
-            )
+            notes = []
             if row.pairs and found[0].seconds:
-                kept[row.pairs] = found
-                notes += ["", tell_share(row, found[0], sides["residscope"])]
-            if row.number == 6 and found[0].seconds and "every token" in kept:
-                notes += ["", tell_error(found, kept["every token"])]
+                notes.append(tell_share(row, found[0], sides["residscope"]))
+            if row.number == 6 and all(it.seconds for it in found):
+                notes.append(tell_error(found))
+            others = zip(row.against, found[1:], strict=True)
+            lines = [write_line(row, other, found[0], it, quiet) for other, it in others]
+            if any("**missed**" in line for line in lines):
+                notes.append(tell_where(row, sides["residscope"]))
+            table.add(lines, notes)
         if 3 in wanted:
-            tell(lines, measure_memory(model))
-    tell(lines, *notes)
+            table.add([measure_memory(model)], [])
     if ON_GPU and 10 in wanted:
         for shape, keys in SHAPES.items():
-            tell(lines, *write_lines(shape, keys))
-    if not options.numbers and not options.quick:
-        RESULT.write_text("\n".join(lines) + "\n")
+            table.add([], ["\n".join(write_lines(shape, keys))])
 
 
 if __name__ == "__main__":

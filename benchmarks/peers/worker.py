@@ -76,7 +76,18 @@ def answer(request: Request, job: Job) -> dict[str, Any]:
     if "file" in request:
         numbers = job.numbers(prepared, result)
         save_file({name: value.float().cpu().contiguous() for name, value in numbers.items()}, request["file"])
-    return {"prepare": prepared_in, "seconds": seconds, "peak": peak}
+    shares = find_shares(job, prepared) if request.get("profile") else {}
+    return {"prepare": prepared_in, "seconds": seconds, "peak": peak, "shares": shares}
+
+
+def find_shares(job: Job, prepared: Any) -> dict[str, float]:
+    """The operations that take most of a job's own time, with their share of it."""
+    with torch.profiler.profile() as profile:
+        job.work(prepared)
+    attribute = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+    times = {event.key: float(getattr(event, attribute)) for event in profile.key_averages()}
+    largest = sorted(times, key=lambda name: -times[name])[:5]
+    return {name: times[name] / sum(times.values()) for name in largest}
 
 
 def serve(tasks: dict[str, Callable[[Request], Job]]) -> None:
