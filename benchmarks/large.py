@@ -31,11 +31,11 @@ SWEEP_BYTES = 16 * 10**9  # what a sweep may take, so that what is predicted and
 
 
 class Work(NamedTuple):
-    """One measurement, and what it is predicted to take; None where nothing predicts it."""
+    """One measurement, and what it is predicted to take."""
 
     name: str
     do: Callable[[], Any]
-    predict: Callable[[], rs.Memory] | None = None
+    predict: Callable[[], rs.Memory]
 
 
 def make_model(keys: Mapping[str, Any], device: str) -> rs.Model:
@@ -58,7 +58,8 @@ def list_works(model: rs.Model, pairs: dict[str, Any]) -> Iterator[Work]:
     for name, keep in (("run to the logits", "logits"), ("run that keeps everything", "all")):
         yield Work(name, partial(model.run, clean, keep), partial(predict, keep=keep))
     name = "run, and gradients of every residual stream"
-    yield Work(name, lambda: model.run(corrupted).gradients(metric, ["resid_pre"]))
+    backward = partial(predict, keep=(), gradients=["resid_pre"], metric=metric)
+    yield Work(name, lambda: model.run(corrupted).gradients(metric, ["resid_pre"]), backward)
 
     run = model.run(clean, keep=["resid_pre", "z"])
     layers, heads = range(model.config.n_layers), range(model.config.n_heads)
@@ -85,13 +86,11 @@ def measure(work: Work, rounds: int) -> str:
         del result
         if turn:
             seconds.append(1e3 * took)
-    predicted, verdict = "", ""
-    if work.predict:
-        found = work.predict()
-        n_bytes = found.kept_bytes + found.working_bytes
-        predicted, verdict = as_size(n_bytes), "within 10%" if abs(n_bytes - peak) <= 0.1 * peak else "**missed**"
+    found = work.predict()
+    n_bytes = found.kept_bytes + found.working_bytes
+    verdict = "within 10%" if abs(n_bytes - peak) <= 0.1 * peak else "**missed**"
     spread = f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
-    return f"| {work.name} | {spread} | {as_size(peak)} | {predicted} | {verdict} |"
+    return f"| {work.name} | {spread} | {as_size(peak)} | {as_size(n_bytes)} | {verdict} |"
 
 
 def write_lines(name: str, keys: Mapping[str, Any], device: str = "cuda", rounds: int = 5) -> list[str]:
@@ -105,4 +104,4 @@ def write_lines(name: str, keys: Mapping[str, Any], device: str = "cuda", rounds
     ]
     with torch.no_grad():
         pairs = make_pairs("every token", d_vocab=model.config.d_vocab)
-        return ["", *head, *(measure(work, rounds) for work in list_works(model, pairs))]
+        return [*head, *(measure(work, rounds) for work in list_works(model, pairs))]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from benchmarks.checkpoint import write_gpt2
 from benchmarks.cost import compute_exponent
-from benchmarks.engine import Found, write_line
+from benchmarks.engine import Found, Table, write_line
 from benchmarks.large import SHAPES, write_lines
 from benchmarks.rows import (
     D_MODEL,
@@ -58,8 +58,26 @@ def test_a_line_says_whether_the_goal_is_met(tmp_path: Path, ours: float, apart:
     for i, (seconds, value) in enumerate(((ours, 0.0), (1.0, apart))):
         save_file({"values": torch.full((3,), value)}, tmp_path / str(i))
         found.append(Found(tmp_path / str(i), [seconds] * 3, [seconds] * 3))
-    line = write_line(row, row.against[0], *found)
+    line = write_line(row, row.against[0], found[0], found[1], 0.5)
     assert said in line
+    assert line.endswith("| 3 | 50% |")
+
+
+def test_rows_that_are_not_measured_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, head = tmp_path / "engine.md", "# Head\n\n| row |\n| --- |\n"
+    monkeypatch.setattr("benchmarks.engine.RESULT", path)
+    first = Table(head, {4, 10}, kept=True)
+    first.add(["| 4 old |"], ["Row 4: old."])
+    first.add([], ["Row 10: large.\n\n| work |"])
+    second = Table(head, {3, 4}, kept=True)
+    second.add(["| 4 new |"], ["Row 4: new."])
+    second.add(["| 3 its memory |"], [])
+    expected = "| 3 its memory |\n| 4 new |\n\nRow 4: new.\n\nRow 10: large.\n\n| work |\n"
+    assert path.read_text() == head + expected
+    Table(head.replace("Head", "Another machine"), {1}, kept=True).add(["| 1 |"], [])
+    assert path.read_text().endswith("| --- |\n| 1 |\n")
+    Table(head, {1}, kept=False).add(["| 1 quick |"], [])
+    assert "quick" not in path.read_text()
 
 
 def test_exponent_of_squares() -> None:
@@ -73,6 +91,9 @@ def test_a_side_answers_with_times_and_numbers(tmp_path: Path) -> None:
     with Side("residscope", tmp_path / "model") as side:
         request = forward("residscope", 1, 1, ids=ids, file=str(tmp_path / "numbers")).request
         assert len(side.ask(request)["seconds"]) == 3
+        shares = side.ask(request | {"profile": True})["shares"]
+        assert 0 < sum(shares.values()) <= 1
+        assert len(shares) == 5
         with pytest.raises(SideFailed, match="BadTexts"):
             side.ask(request | {"ids": [[100]]})
     expected = rs.load(tmp_path / "model").run(ids).logits[:, -1]
@@ -84,7 +105,7 @@ def test_larger_models_are_measured_beside_what_is_predicted() -> None:
     small = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_hidden_layers": 2}
     small |= {"num_key_value_heads": 1, "head_dim": 16, "vocab_size": 50}
     *_, run, keeps, gradients, residual, heads = write_lines("small", SHAPES["Gemma-2-9B"] | small, "cpu", rounds=1)
-    for line, name in ((run, "logits"), (keeps, "everything"), (residual, "positions"), (heads, "heads")):
+    named = {"logits": run, "everything": keeps, "gradients": gradients, "positions": residual, "heads": heads}
+    for name, line in named.items():
         assert name in line
         assert re.search(r"\| [\d.]+ \(.*\) \| .*(B|bytes) \| .*B \| (within 10%|\*\*missed\*\*) \|$", line), line
-    assert gradients.endswith("|  |  |")

@@ -78,11 +78,21 @@ EDITS: list[tuple[Callable[[rs.Model], rs.Edit], type[Exception], str]] = [
     (lambda m: rs.ablate("z.1", "mean", texts="a"), BadEdit, "no token but their first"),
     (lambda m: rs.ablate("z.1", "mean", texts="abc", by="pos"), BadEdit, "The mean of position 5 was asked for"),
     (lambda m: rs.ablate("z.1", "resample"), BadEdit, "Text 0 is to take another's value at position 5"),
-    (lambda m: rs.project_out("z.1", V), BadEdit, "Directions lie in d_model, and z.1"),
+    (lambda m: rs.project_out("z.1", V), BadEdit, r"has the shape \[32\], and z.1 8 entries along d_head"),
+    (lambda m: rs.project_out("pattern.1", V), BadEdit, "pattern.1 has the axes .* and no directions"),
+    (lambda m: rs.project_out("ln1_scale.1", V), BadEdit, "ln1_scale.1 has the axes .* and no directions"),
+    (lambda m: rs.ablate("mlp_act.1", neuron=3, along=V), BadEdit, "take all of its d_mlp, and some were chosen"),
+    (lambda m: rs.project_out("resid_pre.1", V, head=1), BadEdit, "resid_pre.1 has no axis of heads"),
+    (lambda m: rs.ablate("z.1", "mean", by=7, texts=["abc"]), UnknownPosition, "Position 7 was asked for"),
+    (lambda m: rs.Edit("ablate", ("z.1",), {"with_": "mean", "by": "role"}), BadEdit, "or give positions"),
     (lambda m: rs.project_out("resid_pre.1", torch.stack([V, V])), BadEdit, "zero, or not independent"),
     (lambda m: rs.project_out("resid_pre.1", 0 * V), BadEdit, "zero, or not independent"),
     (lambda m: rs.project_out("resid_pre.1", torch.eye(32).double().repeat(2, 1)), BadEdit, "not independent"),
-    (lambda m: rs.project_out("resid_pre.1", SHORT), BadEdit, r"has the shape \[16\], and the model's stream 32"),
+    (
+        lambda m: rs.project_out("resid_pre.1", SHORT),
+        BadEdit,
+        r"shape \[16\], and resid_pre.1 32 entries along d_model",
+    ),
     (lambda m: rs.project_out("resid_pre.1", []), BadEdit, "No direction was given"),
     (lambda m: rs.project_out("resid_pre.1", V, centre="mean"), BadEdit, "the direction knows no mean"),
     (lambda m: rs.clamp(SHORT, 1.0), BadEdit, r"has the shape \[16\]"),
@@ -225,6 +235,17 @@ for wrong in (edits[0], "text", None, 5):
     except ResidscopeError:
         continue
     raise AssertionError(wrong)
+for wrong in (
+    lambda: model.sweep("a text", edits, rs.logit("a")), lambda: rs.kl("a text"),
+    *(lambda size=size: model.sweep(base, edits, rs.loss(), memory_bytes=size) for size in (8e9, "8GB", 0, -1)),
+    lambda: rs.memory(model, n_tokens=3, edits=1, memory_bytes=0.5),
+):
+    try:
+        wrong()
+    except ResidscopeError as error:
+        assert 20 < len(str(error)) < 600, error
+    else:
+        raise AssertionError("went through")
 # And what is right though it comes from elsewhere.
 one = np.int64(1)
 for left, right in [

@@ -1,8 +1,9 @@
 """Every edit does what the conventions say: against hooks on the transformers model, and against arithmetic."""
 
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from tests.models import assert_equal, random_gpt2, random_llama
 
 TEXTS = ["a short one", "xyz", "the longest of these texts"]
 OTHERS = ["A SHORT ONE", "XYZ", "THE LONGEST OF THESE TEXTS"]
+LONG_TEXTS = ["a text that is as long as any", "another of the same long kind"]
 WHICH = ["gpt2", "llama"]
 
 
@@ -220,6 +222,28 @@ def test_means_leave_out_padding_and_position_0(which: str, pairs: dict[str, tup
     by_position = model.run(TEXTS, edits=rs.ablate("z.1", "mean", texts=given, by="pos", pos=[0, 2]))
     expected = [torch.stack([z[p] for z in alone if len(z) > p]).mean(0) for p in (0, 2)]
     torch.testing.assert_close(by_position.at("z.1", [0, 2])[2], torch.stack(expected), rtol=0, atol=1e-12)
+    role = torch.tensor([[1], [-2], [0]])
+    by_role = model.run(TEXTS, edits=rs.ablate("z.1", "mean", texts=given, by=role, pos=-1, head=[2, 0]))
+    mean = torch.stack([z[p] for z, p in zip(alone, (1, 5, 0), strict=True)]).mean(0)[[2, 0]]
+    torch.testing.assert_close(by_role.at("z.1", -1)[1, [2, 0]], mean, rtol=0, atol=1e-12)
+
+
+def test_a_corpus_is_averaged_once_for_all_edits_of_a_sweep(gpt2: rs.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[Any] = []
+    run = rs.Model.run
+
+    def counted(self: rs.Model, *given: Any, **named: Any) -> rs.Run:
+        runs.append(given)
+        return run(self, *given, **named)
+
+    monkeypatch.setattr(rs.Model, "run", counted)
+    base = gpt2.run(TEXTS)
+    kinds: list[tuple[Literal["mean", "resample"], int]] = [("mean", 2), ("resample", 1)]
+    for with_, expected in kinds:  # a mean of each of two sites; one run holds all sites
+        edits = [rs.ablate(f"z.{layer}", with_, head=h, texts=LONG_TEXTS) for layer in (0, 2) for h in range(4)]
+        runs.clear()
+        gpt2.sweep(base, edits, rs.logit("a"))
+        assert len(runs) == expected, with_
 
 
 @pytest.mark.parametrize("which", WHICH)
@@ -436,3 +460,65 @@ def test_padding_never_enters_a_function_unseen(gpt2: rs.Model) -> None:
     assert gpt2.run(TEXTS[0], edits=edit)["z.1"].isfinite().all()
     with pytest.raises(BadEdit, match=r"gave NaN where a text stands\. Padding reads NaN"):
         gpt2.run(TEXTS, edits=edit)["z.1"]
+
+
+@pytest.mark.parametrize("which", WHICH)
+def test_the_heads_mix_by_the_pattern_that_is_read_after_an_edit(
+    which: str, pairs: dict[str, tuple[Any, rs.Model]]
+) -> None:
+    """What an edit puts where a query may not look is neither used nor read."""
+    model = pairs[which][1]
+    groups = model.config.n_heads // model.config.n_kv_heads
+    for edit in (
+        rs.replace("pattern.1", 0.25),
+        rs.noise("scores.1", 1.0),
+        rs.ablate("scores.1"),
+        rs.apply("pattern.1", lambda x: x + 0.1),
+    ):
+        run = model.run(TEXTS[2], edits=edit)
+        values = run["v.1"].repeat_interleave(groups, dim=2)
+        mixed = torch.einsum("bhqk,bkhd->bqhd", run["pattern.1"], values)
+        torch.testing.assert_close(mixed, run["z.1"], rtol=0, atol=1e-12)
+        ahead = torch.ones(len(run["scores.1"][0, 0]), len(run["scores.1"][0, 0])).triu(1).bool()
+        assert bool((run["scores.1"][..., ahead] == -torch.inf).all())
+        swept = model.sweep(model.run(TEXTS[2]), [edit], rs.read("pattern.1", pos=None))
+        torch.testing.assert_close(swept.values[0, 0].transpose(0, 1), run["pattern.1"][0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("which", WHICH)
+def test_directions_lie_in_the_last_axis_of_any_site(which: str, pairs: dict[str, tuple[Any, rs.Model]]) -> None:
+    model = pairs[which][1]
+    plain, other = model.run(TEXTS), model.run(OTHERS)
+    for site, head in (("z.1", 2), ("q.0", [0, 3]), ("mlp_act.1", None), ("head_out.1", 1)):
+        width = model.axis_size(model.find(site).axes[-1], 0)
+        rows = torch.randn(2, width, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        basis = torch.linalg.qr(rows.T).Q
+        old, others = (run[site] if head is None else run[site][:, :, head] for run in (plain, other))
+        for edit, expected in (
+            (rs.project_out(site, rows, head=head), old - old @ basis @ basis.T),
+            (rs.replace(site, other, along=rows, head=head), old + (others - old) @ basis @ basis.T),
+        ):
+            run = model.run(TEXTS, edits=edit)
+            found = run[site] if head is None else run[site][:, :, head]
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-10, equal_nan=True)
+    one = rs.Direction("one", Site("z", 1), torch.eye(8, dtype=torch.float64)[2], torch.ones(8, dtype=torch.float64))
+    run = model.run(TEXTS, edits=rs.clamp(one, 3.0, head=1, pos=-1))
+    assert run.at("z.1", -1)[:, 1, 2] == pytest.approx([4.0, 4.0, 4.0])
+    torch.testing.assert_close(run.at("z.1", -1)[:, [0, 2, 3]], plain.at("z.1", -1)[:, [0, 2, 3]])
+    held = model.run(TEXTS, edits=[rs.add("resid_pre.0", 0.5), rs.freeze("z", plain, head=2)])
+    assert torch.equal(held["z.1"][:, :, 2].nan_to_num(), plain["z.1"][:, :, 2].nan_to_num())
+    assert not torch.equal(held["z.1"][:, :, 0].nan_to_num(), plain["z.1"][:, :, 0].nan_to_num())
+
+
+def test_what_was_given_may_change_afterwards(gpt2: rs.Model) -> None:
+    vector = torch.zeros(32, dtype=torch.float64)
+    edits, expected = [], []
+    for i in range(3):
+        vector[i] = 1
+        edits.append(rs.add("resid_pre.1", vector))
+        expected.append(rs.logit("a")(gpt2.run(TEXTS, edits=edits[-1])))
+        vector[i] = 0
+    torch.testing.assert_close(gpt2.sweep(gpt2.run(TEXTS), edits, rs.logit("a")).values, torch.stack(expected))
+    with pytest.raises(TypeError):
+        edits[0].arguments["scale"] = 9.0  # type: ignore[index]  # that is the point
+    assert pickle.loads(pickle.dumps(edits[0])) == edits[0]

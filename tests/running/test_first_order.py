@@ -1,10 +1,16 @@
 """Estimates: exact where the metric is linear, better with their options, and honest about their error."""
 
+import json
+from pathlib import Path
+from typing import Any, Literal
+
 import pytest
 import torch
 
 import residscope as rs
 from residscope.errors import BadEdit
+from residscope.running.first_order import Estimate
+from tests.models import random_gpt2, save
 from tests.running.test_sweep import OTHERS, TEXTS, model_of
 
 METRIC = rs.logit_difference("a", "b")
@@ -77,3 +83,41 @@ def test_a_freeze_has_no_estimate() -> None:
     sets = [[rs.ablate("z.0"), rs.freeze("z", base)]]
     with pytest.raises(BadEdit, match="cannot hold one fixed"):
         model.sweep(base, sets, METRIC, method="attribution")
+
+
+def test_what_a_function_of_the_base_run_changes_is_not_carried_past_it() -> None:
+    model = model_of("learned positions")
+    base = model.run(TEXTS, edits=rs.apply("z.1", lambda z: 0 * z))
+    hidden = [rs.knockout("pattern.1", head=0, key=0, query=slice(1, None)), rs.replace("q.1", 1.0, head=1)]
+    found = model.sweep(base, hidden, METRIC, method="attribution", qk_fix=True)
+    torch.testing.assert_close(found.values, base_of(found))
+    assert not torch.equal(model.sweep(model.run(TEXTS), hidden, METRIC, method="attribution").values, found.values)
+
+
+def base_of(found: rs.Sweep) -> torch.Tensor:
+    return found.base_values.expand(found.values.shape)
+
+
+@pytest.mark.parametrize("method", ["exact", "attribution"])
+def test_python_sweeps_again(method: Literal["exact", "attribution"], tmp_path: Path) -> None:
+    hf, _ = random_gpt2()
+    model = rs.load(save(hf, tmp_path / "model"))
+    base, other = model.run("abcdefgh"), model.run("ABCDEFGH")
+    edits = [rs.replace(f"z.{layer}", other, head=head) for layer in range(3) for head in range(4)]
+    options: dict[str, Any] = {"n_sample": 4, "seed": 3, "integrated_gradients": 2} if method == "attribution" else {}
+    found = model.sweep(base, edits, rs.logit_difference("a", "b"), method=method, **options)
+    *lines, last = found.as_python().strip().split("\n")
+    space: dict[str, Any] = {}
+    exec("\n".join(lines), space)
+    again = eval(last, space)
+    torch.testing.assert_close(again.values, found.values)
+    if isinstance(found, Estimate):
+        assert torch.equal(again.sample, found.sample)
+
+
+def test_an_estimate_of_one_has_json() -> None:
+    model = model_of("learned positions")
+    found = model.sweep(model.run("abc"), [rs.ablate("z.1")], METRIC, method="attribution")
+    assert json.loads(found.to_json())["rank_correlation"] is None
+    scores = model.sweep(model.run("abc"), [rs.ablate("z.1")], rs.read("scores.1", pos=1))
+    assert json.loads(scores.to_json())["values"][0][0][0][2] == "-Infinity"

@@ -84,6 +84,7 @@ def test_a_text_ends_with_any_token_that_the_generation_config_names(tmp_path: P
     assert theirs == written
 
 
+LONG = "and another one that is"
 STEERING: list[tuple[str, Any]] = [
     ("everywhere", lambda v: [rs.add("resid_pre.1", v, 2.0)]),
     ("once", lambda v: [rs.add("resid_pre.1", v, 3.0, pos=2)]),
@@ -92,6 +93,8 @@ STEERING: list[tuple[str, Any]] = [
     ("newest", lambda v: [rs.add("resid_pre.2", v, 3.0, pos="new")]),
     ("heads", lambda v: [rs.ablate("z.1", head=1), rs.scale("mlp_act.0", 2.0, neuron=[3, 5], pos="new")]),
     ("noise", lambda v: [rs.noise("resid_pre.1", 0.7, seed=4), rs.noise("scores.2", 0.5, seed=5, pos=[0, -1])]),
+    ("knockout from the end", lambda v: [rs.knockout("pattern.1", key=[-1, -2], query="new")]),
+    ("resample everywhere", lambda v: [rs.ablate("mlp_out.1", "resample", texts=["a text that is long enough", LONG])]),
     ("knockout", lambda v: [rs.knockout("pattern.1", key=0, query=-1), rs.knockout("pattern.2", key=1, query="new")]),
     (
         "a function",
@@ -135,6 +138,9 @@ def at_step(edit: rs.Edit, lengths: torch.Tensor, step: int, prompts: list[str])
     elif isinstance(pos, (int, list)):
         asked = torch.tensor(pos if isinstance(pos, list) else [pos])
         arguments["pos"] = torch.where(asked < 0, asked + lengths[:, None], asked.expand(3, -1))
+    if "key" in arguments:
+        asked = torch.tensor(arguments["key"] if isinstance(arguments["key"], list) else [arguments["key"]])
+        arguments["key"] = torch.where(asked < 0, asked + lengths[:, None], asked.expand(3, -1))
     if arguments.get("with_") == "mean":
         arguments.setdefault("texts", prompts)
     return [rs.Edit(edit.name, edit.sites, arguments)]
@@ -170,10 +176,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(gpt2: rs.Model)
             rs.replace("resid_pre.1", gpt2.run("abc"), pos=0),
             rs.add("resid_pre.1", 1.0, pos=torch.zeros(3, 1).long()),
             rs.add("resid_pre.9", 1.0, pos="new"),
+            rs.ablate("z.1", "mean", by="pos", texts=["seven.."]),  # four tokens and four more have no mean
+            rs.ablate("z.1", "resample", texts=["seven.."]),
         ):
             with pytest.raises(rs.ResidscopeError):
                 gpt2.generate(["hello", "abc"], n_tokens=4, edits=edit)
-    assert not steps
+    assert "writing" not in {step.what for step in steps}
 
 
 def test_every_text_has_draws_of_its_own(stories: rs.Model) -> None:

@@ -35,7 +35,7 @@ def test_gradients_equal_autograd_through_transformers(family: str) -> None:
 def test_gradients_equal_finite_differences_at_every_site(name: str) -> None:
     model = model_of(name)
     base = model.run(TEXTS)
-    sites = [site for site in model.sites if site.layer in (None, 1) and site.kind not in ("scores", "logits")]
+    sites = [site for site in model.sites if site.layer in (None, 1) and site.kind != "logits"]
     gradients = base.gradients(METRIC, sites)
     generator = torch.Generator().manual_seed(0)
     for site in sites:
@@ -66,3 +66,13 @@ def test_a_metric_of_many_numbers_has_no_one_gradient() -> None:
     run = model_of("learned positions").run("abc")
     with pytest.raises(BadMetric, match="16"):
         run.gradients(rs.read("resid_pre.2"), "resid_pre.1")
+
+
+def test_logits_have_a_gradient_where_a_metric_reads_them() -> None:
+    run = model_of("learned positions").run(TEXTS)
+    sums = rs.metric(lambda logits: (logits * logits).sum(-1), reads=["logits"])
+    found = run.gradients(sums, "logits")["logits"]
+    torch.testing.assert_close(found[torch.arange(3), run.tokens.n_tokens - 1], 2 * run.at("logits", -1))
+    with pytest.raises(BadMetric, match="makes its own from ln_final"):
+        run.gradients(METRIC, ["z.1", "logits"])
+    assert "logits" not in run.gradients(METRIC, "all")

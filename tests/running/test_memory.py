@@ -1,6 +1,7 @@
 """Memory that is predicted, against what tensors took."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 import residscope as rs
 from residscope.errors import TooLarge
 from residscope.running.memory import Allocations
+from residscope.transformer.placement import _free_in_groups
 from residscope.transformer.rotary import Rotary
 from tests.models import own_model
 
@@ -59,6 +61,16 @@ def sweeps_of(model: rs.Model, n_tokens: int) -> dict[str, list[Any]]:
         rs.add(f"resid_pre.{layer}", vector, pos=pos) for layer in range(3) for pos in range(0, n_tokens, n_tokens // 4)
     ]
     return {"heads": heads, "stream": stream}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_take_what_is_predicted(name: str) -> None:
+    model = own_model(rs.Config(**{**FACTS, **MODELS[name]}), dtype=torch.float32)
+    texts = texts_of(3, 60)
+    peak, _ = measure(lambda: model.run(texts).gradients(rs.logit(7), ["resid_pre", "z.1"]))
+    found = rs.memory(model, n_texts=3, n_tokens=60, keep=(), gradients=["resid_pre", "z.1"])
+    assert found.kept_bytes + found.working_bytes == pytest.approx(peak, rel=0.1)
 
 
 @pytest.mark.slow
@@ -123,3 +135,31 @@ def test_narrow_dtypes_sweep_as_they_run(name: str, dtype: torch.dtype) -> None:
     drowned = (found.values - found.base_values).abs() <= found.noise_floor
     assert found.to_frame()["drowned"].tolist() == (drowned & (found.values != found.base_values)).flatten().tolist()
     assert ("within the noise floor" in repr(found)) == bool(found.drowned.any())
+
+
+def test_edits_of_a_config_are_predicted_as_those_of_its_model() -> None:
+    config = rs.Config(**{**FACTS, **MODELS["plain"]})
+    model = own_model(config, dtype=torch.float32)
+    one = torch.ones(config.d_model)
+    edits: list[rs.Edit | list[rs.Edit]] = [
+        rs.add("resid_pre.0", 1.0, pos=0),
+        rs.add("resid_pre.0", one, pos=1),
+        rs.project_out("mlp_out.0", one),
+        rs.replace("ln1_scale.1", 2.0),
+        [rs.ablate("z.1", "mean", texts=[[1, 2, 3]], head=0), rs.ablate("z.0", "constant"), rs.noise("q.0", 1.0)],
+    ]
+    found = [rs.memory(source, n_tokens=12, n_texts=3, edits=edits) for source in (config, model)]
+    assert found[0].working_bytes == pytest.approx(found[1].working_bytes, rel=0.02)
+
+
+@pytest.mark.parametrize(("limit", "left"), [("1000000", 700_000), ("max", None)])
+def test_what_a_containers_limit_leaves_counts_as_free(tmp_path: Path, limit: str, left: int | None) -> None:
+    (tmp_path / "group/inner").mkdir(parents=True)
+    (tmp_path / "group/memory.max").write_text(f"{limit}\n")
+    (tmp_path / "group/memory.current").write_text("500000\n")
+    (tmp_path / "group/memory.stat").write_text("anon 300000\ninactive_file 200000\n")
+    (tmp_path / "group/inner/memory.max").write_text("max\n")
+    (tmp_path / "cgroup").write_text("0::/group/inner\n")
+    found = _free_in_groups(tmp_path, tmp_path / "cgroup")
+    assert found == ([] if left is None else [left])
+    assert _free_in_groups(tmp_path, tmp_path / "nothing") == []

@@ -1,7 +1,10 @@
 """Runs: alone or in a batch, kept or computed later, whole or at some positions."""
 
+from typing import Any
+
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -132,3 +135,27 @@ def test_batches_of_any_texts_equal_each_alone(llama: rs.Model, texts: list[str]
     logits = llama.run(texts).at("logits", -1)
     for row, text in zip(logits, texts, strict=True):
         torch.testing.assert_close(row, llama.run(text).at("logits", -1)[0], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_only_layers_whose_pattern_is_seen_leave_fused_attention(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    fused = F.scaled_dot_product_attention
+
+    def attend(*given: Any, **named: Any) -> torch.Tensor:
+        calls.append(given)
+        return fused(*given, **named)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", attend)
+    model = family_model(family)
+    cases: list[tuple[list[str], list[rs.Edit], int]] = [
+        ([], [], 0),
+        (["resid_pre", "q", "z", "head_out"], [rs.ablate("z.1"), rs.ablate("k.2")], 0),
+        (["pattern.1"], [], 1),
+        (["scores.0", "pattern.0", "pattern.2"], [], 2),
+        ([], [rs.noise("pattern.1", 0.1), rs.knockout("pattern.1", key=0, query=-1), rs.scale("scores.2", 0.5)], 2),
+    ]
+    for keep, edits, n_open in cases:
+        calls.clear()
+        model.run("abc", keep=[*keep, "logits"], edits=edits)
+        assert len(calls) == model.config.n_layers - n_open, (keep, edits)

@@ -74,21 +74,22 @@ def draw_edit(data: st.DataObject, model: rs.Model, other: rs.Run, base: rs.Run)
         chosen = data.draw(st.sampled_from([None, 0, last, [last, 0] if last else [0]]), "part")
         part = {"neuron" if axes[0] == "d_mlp" else "head": chosen}
     name = data.draw(st.sampled_from(NAMES), "edit")
-    rows = torch.randn(2, model.config.d_model, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
+    width = model.axis_size(axes[-1], 0) if axes and axes[-1].startswith("d_") else 1
+    rows = torch.randn(2, width, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
     if name == "replace":
         return rs.replace(site, other, pos=pos, **part)
     if name == "freeze":
-        return rs.freeze([site], base, pos=pos)
+        return rs.freeze([site], base, pos=pos, **part)
     if name == "scale" and site.kind != "scores":
         return rs.scale(site, 0.5, pos=pos, **part)
     if name == "noise":
         return rs.noise(site, 0.3, number, pos=pos, **part)
     if name == "ablate" and "scale" not in site.kind:
         return rs.ablate(site, pos=pos, **part)
-    if name == "project_out" and axes == ["d_model"]:
-        return rs.project_out(site, rows, pos=pos)
-    if name == "along" and axes == ["d_model"]:
-        return rs.replace(site, other, pos=pos, along=rows[0])
+    if name == "project_out" and width > 1 and "neuron" not in part:
+        return rs.project_out(site, rows, pos=pos, **part)
+    if name == "along" and width > 1 and "neuron" not in part:
+        return rs.replace(site, other, pos=pos, along=rows[0], **part)
     if name == "knockout":
         head = number % model.config.n_heads
         return rs.knockout(f"pattern.{number % 3}", key=number % 2, query=slice(2, None), head=head)
@@ -117,8 +118,7 @@ def test_a_sweep_equals_running_every_set_in_full(name: str, data: st.DataObject
     base = model.run(texts, edits=own)
     lengths = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=4), "lengths of the sets")
     sets = [[draw_edit(data, model, other, plain) for _ in range(n)] for n in lengths]
-    sites = [site for site in model.sites if site.kind != "scores"]
-    read = [data.draw(st.sampled_from(sites), "read") for _ in range(2)]
+    read = [data.draw(st.sampled_from(model.sites), "read") for _ in range(2)]
     metrics = [
         rs.logit_difference("a", "b"),
         rs.loss(),

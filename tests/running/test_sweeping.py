@@ -69,6 +69,22 @@ def test_two_sweeps_at_once_give_what_each_gives_alone(gpt2: rs.Model) -> None:
         torch.testing.assert_close(values, right[number], rtol=0, atol=1e-10)
 
 
+def test_a_run_keeps_more_while_another_thread_reads_it(gpt2: rs.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = gpt2.run(TEXTS, keep=["resid_pre"])
+    depth = rs.Model.depth
+
+    def slow(self: rs.Model, place: Any) -> int:
+        if threading.current_thread() is not threading.main_thread():
+            return depth(self, place)
+        other = threading.Thread(target=base.keep, args=([f"z.{place.layer or 0}", "mlp_out"],))
+        other.start()
+        other.join()
+        return depth(self, place)
+
+    monkeypatch.setattr(rs.Model, "depth", slow)
+    torch.testing.assert_close(base["q.2"], gpt2.run(TEXTS)["q.2"], equal_nan=True)
+
+
 def test_what_is_known_to_change_nothing_is_not_computed(gpt2: rs.Model) -> None:
     base, again = gpt2.run(TEXTS), gpt2.run(TEXTS)
     null = [rs.scale("z.1", 1.0), rs.replace("resid_pre.1", again), rs.freeze(["mlp_out"], base), rs.add("z.0", 0.0)]

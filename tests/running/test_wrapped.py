@@ -84,7 +84,13 @@ def test_a_sweep_is_as_many_runs(both: tuple[rs.Wrapped, rs.Model]) -> None:
         return found
 
     swept = model.sweep(model.run(IDS), edits, rs.logit(7))
-    close(wrapped.sweep(IDS, edits=edits, metric=last), swept.values)
+    steps: list[Any] = []
+    with rs.progress(steps.append) as work:
+        close(wrapped.sweep(IDS, edits=edits, metric=last), swept.values)
+        assert [(step.done, step.total) for step in steps][-1] == (4, 4)
+        work.cancel()
+        with pytest.raises(rs.Cancelled):
+            wrapped.sweep(IDS, edits=edits, metric=last)
 
 
 def test_the_module_is_left_as_it_was(both: tuple[rs.Wrapped, rs.Model]) -> None:
@@ -177,6 +183,10 @@ def test_what_a_wrapped_module_has_not(both: tuple[rs.Wrapped, rs.Model]) -> Non
     for with_ in ("mean", "resample", "constant"):
         with pytest.raises(BadEdit, match="more than a wrapped module has"):
             wrapped.run(IDS, edits=rs.ablate("resid_pre.1", with_))
+    wrongs: list[Any] = ["abc", 5, ["abc"]]
+    for wrong in wrongs:
+        with pytest.raises(BadEdit, match="was given as edits"):
+            wrapped.run(IDS, edits=wrong)
     with pytest.raises(NotKept, match=r"resid_pre\.1 was not kept"):
         wrapped.run(IDS, keep="resid_pre.0")["resid_pre.1"]
     with pytest.raises(UnknownSite):

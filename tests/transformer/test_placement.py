@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import residscope as rs
-from residscope.errors import BadArgument, TooLarge
+from residscope.errors import BadArgument, BadEdit, TooLarge
 from residscope.transformer.placement import Plan
 from tests.devices import Pretended, device_of, place
 from tests.models import own_model, random_llama, save
@@ -141,3 +141,22 @@ def test_activations_stay_where_they_are_computed() -> None:
         assert str(device_of(run["resid_pre.1"])) == "cuda:1"
         with pytest.raises(RuntimeError, match="called on tensors of"):
             run["z.0"] + run["z.1"]
+
+
+def test_what_was_stored_goes_where_the_model_is(tmp_path: Path) -> None:
+    """JSON and Python give tensors on the CPU; another accelerator's are refused."""
+    vector = torch.ones(16, dtype=torch.float64)
+    with Pretended():
+        model = spread_model("learned positions")
+        there = vector.to("cuda:0")
+        edits = [
+            rs.add("resid_pre.1", there.to("cuda:1")),
+            rs.replace("z.1", model.run(OTHERS), head=1),
+            rs.project_out("resid_pre.0", there),
+        ]
+        for edit in edits:
+            again = rs.Edit.from_json(edit.to_json(tmp_path), tmp_path)
+            expected = model.run(TEXTS, edits=edit).at("logits", -1)
+            torch.testing.assert_close(model.run(TEXTS, edits=again).at("logits", -1), expected)
+        with pytest.raises(BadEdit, match=r"on cuda:7, and the model torch.float64 on cuda:0, cpu, cuda:1"):
+            model.run(TEXTS, edits=rs.add("resid_pre.1", vector.to("cuda:7")))

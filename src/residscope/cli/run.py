@@ -18,9 +18,7 @@ def run(model: str, prompt: str, top: int, pos: int, dtype: str | None, device: 
     from residscope.settings import read_settings
 
     settings = read_settings()
-    loaded = load(
-        model, dtype=dtype or settings.dtype, device=device or settings.device, memory_bytes=settings.memory_bytes
-    )
+    loaded = load(model, **settings.loading(dtype, device))
     result = vocabulary(loaded.run(prompt), pos=pos, top=min(top, loaded.config.d_vocab))
     if as_json:
         click.echo(result.to_json())

@@ -1,6 +1,7 @@
 """What every analysis returns: a frozen value with named axes that gives numbers and shows itself."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -70,9 +71,9 @@ class Result:
         }
 
     def to_json(self) -> str:
-        """The payload and all arrays as nested lists; null where padded."""
-        arrays = {name: _as_lists(array) for name, array in self._arrays().items()}
-        return json.dumps({**self.payload(), **arrays}, allow_nan=False)
+        """The payload and all arrays as nested lists; null where padded, and infinities as text."""
+        arrays = {name: array.tolist() for name, array in self._arrays().items()}
+        return json.dumps(_as_json({**self.payload(), **arrays}), allow_nan=False)
 
     def to_bytes(self, dtype: torch.dtype | None = None) -> bytes:
         """Safetensors: the arrays, in `dtype` if given, with the payload as JSON in the metadata."""
@@ -142,12 +143,13 @@ def open(path: str | Path) -> Result:
         ) from None
 
 
-def _as_lists(array: Tensor) -> Any:
-    if not array.is_floating_point():
-        return array.tolist()
-    values = array.double().numpy().astype(object)
-    values[np.isnan(values.astype(float))] = None
-    return values.tolist()
+def _as_json(value: Any) -> Any:
+    """With what JSON has no number for as null or text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
+    if isinstance(value, Mapping):
+        return {key: _as_json(inner) for key, inner in value.items()}
+    return [_as_json(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from residscope.running.positions import PADDED
 from residscope.sites import KINDS, Site
+from residscope.transformer.transformer import find_hidden
 
 if TYPE_CHECKING:
     from residscope.running.run import Run
@@ -105,6 +106,15 @@ def apply_changes(changes: Iterable[Change], value: Tensor, start: int) -> Tenso
         tokens = tokens_first(change.place.kind, value)  # a view: what is written there is written in `value`
         tokens[texts, positions] = change.change(tokens[texts, positions], texts, slots)
     return value
+
+
+def hide(
+    kind: str, value: Float[Tensor, "... query key"], queries: Int[Tensor, " query"], window: int | None
+) -> Float[Tensor, "... query key"]:
+    """Scores or a pattern that an edit made, with nothing where a query may not look."""
+    keys = torch.arange(value.shape[-1], device=value.device)
+    hidden = find_hidden(queries.to(value.device), keys, window)
+    return value.masked_fill(hidden, -torch.inf if kind == "scores" else 0)
 
 
 def change_tokens(

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -13,28 +14,13 @@ from torch import Tensor
 from residscope.direction import Direction
 from residscope.errors import BadEdit
 from residscope.running.changes import Change, Function
-from residscope.running.packing import owner_of, pack, recorded, source_of, unpack
-from residscope.running.positions import Positions
+from residscope.running.packing import Readable, owner_of, pack, recorded, source_of, unpack
+from residscope.running.positions import Positions, resolve
 from residscope.running.prepare import PREPARE, Editable, prepare
 from residscope.running.run import Run
 from residscope.running.texts import Texts
 from residscope.sites import Site, read_site
 from residscope.transformer.tokens import Tokens
-
-if TYPE_CHECKING:
-    pass
-
-
-@runtime_checkable
-class Readable(Protocol):
-    """A feature: a number read from a site, and the vector that writes it there."""
-
-    @property
-    def site(self) -> Site: ...
-    @property
-    def vector(self) -> Tensor: ...
-    def read(self, x: Tensor) -> Tensor: ...
-
 
 Numbers = Tensor | np.ndarray | Sequence[float] | float
 Recorded = Run | Mapping[str, Tensor]
@@ -49,7 +35,7 @@ class Edit:
     Attributes:
       name: Of the function that makes it.
       sites: Where; of all but `freeze` there is one.
-      arguments: The rest of that function's arguments, those at their default left out.
+      arguments: The rest of that function's arguments, those at their default left out; arrays are copies.
     """
 
     name: str
@@ -57,6 +43,8 @@ class Edit:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        own = {name: _copy(value) for name, value in self.arguments.items()}
+        object.__setattr__(self, "arguments", MappingProxyType(own))
         known = _parameters(self.name)
         missing = {one.name for one in known if one.default is one.empty} - self.arguments.keys()
         unknown = self.arguments.keys() - {"head", "neuron", "pos"} - {one.name for one in known}
@@ -67,6 +55,9 @@ class Edit:
         draws = self.arguments.get("draws", 1)
         if not isinstance(draws, int) or draws < 1:
             raise BadEdit(f"{draws!r} draws were asked for.", "Give one at least.")
+
+    def __reduce__(self) -> tuple[type["Edit"], tuple[str, tuple[str, ...], dict[str, Any]]]:
+        return Edit, (self.name, self.sites, dict(self.arguments))
 
     @property
     def _with(self) -> str | None:
@@ -95,7 +86,7 @@ class Edit:
         return Edit(self.name, self.sites, arguments if positions is None else arguments | {"pos": list(positions)})
 
     def of_text(self, text: int, batch: Tokens) -> "Edit":
-        """What the edit does to one text of a batch: its own positions, draws, and values of a run.
+        """What the edit does to one text of a batch: its own positions, keys, draws, and values of a run.
 
         Raises:
           BadEdit: It has positions or a run for another number of texts.
@@ -111,6 +102,8 @@ class Edit:
         def own(name: str, value: Any) -> Any:
             if name == "pos" and isinstance(value, Tensor):
                 return of(value)
+            if name == "key":  # what is written on moves its end
+                return resolve(value, batch.n_tokens)[text].tolist()
             if isinstance(value, Run):
                 value = recorded(value, self)
             if isinstance(value, Mapping):
@@ -189,6 +182,17 @@ def as_edits(edits: "Edit | Sequence[Edit]") -> tuple[Edit, ...]:
     return tuple(several)
 
 
+def _copy(value: Any) -> Any:
+    """Arrays that nobody else can write into."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, dict):
+        return {key: _copy(inner) for key, inner in value.items()}
+    return [_copy(inner) for inner in value] if isinstance(value, list) else value
+
+
 @cache
 def _parameters(name: str) -> tuple[Parameter, ...]:
     """What an edit of that name is told, beside where it is."""
@@ -218,7 +222,7 @@ def replace(
       head: One or several, where the site has heads; None is all.
       neuron: The same for hidden entries of the MLP.
       pos: As in the conventions; None is all.
-      along: [d_model], [k d_model] or directions: only what lies in the space they span is replaced.
+      along: [d] or [k d] of the site's last axis, or directions: only what lies in the space they span is replaced.
     Holds:
       Replacing every site by another run's gives that run.
     """
@@ -285,7 +289,7 @@ def ablate(
     pos: Where = None,
     along: "Tensor | Direction | Sequence[Direction | Tensor] | None" = None,
     texts: Texts | None = None,
-    by: Literal["all", "pos"] = "all",
+    by: Literal["all", "pos"] | Positions = "all",
     seed: int = 0,
     draws: int = 1,
 ) -> Edit:
@@ -299,9 +303,10 @@ def ablate(
       head: One or several, where the site has heads; None is all.
       neuron: The same for hidden entries of the MLP.
       pos: As in the conventions; None is all.
-      along: [d_model], [k d_model] or directions: only what lies in the space they span is taken away.
+      along: [d] or [k d] of the site's last axis, or directions: only what lies in the space they span is taken away.
       texts: For "mean" and "resample"; None is the run's own.
-      by: "mean" over all positions, or of each position; padding and position 0 are left out of the first.
+      by: "mean" over all positions, of each position, or over some positions of `texts`, as `pairs.positions(role)`
+        gives them; padding and position 0 are left out of the first.
       seed: Of "resample".
       draws: Of "resample", in a sweep: the mean over so many is given, and its spread.
     """
@@ -314,7 +319,7 @@ def ablate(
         pos=pos,
         along=along,
         texts=texts.lists() if isinstance(texts, Tokens) else texts,
-        by=None if by == "all" else by,
+        by=None if isinstance(by, str) and by == "all" else by,
         seed=seed or None,
         draws=None if draws == 1 else draws,
     )
@@ -325,27 +330,30 @@ def project_out(
     direction: "Tensor | Direction | Sequence[Direction | Tensor]",
     *,
     centre: Literal["zero", "mean"] = "zero",
+    head: Part = None,
     pos: Where = None,
 ) -> Edit:
     """Remove what lies along a direction: `x . v`, or `(x - mean) . v`.
 
     Args:
       site: Any whose last axis is the direction's.
-      direction: One, several, or rows [k d_model]; several need not be orthogonal.
+      direction: One, several, or rows [k d]; several need not be orthogonal.
       centre: "mean" takes the mean of the direction's making for zero.
+      head: One or several, where the site has heads; None is all.
       pos: As in the conventions; None is all.
     Holds:
       Afterwards the projection is zero, or the mean's.
     """
-    return _edit("project_out", site, direction=direction, centre=centre, pos=pos)
+    return _edit("project_out", site, direction=direction, centre=centre, head=head, pos=pos)
 
 
-def clamp(feature: "Direction | Readable", value: float, *, pos: Where = None) -> Edit:
+def clamp(feature: "Direction | Readable", value: float, *, head: Part = None, pos: Where = None) -> Edit:
     """Give a feature or a direction a value, and leave the rest of the stream as it is.
 
     Args:
       feature: A direction, whose projection is set; or a dictionary's feature, whose activation is.
       value: In the units of the stream, or of the activation.
+      head: One or several, where a direction's site has heads; None is all.
       pos: As in the conventions; None is all.
     """
     if not isinstance(feature, (Direction, Readable)):
@@ -353,7 +361,7 @@ def clamp(feature: "Direction | Readable", value: float, *, pos: Where = None) -
             f"A {type(feature).__name__} was to be clamped.",
             "Give a direction, or a feature with site, vector and read.",
         )
-    return _edit("clamp", feature.site, feature=feature, value=value, pos=pos)
+    return _edit("clamp", feature.site, feature=feature, value=value, head=head, pos=pos)
 
 
 def knockout(site: str | Site, *, key: int | Sequence[int], query: Where = None, head: Part = None) -> Edit:
@@ -373,16 +381,26 @@ def knockout(site: str | Site, *, key: int | Sequence[int], query: Where = None,
     )
 
 
-def freeze(sites: str | Site | Iterable[str | Site], run: "Recorded", *, pos: Where = None) -> Edit:
+def freeze(
+    sites: str | Site | Iterable[str | Site],
+    run: "Recorded",
+    *,
+    head: Part = None,
+    neuron: Part = None,
+    pos: Where = None,
+) -> Edit:
     """Hold sites at a run's values, whatever is edited before them.
 
     Args:
       sites: Sites, or kinds: all their layers.
       run: Of as many texts; its own run too: that is how direct effects are told from total ones.
+      head: One or several, where all these sites have heads; None is all.
+      neuron: The same for hidden entries of the MLP.
       pos: As in the conventions; None is all.
     """
     names = [sites] if isinstance(sites, (str, Site)) else list(sites)
-    return Edit("freeze", tuple(map(str, names)), {"run": run} | ({} if pos is None else {"pos": pos}))
+    given = {"run": run, "head": head, "neuron": neuron, "pos": pos}
+    return Edit("freeze", tuple(map(str, names)), {key: value for key, value in given.items() if value is not None})
 
 
 def apply(site: str | Site, function: Function) -> Edit:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -13,8 +14,8 @@ from residscope.errors import BadArgument, BadEdit
 from residscope.running.changes import Change, apply_changes, tokens_first
 from residscope.running.metrics import Metric, Reading, read, values_of
 from residscope.running.progress import report
-from residscope.running.run import Run
-from residscope.running.sweep import EditSet, Engine, Sweep, draw_sets, find_budget, prepare_sets, sweep
+from residscope.running.run import Run, read_at
+from residscope.running.sweep import EditSet, Engine, Sweep, draw_sets, find_budget, prepare_sets, sweep, write_call
 from residscope.sites import Site
 
 _SOFTMAX = ("scores",)  # minus infinity has no first order
@@ -59,6 +60,7 @@ def estimate(
         )
     if not edits:
         raise BadArgument("An estimate of no edits was asked for.", "Give one at least.")
+    given = {"integrated_gradients": integrated_gradients, "qk_fix": qk_fix, "n_sample": n_sample, "seed": seed}
     drawn, n_draws = draw_sets(edits)
     if any(edit.name == "freeze" for members in drawn for edit in members):
         raise BadEdit(
@@ -67,25 +69,15 @@ def estimate(
         )
     sets = prepare_sets(base, drawn)
     reading = metric.bind(base.model, base.tokens)
-    budget = memory_bytes or find_budget(base.model)
+    budget = find_budget(base.model, memory_bytes)
     found = _Estimator(base, reading, integrated_gradients, qk_fix, budget).run(sets)
     effects = torch.stack([part.mean(0) for part in torch.split(found, n_draws)])
     sample = _choose(effects.abs().mean(-1), n_sample, seed)
     exact = sweep(base, [edits[i] for i in sample.tolist()], metric, memory_bytes=memory_bytes)
-    guessed, true = effects[sample].cpu(), (exact.values - exact.base_values).cpu()
-    n_top = max(1, len(sample) // 4)
-    top = [set(effect.abs().mean(-1).topk(n_top).indices.tolist()) for effect in (guessed, true)]
-    ranks = pd.DataFrame({"guessed": guessed.flatten().double(), "true": true.flatten().double()}).rank()
     return Estimate(
         name=f"{metric!r} of {len(edits)} sets of edits, estimated",
-        settings={
-            **exact.settings,
-            "method": "attribution",
-            "integrated_gradients": integrated_gradients,
-            "qk_fix": qk_fix,
-            "seed": seed,
-        },
-        python=[*exact.python[:-1], f"model.sweep(base, edits, metric={metric!r}, method='attribution')"],
+        settings={**exact.settings, "method": "attribution", **given},
+        python=write_call(base, edits, metric, method="attribution", **given),
         values=exact.base_values + effects,
         base_values=exact.base_values,
         noise_floor=exact.noise_floor,
@@ -94,10 +86,17 @@ def estimate(
         extra_axes=exact.extra_axes,
         sample=sample.cpu(),
         exact=exact.values,
-        rank_correlation=float(ranks["guessed"].corr(ranks["true"])),
-        missed=len(top[1] - top[0]),
-        n_top=n_top,
+        **_compare(effects[sample].cpu(), (exact.values - exact.base_values).cpu()),
     )
+
+
+def _compare(guessed: Float[Tensor, "sample batch"], true: Float[Tensor, "sample batch"]) -> dict[str, Any]:
+    """How far estimated effects are off: the fields of `Estimate` of the same names."""
+    n_top = max(1, len(true) // 4)
+    top = [set(effect.abs().mean(-1).topk(n_top).indices.tolist()) for effect in (guessed, true)]
+    ranks = pd.DataFrame({"guessed": guessed.flatten().double(), "true": true.flatten().double()}).rank()
+    correlation = float(ranks["guessed"].corr(ranks["true"]))
+    return {"rank_correlation": correlation, "missed": len(top[1] - top[0]), "n_top": n_top}
 
 
 def _choose(sizes: Float[Tensor, " edit"], n_sample: int, seed: int) -> Int[Tensor, " sample"]:
@@ -161,6 +160,11 @@ class _Estimator:
         numbers = list(members)
         reading = read(place, pos=None).bind(self.model, self.base.tokens)
         base = reading.compute(values_of(reading, self.base))[0]
+        if any(change.function for change in self.base.changes):  # which see all positions, as no sweep shows them
+            for number, changes in members.items():
+                value = self.base.record([place], changes)[place]
+                yield number, (reading.compute([read_at(value, place, reading.positions)])[0] - base).nan_to_num()
+            return
         n_at_once = max(1, self.budget // (8 * base.nbytes))
         for start in range(0, len(numbers), n_at_once):
             part = numbers[start : start + n_at_once]

@@ -35,19 +35,21 @@ class _Writing:
 
     def __init__(self, model: "Model", prompt: Tokens, n_tokens: int, edits: Sequence[Edit]) -> None:
         self.model, self.prompt, self.n_tokens, self.edits = model, prompt, n_tokens, edits
-        ids = prompt.lists()[0]
-        self.fixed = {
-            number: edit.prepare(model, prompt)
-            for number, edit in enumerate(edits)
-            if edit.arguments.get("pos") is not None and not _is_new(edit)
-        }
-        if n_tokens > 1:
-            self.changes([*ids, ids[-1]])
+        ids, n_prompt = prompt.lists()[0], prompt.ids.shape[1]
+        n_longest = n_prompt + n_tokens - 1
+        longest = stack([[*ids, *[ids[-1]] * (n_longest - n_prompt)]], model.tokenizer)
+        self.ready: list[list[Change]] = []
+        for edit in edits:
+            pos = edit.arguments.get("pos")
+            if isinstance(pos, str) and pos == "new":
+                self.ready.append(edit.at(range(n_prompt, n_longest)).prepare(model, longest) if n_tokens > 1 else [])
+            else:  # at the prompt's positions, or at all
+                self.ready.append(edit.prepare(model, longest if pos is None else prompt))
 
     @torch.no_grad()
     def write(self, temperature: float, seed: int) -> list[int]:
         """The ids of the prompt and of what follows it."""
-        model, ids, past = self.model, list(self.prompt.lists()[0]), Past()
+        model, ids, past = self.model, self.prompt.lists()[0], Past()
         generator = torch.Generator(model.device).manual_seed(seed)
         for step in range(self.n_tokens):
             report(step, self.n_tokens, "writing")
@@ -68,30 +70,19 @@ class _Writing:
         return ids
 
     def changes(self, ids: Sequence[int]) -> list[Change]:
-        """The edits when the text has come so far: at the prompt's positions, at all, or at the new ones."""
-        now = stack([ids], self.model.tokenizer)
-        n_prompt, n_now = self.prompt.ids.shape[1], len(ids)
-        found = []
-        for number, edit in enumerate(self.edits):
-            if number in self.fixed:
-                found += [_widen(change, n_now - n_prompt) for change in self.fixed[number]]
-            elif not _is_new(edit):
-                found += edit.prepare(self.model, now)
-            elif n_now > n_prompt:
-                found += edit.at(range(n_prompt, n_now)).prepare(self.model, now)
-        return found
+        """The edits when the text has come so far; a function takes a site as large as it is now."""
+        found: list[Change] = []
+        for edit, ready in zip(self.edits, self.ready, strict=True):
+            whole = any(change.function for change in ready)
+            found += edit.prepare(self.model, stack([ids], self.model.tokenizer)) if whole else ready
+        return [_fit(change, len(ids)) for change in found]
 
 
-def _is_new(edit: Edit) -> bool:
-    pos = edit.arguments.get("pos")
-    return isinstance(pos, str) and pos == "new"
-
-
-def _widen(change: Change, n_new: int) -> Change:
-    """The same where there are more keys, which the prompt's queries do not see."""
+def _fit(change: Change, n_keys: int) -> Change:
+    """The same for so many keys: fewer than there will be, or more than the prompt has, which its queries never see."""
     if change.shift is None or "key" not in change.place.axes:
         return change
-    return replace(change, shift=pad(change.shift, (0, n_new)))
+    return replace(change, shift=pad(change.shift, (0, n_keys - change.shift.shape[-1])))
 
 
 def _last_logits(model: "Model", ids: list[int], past: Past, changes: Sequence[Change]) -> Tensor:

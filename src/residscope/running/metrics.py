@@ -190,6 +190,8 @@ def kl(base: Run, *, pos: int = -1) -> Metric:
       base: Of the same texts.
       pos: Where.
     """
+    if not isinstance(base, Run):
+        raise BadMetric(f"A {type(base).__name__} was given as the base run.", "Give what model.run gives.")
 
     def bind(model: "Model", tokens: Tokens) -> Reading:
         sizes = [(len(base.tokens.ids), base.model.config.d_vocab), (len(tokens.ids), model.config.d_vocab)]

@@ -180,6 +180,11 @@ class Model:
         return self.config.n_layers if stream.kind == "resid_post" else stream.layer or 0
 
     @property
+    def whole(self) -> "Model":
+        """All of it; of a module that is read by hooks there is none."""
+        return self
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of weights and activations."""
         return self.transformer.embedding.weight.dtype
@@ -335,6 +340,8 @@ class Model:
           is, where the metric is linear in the site.
         Source: Attribution patching: Nanda 2023; with `qk_fix`, AtP*: Kramár et al. 2024.
         """
+        if not isinstance(base, Run):
+            raise BadArgument(f"A {type(base).__name__} was given as the base run.", "Give what model.run gives.")
         if base.model is not self:
             raise BadArgument("The base run is of another model.", "Run the texts through this one.")
         if not isinstance(metric, Metric):

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from residscope.running.changes import Change, tokens_first
+from residscope.running.changes import Change, hide, tokens_first
 from residscope.running.memory import where_indices_are
 from residscope.running.metrics import Reading
 from residscope.running.positions import PADDED
@@ -189,6 +189,8 @@ class Packed(Pass):
             index = torch.full_like(self.index, _NOT_YET)
             index[keys] = torch.arange(len(keys), device=self.device)
             value = self._change(place, value, keys, index, len(keys))
+            positions, window = keys % self.n_steps, self.model.config.window(place.layer or 0)
+            value = hide(place.kind, value.transpose(0, 1), positions, window).transpose(0, 1)
         if place in self._unread:
             self._note(place, value, keys)
         return value
@@ -350,10 +352,8 @@ class _Bucket:
         scores = scores + mask
         if not seen:
             return attention.softmax(scores)
-        hidden = mask == -torch.inf
-        layer = attention.layer
-        scores = self._visit(Site("scores", layer), scores, -torch.inf, seen).masked_fill(hidden, -torch.inf)
-        return self._visit(Site("pattern", layer), attention.softmax_edited(scores), 0.0, seen).masked_fill(hidden, 0)
+        scores = self._visit(Site("scores", attention.layer), scores, -torch.inf, seen)
+        return self._visit(Site("pattern", attention.layer), attention.softmax_edited(scores), 0.0, seen)
 
     def _visit(self, place: Site, dense: Tensor, beyond: float, seen: set[Site]) -> Tensor:
         """Edits and reading of scores or patterns, query by query, over all keys of the longest text."""

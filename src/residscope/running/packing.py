@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,10 +17,22 @@ from residscope.direction import Direction
 from residscope.errors import BadEdit
 from residscope.running.run import Run
 from residscope.running.texts import describe_texts
-from residscope.sites import find_sites, read_site
+from residscope.sites import Site, find_sites, read_site
 
 if TYPE_CHECKING:
     from residscope.running.edits import Edit
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A feature: a number read from a site, and the vector that writes it there."""
+
+    @property
+    def site(self) -> Site: ...
+    @property
+    def vector(self) -> Tensor: ...
+    def read(self, x: Tensor) -> Tensor: ...
+
 
 LENGTHS = "n_tokens"  # beside the sites of a recorded run
 _INLINE = 16
@@ -131,7 +143,7 @@ def owner_of(value: Any) -> object:
     """What a value's Python does not tell: the model of a run, and a function or feature itself."""
     if isinstance(value, Run):
         return value.model
-    return value if callable(value) or (hasattr(value, "site") and not isinstance(value, Direction)) else None
+    return value if callable(value) or isinstance(value, Readable) else None
 
 
 def _is_inline(tensor: Tensor) -> bool:

@@ -9,7 +9,7 @@ from residscope.running.changes import Change
 from residscope.running.memory import Allocations
 from residscope.running.metrics import Metric, logit
 from residscope.running.model import Model
-from residscope.running.sweep import EditSet, Engine, draw_sets, prepare_sets
+from residscope.running.sweep import EditSet, Engine, draw_sets, find_budget, prepare_sets
 from residscope.sites import Site
 from residscope.transformer.config import Config
 from residscope.transformer.loading import Loaded, choose_dtype
@@ -48,11 +48,12 @@ def memory(
     n_texts: int = 1,
     keep: str | Site | Iterable[str | Site] = "logits",
     edits: int | Sequence[EditSet] = 0,
+    gradients: str | Site | Iterable[str | Site] = (),
     metric: Metric | None = None,
     memory_bytes: int | None = None,
     dtype: str = "float32",
 ) -> Memory:
-    """Predict the memory of a run, or of a sweep over it, by doing it with shapes in place of numbers.
+    """Predict the memory of a run, of a sweep over it or of its gradients, by doing it with shapes in place of numbers.
 
     Args:
       source: A model; or a config, of which nothing is loaded.
@@ -61,7 +62,8 @@ def memory(
       keep: What the run keeps.
       edits: Of a sweep over the run: sets as `Model.sweep` takes them, or how many of the costliest kind, which edit
         the first layer's stream at the first position.
-      metric: Of that sweep; None is a logit.
+      gradients: Sites whose gradients are taken of the run.
+      metric: Of that sweep or those gradients; None is a logit.
       memory_bytes: Of that sweep; None does not limit it.
       dtype: Of a config's weights and activations; a model has its own.
     Raises:
@@ -79,14 +81,18 @@ def memory(
     tokens = Tokens(ids, torch.ones_like(ids, dtype=torch.bool), model.tokenizer)
     with Allocations(shapes=True) as taken:
         run = shapes.run(tokens, keep)
-        kept = taken.n_bytes
+        kept, metric = taken.n_bytes, metric or logit(0)
+        if gradients:
+            found = run.gradients(metric, gradients)
+            kept += sum(gradient.nbytes for gradient in found.values())
         if edits:
             if isinstance(edits, int):
                 sets = [[Change(Site("resid_pre", 0), torch.zeros(n_texts, 1, dtype=torch.long), factor=0.0)]] * edits
             else:
                 sets = prepare_sets(model.run(tokens), draw_sets(edits)[0])
-            reading = (metric or logit(0)).bind(shapes, tokens)
-            base_values, budget = Metric.evaluate(reading, run), memory_bytes or 2**62
+            reading = metric.bind(shapes, tokens)
+            base_values = Metric.evaluate(reading, run)
+            budget = 2**62 if memory_bytes is None else find_budget(model, memory_bytes)
             on_cpu = model.device.type == "cpu"
             engine = Engine(run, sets, reading, base_values, budget, on_cpu=on_cpu)
             engine.run()

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from operator import index
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from residscope.direction import Direction
@@ -16,6 +16,7 @@ from residscope.running.changes import Change, tokens_first
 from residscope.running.packing import LENGTHS
 from residscope.running.positions import PADDED, Positions, gather, resolve
 from residscope.running.run import Run
+from residscope.running.texts import describe_texts
 from residscope.sites import KINDS, Site, find_sites
 from residscope.transformer.tokens import Tokens
 from residscope.transformer.transformer import Attention
@@ -39,6 +40,8 @@ class Editable(Protocol):
     def place(self, site: Site) -> Site: ...
     def device_of(self, place: Site) -> torch.device: ...
     def axis_size(self, axis: str, n_positions: int) -> int: ...
+    @property
+    def whole(self) -> "Model | None": ...
 
 
 class Target:
@@ -105,9 +108,14 @@ class Target:
         Raises:
           BadEdit: A module read by hooks has no more.
         """
-        if not hasattr(self.model, "transformer"):
+        if self.model.whole is None:
             raise BadEdit(f"{self.edit!r} asks for more than a wrapped module has.", "Compute it, and use replace.")
-        return cast("Model", self.model)
+        return self.model.whole
+
+    @property
+    def shapes(self) -> bool:
+        """Whether the model has shapes and no numbers, so that nothing can be looked at."""
+        return self.device.type == "meta"
 
     def change(self, **facts: Any) -> Change:
         """A change here.
@@ -116,8 +124,8 @@ class Target:
           BadEdit: It would make what a norm divides by zero.
         """
         change = Change(self.place, self.positions, self.part, **facts)
-        zero = change.factor == 0 and (change.shift is None or bool((change.shift == 0).any()))
-        if zero and self.site.kind.endswith("_scale"):
+        divides = self.site.kind.endswith("_scale") and change.factor == 0 and not self.shapes
+        if divides and (change.shift is None or bool((change.shift == 0).any())):
             raise BadEdit(f"{self.site} would be zero, and a norm divides by it.", "Give another number.")
         return change
 
@@ -147,7 +155,7 @@ class Target:
         """Finite numbers of the model's dtype, where the site is.
 
         Raises:
-          BadEdit: It is a tensor of another dtype, or on a device that the model is not on; or not finite.
+          BadEdit: It is a tensor of another dtype, or on another accelerator than the model; or not finite.
         """
         dtype, device = self.model.dtype, self.device
         if isinstance(value, Tensor) and value.ndim:
@@ -162,7 +170,7 @@ class Target:
                 raise BadEdit(
                     f"{what} is of the type {type(value).__name__}.", "Give numbers, a direction or a run."
                 ) from None
-        if not bool(tensor.isfinite().all()):
+        if not self.shapes and not bool(tensor.isfinite().all()):
             raise BadEdit(f"{what} holds NaN or infinity.", "Give finite numbers.")
         return tensor
 
@@ -191,13 +199,13 @@ class Target:
                 f"The run has {list(found.shape[2:])} at {self.site}, and {self._where()} asks for {self.rest}.",
                 "Take a run of a model of the same shape, and texts of the same lengths.",
             )
-        if bool(found[self.positions != PADDED].isnan().any()):
+        if not self.shapes and bool(found[self.positions != PADDED].isnan().any()):
             raise BadEdit(f"The run holds NaN at {self.site}.", "Take another run, or positions that its texts have.")
         return found
 
     def _check_kind(self, value: Tensor, what: str, hint: str) -> None:
         model = self.model
-        if value.dtype != model.dtype or value.device not in model.devices:
+        if value.dtype != model.dtype or value.device not in (*model.devices, torch.device("cpu")):
             where = ", ".join(map(str, model.devices))
             raise BadEdit(f"{what} is {value.dtype} on {value.device}, and the model {model.dtype} on {where}.", hint)
 
@@ -213,25 +221,35 @@ class Target:
         several = value if isinstance(value, (list, tuple)) else [value]
         if not len(several):
             raise BadEdit("No direction was given.", "Give one.")
+        axes = _rest_axes(self.site)
+        if not axes or not axes[-1].startswith("d_"):
+            raise BadEdit(f"{self.site} has the axes {self.site.axes}, and no directions.", "Choose another site.")
+        if self.part is not None and len(axes) == 1:
+            raise BadEdit(f"Directions of {self.site} take all of its {axes[0]}, and some were chosen.", "Choose one.")
         rows = torch.cat([self.tensor(one, "The direction").reshape(-1, self._width(one)) for one in several])
-        if KINDS[self.site.kind].axes[-1] != "d_model":
-            raise BadEdit(
-                f"Directions lie in d_model, and {self.site} has the axes {self.site.axes}.", "Choose another."
-            )
+        if self.shapes:
+            return rows, rows
         basis, triangle = torch.linalg.qr(rows.double().T)
         if len(rows) > rows.shape[1] or bool((triangle.diagonal().abs() <= 1e-9 * rows.double().norm(dim=-1)).any()):
             raise BadEdit("The directions are zero, or not independent.", "Leave out those that others span.")
         return basis.T.to(rows.dtype), rows
 
     def _width(self, one: Any) -> int:
-        width, vector = self.model.axis_size("d_model", 0), one.vector if isinstance(one, Direction) else one
+        axis, vector = _rest_axes(self.site)[-1], one.vector if isinstance(one, Direction) else one
+        width = self.model.axis_size(axis, 0)
         shape = list(vector.shape if isinstance(vector, Tensor) else np.shape(vector))
         if len(shape) not in (1, 2) or shape[-1] != width:
             raise BadEdit(
-                f"The direction has the shape {shape}, and the model's stream {width} entries.",
-                "Take one of this model: [d_model], or rows [k d_model].",
+                f"The direction has the shape {shape}, and {self.site} {width} entries along {axis}.",
+                f"Take one of this model: [{axis}], or rows [k {axis}].",
             )
         return width
+
+    def point(self, rows: Tensor, aims: Sequence[float]) -> Tensor:
+        """The shortest vector whose projections on the rows are `aims`, as a shift."""
+        wide = torch.tensor(aims, dtype=torch.float64, device=rows.device)
+        found: Tensor = torch.linalg.pinv(rows.double()) @ wide
+        return found.to(rows.dtype).expand(1, 1, *self.rest)
 
     def _where(self) -> str:
         part = "" if self.part is None else f", {len(self.part)} of {_rest_axes(self.site)[0]}"
@@ -309,7 +327,7 @@ def _ablate(
     with_: Any = "zero",
     along: Any = None,
     texts: Any = None,
-    by: str = "all",
+    by: Any = "all",
     seed: int = 0,
     draws: int = 1,
     text: int = 0,
@@ -372,44 +390,77 @@ def _constant(target: Target) -> Tensor:
     return part[0] if target.single else part
 
 
-def _mean(target: Target, texts: Any, by: str) -> Tensor:
-    """The site's mean over texts, padding out, and position 0 out unless each position has its own."""
-    if by not in ("all", "pos"):
-        raise BadEdit(f"by={by!r} was asked for.", 'Choose "all" or "pos".')
+def _mean(target: Target, texts: Any, by: Any) -> Tensor:
+    """The site's mean over texts, padding out, and position 0 out where it is over all positions."""
+    if isinstance(by, str) and by not in ("all", "pos"):
+        raise BadEdit(f"by={by!r} was asked for.", 'Choose "all" or "pos", or give positions.')
     _refuse_keys(target, "mean")
-    totals: list[Tensor] = []
-    counts: list[int] = []
-    for batch in target.whole_model.corpus(target.tokens if texts is None else texts).batches("averaging"):
-        values = target.whole_model.run(batch, keep=[target.site])[target.site].double()
-        for position in range(values.shape[1]):
-            if position == len(totals):
-                totals.append(torch.zeros_like(values[0, 0]))
-                counts.append(0)
-            there = position < batch.n_tokens
-            totals[position] += values[there, position].sum(0)
-            counts[position] += int(there.sum())
-    if by == "all":
-        if not sum(counts[1:]):
-            raise BadEdit("The texts have no token but their first, which means leave out.", "Give longer texts.")
-        mean = (torch.stack(totals[1:]).sum(0) / sum(counts[1:]))[None, None]
+    if target.shapes:
+        return torch.zeros(1, 1, *target.rest, dtype=target.model.dtype, device=target.device)
+    if not isinstance(by, str):
+        run = _run_others(target, texts)
+        positions = resolve(by, run.tokens.n_tokens)
+        found = gather(tokens_first(target.site.kind, run.raw(target.site)), positions, 1)
+        mean = found[positions.to(found.device) != PADDED].double().mean(0)[None, None]
     else:
-        if int(target.positions.max()) >= len(totals):
-            raise BadEdit(
-                f"The mean of position {int(target.positions.max())} was asked for, and the longest text has "
-                f"{len(totals)} tokens.",
-                'Give longer texts, or by="all".',
-            )
-        means = torch.stack(totals) / torch.tensor(counts).reshape(-1, *[1] * (totals[0].ndim)).to(totals[0])
-        mean = means[target.positions.clamp(min=0).to(means.device)]
+        totals, counts = _add_up(target, texts)
+        if by == "all":
+            if not int(counts[1:].sum()):
+                raise BadEdit("The texts have no token but their first, which means leave out.", "Give longer texts.")
+            mean = (totals[1:].sum(0) / counts[1:].sum())[None, None]
+        else:
+            last = int(target.positions.max())
+            if last >= len(totals):
+                raise BadEdit(
+                    f"The mean of position {last} was asked for, and the longest text has {len(totals)} tokens.",
+                    'Give longer texts, or by="all".',
+                )
+            means = totals / counts.reshape(-1, *[1] * (totals.ndim - 1))
+            mean = means[target.positions.clamp(min=0).to(means.device)]
     mean = mean.to(target.model.dtype)
     return mean if target.part is None else mean[:, :, list(target.part)]
+
+
+def _add_up(target: Target, texts: Any) -> tuple[Float[Tensor, "pos ..."], Int[Tensor, " pos"]]:
+    """The site's sum over texts at each position, and how many texts have it; once for all edits of the same tokens."""
+    model, key = target.whole_model, _key_of(target, target.site, texts)
+    if key not in target.tokens.worked_out:
+        totals: list[Tensor] = []
+        counts: list[int] = []
+        for batch in model.corpus(target.tokens if texts is None else texts).batches("averaging"):
+            values = model.run(batch, keep=[target.site])[target.site].double()
+            for position in range(values.shape[1]):
+                if position == len(totals):
+                    totals.append(torch.zeros_like(values[0, 0]))
+                    counts.append(0)
+                there = position < batch.n_tokens
+                totals[position] += values[there, position].sum(0)
+                counts[position] += int(there.sum())
+        target.tokens.worked_out[key] = torch.stack(totals), torch.tensor(counts, device=totals[0].device)
+    found: tuple[Tensor, Tensor] = target.tokens.worked_out[key]
+    return found
+
+
+def _run_others(target: Target, texts: Any) -> Run:
+    """The texts that an ablation takes values from; once for all edits of the same tokens."""
+    key = _key_of(target, None, texts)
+    if key not in target.tokens.worked_out:
+        target.tokens.worked_out[key] = target.whole_model.run(target.tokens if texts is None else texts)
+    found: Run = target.tokens.worked_out[key]
+    return found
+
+
+def _key_of(target: Target, site: Site | None, texts: Any) -> tuple[object, ...]:
+    return target.whole_model, site, None if texts is None else describe_texts(texts)
 
 
 def _resample(target: Target, texts: Any, seed: int, first: int) -> Tensor:
     """At each position the value of another text that has it, drawn anew for each text."""
     _refuse_keys(target, "resample")
-    donors = target.tokens if texts is None else target.whole_model.tokenize(texts)
-    values = target.whole_model.run(donors, keep=[target.site])[target.site]
+    if target.shapes:
+        return torch.zeros(1, 1, *target.rest, dtype=target.model.dtype, device=target.device)
+    run = _run_others(target, texts)
+    donors, values = run.tokens, run[target.site]
     rows = []
     for text, positions in enumerate(target.positions.tolist()):
         longest = max(positions)
@@ -445,22 +496,16 @@ def _project_out(target: Target, direction: Any, centre: str) -> Change:
             else f"centre={centre!r} was asked for.",
             'Choose "zero", or "mean" with a direction that was made from data.',
         )
-    aims = torch.tensor([one.offset for one in several], dtype=torch.float64)
-    return target.change(factor=0.0, shift=_point(rows, aims)[None, None], along=basis)
-
-
-def _point(rows: Tensor, aims: Tensor) -> Tensor:
-    """The shortest vector whose projections on the rows are `aims`."""
-    found: Tensor = torch.linalg.pinv(rows.double()) @ aims.to(rows.device)
-    return found.to(rows.dtype)
+    return target.change(factor=0.0, shift=target.point(rows, [one.offset for one in several]), along=basis)
 
 
 def _clamp(target: Target, feature: Any, value: float) -> Change:
     value = _finite(value, "The value")
     if isinstance(feature, Direction):
         basis, rows = target.directions(feature)
-        aims = torch.tensor([value + feature.offset], dtype=torch.float64)
-        return target.change(factor=0.0, shift=_point(rows, aims)[None, None], along=basis)
+        return target.change(factor=0.0, shift=target.point(rows, [value + feature.offset]), along=basis)
+    if target.part is not None:
+        raise BadEdit(f"{feature!r} is read from all of {target.site}, and heads were chosen.", "Leave them out.")
     return target.change(tokenwise=lambda x: x + (value - feature.read(x))[..., None] * feature.vector.to(x))
 
 

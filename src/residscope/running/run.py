@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from residscope.errors import BadMetric, NotKept
-from residscope.running.changes import Change, apply_changes, tokens_first
+from residscope.running.changes import Change, apply_changes, hide, tokens_first
 from residscope.running.positions import Positions, gather, is_single, resolve
 from residscope.running.texts import Texts, describe_texts
 from residscope.sites import KINDS, Site, find_sites
@@ -52,12 +52,22 @@ class Recording(Pass):
     def __call__(self, kind: str, layer: int | None, value: Tensor) -> Tensor:
         place = (kind, layer)
         if place in self._changes:
-            value = apply_changes(self._changes[place], value, int(self.positions[0]))
+            value = self.change(kind, layer, value)
         if place in self._wanted:
             self.found[Site(kind, layer)] = value
             if len(self.found) == len(self._wanted):
                 raise Enough
         return value
+
+    def change(self, kind: str, layer: int | None, value: Tensor) -> Tensor:
+        """A site's value after the changes there."""
+        return self.hide(kind, layer, apply_changes(self._changes[kind, layer], value, int(self.positions[0])))
+
+    def hide(self, kind: str, layer: int | None, value: Tensor) -> Tensor:
+        """Of scores and patterns what queries may see; any other value as it is."""
+        if layer is None or kind not in ("scores", "pattern"):
+            return value
+        return hide(kind, value, self.positions, self.config.window(layer))
 
 
 class Differentiating(Recording):
@@ -65,13 +75,14 @@ class Differentiating(Recording):
 
     def __call__(self, kind: str, layer: int | None, value: Tensor) -> Tensor:
         if (kind, layer) in self._changes:
-            value = apply_changes(self._changes[kind, layer], value, int(self.positions[0]))
+            value = self.change(kind, layer, value)
         if (kind, layer) in self._wanted:
             value = value if value.requires_grad else value.detach().requires_grad_()
             self.found[Site(kind, layer)] = value
             if len(self.found) == len(self._wanted):
                 raise Enough
-            return value.view_as(value)  # a new object: a norm divides by a scale that is not its own
+            # A new object: a norm divides by a scale that is not its own. What is hidden changes nothing.
+            return self.hide(kind, layer, value.view_as(value))
         return value
 
 
@@ -136,9 +147,10 @@ class Run:
 
     def _blank(self, site: Site, value: Tensor) -> Tensor:
         """The value with NaN where padded."""
-        padded = ~self.tokens.mask.to(value.device)
+        padded = ~self.tokens.mask
         if not bool(padded.any()):
             return value
+        padded = padded.to(value.device)
         for axis in _position_axes(site):
             shape = [1] * value.ndim
             shape[0], shape[axis] = padded.shape
@@ -188,12 +200,21 @@ class Run:
           By the site's name, with the site's axes; NaN where padded.
         Raises:
           UnknownSite: The model has none of that name.
-          BadMetric: It gives more than one number for each text, or does not fit the texts.
+          BadMetric: It gives more than one number for each text, does not fit the texts, or makes logits of its own
+            where those are asked for; "all" leaves them out then.
         Holds:
           Equal to autograd through transformers' model, to 1e-4 of the largest.
         """
         found = find_sites(sites, self.model.sites)
         reading = metric.bind(self.model, self.tokens)
+        logits = Site("logits")
+        if logits in found and logits not in reading.places:
+            if sites != "all":
+                raise BadMetric(
+                    f"The gradient at logits was asked for, and {metric!r} makes its own from {self.model.last_site}.",
+                    'Ask for it there, or give rs.metric(function, reads=["logits"]).',
+                )
+            found = tuple(site for site in found if site != logits)
         gradients = self.differentiate(reading, [self.model.place(site) for site in found])
         return {str(site): self._blank(site, gradients[self.model.place(site)]) for site in found}
 
@@ -227,7 +248,8 @@ class Run:
         """
         transformer, model = self.model.transformer, self.model
         first = min(model.depth(place) for place in (*wanted, *(change.place for change in changes)))
-        streams = {model.depth(site): x for site, x in self._kept.items() if site.kind.startswith("resid_p")}
+        kept = list(self._kept.items())  # at once: another thread may keep more meanwhile
+        streams = {model.depth(site): x for site, x in kept if site.kind.startswith("resid_p")}
         start = max((depth for depth in streams if depth < first), default=-1)
         recording = how(
             model.config,

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from residscope.errors import BadEdit, TooLarge
+from residscope.errors import BadArgument, BadEdit, TooLarge
 from residscope.results.result import Result
 from residscope.running.changes import Change
 from residscope.running.edits import Edit, as_edits
@@ -78,6 +78,7 @@ class Sweep(Result):
 def sweep(base: Run, edits: Sequence[EditSet], metric: Metric, *, memory_bytes: int | None = None) -> Sweep:
     """Run many sets of edits of one run, and read a metric off each. See `Model.sweep`."""
     model = base.model
+    budget = find_budget(model, memory_bytes)
     drawn, n_draws = draw_sets(edits)
     sets = prepare_sets(base, drawn)
     reading = metric.bind(model, base.tokens)
@@ -85,7 +86,7 @@ def sweep(base: Run, edits: Sequence[EditSet], metric: Metric, *, memory_bytes: 
     if any(change.function for change in base.changes):  # which may look at all positions, before and after its own
         values, noise_floor, n_tokens = _run_in_full(base, drawn, metric, base_values), 0.0, 0
     else:
-        engine = Engine(base, sets, reading, base_values, memory_bytes or find_budget(model))
+        engine = Engine(base, sets, reading, base_values, budget)
         values, noise_floor, n_tokens = engine.run()
     spread = None
     if len(values) > len(edits):
@@ -101,7 +102,7 @@ def sweep(base: Run, edits: Sequence[EditSet], metric: Metric, *, memory_bytes: 
             "dtype": str(model.dtype)[6:],
             "noise_floor": noise_floor,
         },
-        python=[f"base = {base!r}", _write_edits(edits), f"model.sweep(base, edits, metric={metric!r})"],
+        python=write_call(base, edits, metric),
         values=values,
         base_values=base_values,
         noise_floor=noise_floor,
@@ -111,14 +112,25 @@ def sweep(base: Run, edits: Sequence[EditSet], metric: Metric, *, memory_bytes: 
     )
 
 
-def find_budget(model: "Model") -> int:
-    """The model's own; else a quarter of what is free, where the least is."""
-    return model.memory_bytes or min(map(free_bytes, model.devices)) // 4
+def find_budget(model: "Model", asked: Any) -> int:
+    """What was asked for; else the model's own; else a quarter of what is free, where the least is.
+
+    Raises:
+      BadArgument: No number of bytes was asked for.
+    """
+    if asked is None:
+        return model.memory_bytes or min(map(free_bytes, model.devices)) // 4
+    if not isinstance(asked, int) or asked < 1:
+        raise BadArgument(f"memory_bytes={asked!r} was asked for.", "Give a whole number, as 8_000_000_000 for 8 GB.")
+    return asked
 
 
-def _write_edits(edits: Sequence[EditSet]) -> str:
+def write_call(base: Run, edits: Sequence[EditSet], metric: Metric, **options: Any) -> list[str]:
+    """The Python that sweeps again."""
     many = len(edits) > 64  # whose text nobody reads, and which takes longer to write than to run
-    return f"edits = ...  # the {len(edits)} sets that were given" if many else f"edits = {list(edits)!r}"
+    sets = f"edits = ...  # the {len(edits)} sets that were given" if many else f"edits = {list(edits)!r}"
+    said = "".join(f", {name}={value!r}" for name, value in options.items())
+    return [*base.model.python, f"base = {base!r}", sets, f"model.sweep(base, edits, metric={metric!r}{said})"]
 
 
 def draw_sets(edits: Sequence[EditSet]) -> tuple[list[list[Edit]], list[int]]:

@@ -7,10 +7,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from residscope.errors import BadArgument, NotKept
+from residscope.errors import BadArgument, BadEdit, NotKept
 from residscope.running.changes import Change, apply_changes
-from residscope.running.edits import Edit
+from residscope.running.edits import Edit, as_edits
 from residscope.running.packing import LENGTHS
+from residscope.running.progress import report
+from residscope.running.sweep import draw_sets
 from residscope.sites import KINDS, Site, find_site, find_sites, read_site
 from residscope.transformer.tokens import Tokens, Untokenized
 
@@ -76,16 +78,10 @@ class Wrapped:
           UnknownSite, BadEdit, UnknownPosition: As for a model.
           BadArgument: A site's value is no tensor with the axes of its kind, or its submodule was not called just once.
         """
-        edits = (edits,) if isinstance(edits, Edit) else tuple(edits)
-        wanted = find_sites(keep, self.sites)
-        changes: list[Change] = []
-        if edits:
-            edited = find_sites([name for edit in edits for name in edit.sites], self.sites)
-            plain = self._call(inputs, named, edited, ())[1]
-            seen, tokens = _Seen(self, plain), _tokens(plain, named.get("attention_mask"))
-            changes = [change for edit in edits for change in edit.prepare(seen, tokens)]
+        members = as_edits(edits)
+        wanted, changes = find_sites(keep, self.sites), self._prepare(inputs, named, [members])[0]
         output, found = self._call(inputs, named, wanted, changes)
-        return WrappedRun(self, output, found, edits, named.get("attention_mask"))
+        return WrappedRun(self, output, found, members, named.get("attention_mask"))
 
     def sweep(
         self,
@@ -101,8 +97,29 @@ class Wrapped:
           edits: An item is one edit, or several made together.
           metric: Takes a run that kept every site.
           named: As for `run`.
+        Raises:
+          UnknownSite, BadEdit, UnknownPosition, BadArgument: As for `run`, before any edited run.
+          Cancelled: Somebody cancelled; the module is as it was.
         """
-        return torch.stack([metric(self.run(*inputs, keep="all", edits=one, **named)) for one in edits])
+        sets = draw_sets(edits)[0]
+        values, mask = [], named.get("attention_mask")
+        for number, (members, changes) in enumerate(zip(sets, self._prepare(inputs, named, sets), strict=True)):
+            report(number, len(sets), "running in full")
+            output, found = self._call(inputs, named, self.sites, changes)
+            values.append(metric(WrappedRun(self, output, found, members, mask)))
+        report(len(sets), len(sets), "running in full")
+        return torch.stack(values)
+
+    def _prepare(
+        self, inputs: Sequence[Any], named: Mapping[str, Any], sets: Sequence[Sequence[Edit]]
+    ) -> list[list[Change]]:
+        """What each set changes; one plain run shows the sizes of what is edited."""
+        edited = find_sites([name for one in sets for edit in one for name in edit.sites], self.sites)
+        if not edited:
+            return [[] for _ in sets]
+        plain = self._call(inputs, named, edited, ())[1]
+        seen, tokens = _Seen(self, plain), _tokens(plain, named.get("attention_mask"))
+        return [[change for edit in one for change in edit.prepare(seen, tokens)] for one in sets]
 
     def place(self, site: Site) -> Site:
         """Where a site is read: the stream before a layer is the stream after the one before it, if both are named."""
@@ -207,6 +224,10 @@ class _Seen:
     def devices(self) -> tuple[torch.device, ...]:
         return (self.device,)
 
+    @property
+    def whole(self) -> None:
+        return None
+
     def device_of(self, place: Site) -> torch.device:
         return self.device
 
@@ -214,7 +235,11 @@ class _Seen:
         return find_site(name, self.sites)
 
     def axis_size(self, axis: str, n_positions: int) -> int:
-        return next(x.shape[site.axes.index(axis)] for site, x in self._values.items() if axis in site.axes)
+        sizes = (x.shape[site.axes.index(axis)] for site, x in self._values.items() if axis in site.axes)
+        found = next(sizes, None)
+        if found is None:
+            raise BadEdit(f"An axis {axis} was asked for, and no edited site has one.", "Edit a site that has it.")
+        return found
 
 
 def _side(site: Site) -> Side:

@@ -45,9 +45,7 @@ def serve(
     if not as_json:
         click.echo(f"Loading {wanted} ...", err=True)
     bench = Workbench(
-        load(
-            wanted, dtype=dtype or settings.dtype, device=device or settings.device, memory_bytes=settings.memory_bytes
-        ),
+        load(wanted, **settings.loading(dtype, device)),
         texts or settings.texts or demo.texts,
         data=data or settings.data,
     )

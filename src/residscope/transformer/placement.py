@@ -1,8 +1,10 @@
 """Which part of a model lies on which device, decided by its config alone."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from pathlib import Path
 
 import psutil
 import torch
@@ -140,7 +142,23 @@ def free_bytes(device: torch.device) -> int:
     """What is free now on a device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return min([int(psutil.virtual_memory().available), *_free_in_groups()])
+
+
+def _free_in_groups(root: Path = Path("/sys/fs/cgroup"), of_process: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """What the limits of the groups that this process is in leave it, as of a container; files can be dropped."""
+    found = []
+    try:
+        own = of_process.read_text().rpartition("0::")[2].strip().lstrip("/")
+        for group in (root / own, *(root / own).parents):
+            limit = group / "memory.max"
+            if group.is_relative_to(root) and limit.is_file() and limit.read_text().strip() != "max":
+                files = re.search(r"^inactive_file (\d+)", (group / "memory.stat").read_text(), re.MULTILINE)
+                used = int((group / "memory.current").read_text()) - int(files[1] if files else 0)
+                found.append(max(0, int(limit.read_text()) - used))
+    except (OSError, ValueError):  # another system, or another kind of groups
+        return found
+    return found
 
 
 def find_devices() -> dict[str, int]:

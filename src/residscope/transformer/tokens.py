@@ -48,6 +48,11 @@ class Tokens:
         return {}
 
     @cached_property
+    def worked_out(self) -> dict[tuple[object, ...], Any]:
+        """What edits of these texts take from others: means and runs, by the model, the site and those texts."""
+        return {}
+
+    @cached_property
     def pieces(self) -> list[list[str]]:
         """Each text's tokens as the text they are; a character split over tokens is shown as its bytes."""
         return [[self.tokenizer.piece(i) for i in ids] for ids in self.lists()]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from residscope.transformer.config import Activation, Config
@@ -137,16 +137,11 @@ class Pass:
     def _attend_openly(self, attention: "Attention", q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if attention.groups > 1:
             k, v = (x.repeat_interleave(attention.groups, dim=1) for x in (k, v))
-        mask = self._mask(attention, k.shape[2])
-        scores = attention.cap_scores((q @ k.transpose(-1, -2)).mul_(attention.scale)).add_(mask)
+        scores = attention.cap_scores((q @ k.transpose(-1, -2)).mul_(attention.scale))
+        scores = scores.add_(self._mask(attention, k.shape[2]))
         changed = self("scores", attention.layer, scores)
-        if changed is not scores:  # by an edit, which may not look ahead
-            changed = changed.masked_fill(mask == -torch.inf, -torch.inf)
         pattern = attention.softmax(scores) if changed is scores else attention.softmax_edited(changed)
-        changed = self("pattern", attention.layer, pattern)
-        if changed is not pattern:
-            changed = changed.masked_fill(mask == -torch.inf, 0)
-        return changed @ v
+        return self("pattern", attention.layer, pattern) @ v
 
     def _mask(self, attention: "Attention", n_keys: int) -> Float[Tensor, "heads query key"]:
         if attention.window not in self._masks:
@@ -295,13 +290,20 @@ class Attention(nn.Module):
         self, queries: Int[Tensor, " query"], keys: Int[Tensor, " key"], dtype: torch.dtype
     ) -> Float[Tensor, "heads query key"]:
         """What is added to the scores: minus infinity where a query may not look, and what distance costs."""
-        back = queries[:, None] - keys
-        hidden = (back < 0) | (back >= self.window) if self.window else back < 0
+        hidden = find_hidden(queries, keys, self.window)
         mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill(hidden, -torch.inf)[None]
         if self.slopes is None:
             return mask
         # Each query's own position would add the same to all its scores.
         return mask + torch.tensor(self.slopes, device=keys.device)[:, None, None].to(dtype) * keys
+
+
+def find_hidden(
+    queries: Int[Tensor, " query"], keys: Int[Tensor, " key"], window: int | None
+) -> Bool[Tensor, "query key"]:
+    """Where a query may not look: ahead, and further back than the window."""
+    back = queries[:, None] - keys
+    return (back < 0) | (back >= window) if window else back < 0
 
 
 def alibi_slopes(n_heads: int) -> tuple[float, ...]:
