@@ -1,7 +1,7 @@
 """Make the bundled model: `python -m training --shared FOLDER [--seed N] [--steps N] [--into FOLDER]`.
 
-Every stage writes a file and is not done again where that is there: sampled stories, the tokenizer, the training's
-state, the model's files, what they were measured to do. Stopped at any point, it goes on from the last state.
+Sampled stories, the tokenizer and the training's state are files, and are not made again where they are there: stopped
+in its training, it goes on from the last state. The model's files and what they do are written anew each time.
 """
 
 import argparse
@@ -14,15 +14,13 @@ import torch
 from tokenizers import Tokenizer
 
 import residscope as rs
-from training.corpus import Mixture, Prose, read_prose
+from training.corpus import STORIES, Mixture, Prose, read_prose
 from training.evaluate import measure_behaviours, measure_parts, tell
 from training.export import export
 from training.grammar import write_story, write_task
 from training.sampling import sample_stories
 from training.tokenizer import train_tokenizer
 from training.train import Recipe, train
-
-HELD_OUT_STORIES = "tinystories_sample_2MB.txt"
 
 
 def make_tokenizer(prose: Prose, path: Path) -> Tokenizer:
@@ -46,6 +44,10 @@ def main() -> None:
     parser.add_argument("--stories", type=int, default=12_000, help="how many are sampled from the other model")
     parser.add_argument("--prompts", type=int, default=500, help="of each task in the evaluation")
     asked = parser.parse_args()
+    if asked.prompts < 24:
+        parser.error(f"--prompts {asked.prompts}: every wording and order is to be there; take 24 at least.")
+    if not (asked.shared / "corpora" / STORIES).is_file():
+        parser.error(f"--shared {asked.shared}: there is no corpora/{STORIES}.")
     asked.into.mkdir(parents=True, exist_ok=True)
     other = asked.shared / "models/stories260K"
     sampled = asked.into / "sampled_stories.txt"
@@ -58,7 +60,7 @@ def main() -> None:
     model = train(recipe, Mixture(prose, tokenizer, recipe.seed), folder, device)
     export(model, tokenizer, folder / "model")
     ours = rs.load(folder / "model")
-    findings = measure_behaviours(ours, asked.prompts, prose.held_out[HELD_OUT_STORIES], rs.load(other))
+    findings = measure_behaviours(ours, asked.prompts, prose.held_out[STORIES], rs.load(other))
     told = tell([*findings, *measure_parts(ours, 100)])
     kept = {"recipe": asdict(recipe), "tokens_seen": recipe.tokens_seen, "measured": told}
     (folder / "evaluation.json").write_text(json.dumps(kept, indent=1) + "\n")

@@ -2,7 +2,6 @@
 
 import random
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,8 @@ Ids = Int[Tensor, "batch pos"]
 N_POS = 128
 SHARES = {"prose": 0.45, "tasks": 0.3, "repeats": 0.25}
 HELD_OUT_SHARE = 0.05
+STORIES = "tinystories_sample_2MB.txt"
+_REAL_STORIES = 4.0  # how much more often they are drawn than their length says
 _STORIES = 0.15  # of prose: from the grammar
 _PREFIXED = 0.5  # of tasks
 _LONGEST_PREFIX = 40
@@ -55,7 +56,9 @@ def read_prose(corpora: Path, sampled: Path | None) -> Prose:
         held_out[path.name] = [texts[number] for number in sorted(apart)]
     if sampled:
         train[sampled.name] = read_texts(sampled)
-    weights = {name: sum(map(len, texts)) * (3.0 if "stories" in name else 1.0) for name, texts in train.items()}
+    weights = {
+        name: sum(map(len, texts)) * (_REAL_STORIES if name == STORIES else 1.0) for name, texts in train.items()
+    }
     return Prose(train, held_out, weights)
 
 
@@ -84,28 +87,28 @@ class Mixture:
             for name, texts in prose.train.items()
         }
 
-    def make_batch(self, number: int, n_sequences: int) -> Ids:
+    def make_batch(self, number: int, n_sequences: int, n_pos: int = N_POS) -> Ids:
         """Sequences that begin with the first token; the shares of each kind hold on average."""
         rng = random.Random(f"{self.seed} {number}")
         kinds = rng.choices(list(SHARES), list(SHARES.values()), k=n_sequences)
         makers = {"prose": self._prose, "tasks": self._tasks, "repeats": self._repeats}
-        return torch.tensor([makers[kind](rng)[:N_POS] for kind in kinds])
+        return torch.tensor([makers[kind](rng, n_pos)[:n_pos] for kind in kinds])
 
-    def _prose(self, rng: random.Random) -> list[int]:
+    def _prose(self, rng: random.Random, n_pos: int) -> list[int]:
         ids: list[int] = []
-        while len(ids) < N_POS:
+        while len(ids) < n_pos:
             if rng.random() < _STORIES:
                 ids += self.tokenizer.encode(write_story(rng)).ids
                 continue
             document = self._document(rng)
-            longest = len(document) - (N_POS - len(ids))
+            longest = len(document) - (n_pos - len(ids))
             start = rng.randint(0, longest) if longest > 0 and rng.random() < 0.7 else 0
-            ids += [self.bos, *document[start or 1 : start + N_POS].tolist()]
+            ids += [self.bos, *document[start or 1 : start + n_pos].tolist()]
         return ids
 
-    def _tasks(self, rng: random.Random) -> list[int]:
+    def _tasks(self, rng: random.Random, n_pos: int) -> list[int]:
         ids: list[int] = []
-        while len(ids) < N_POS:
+        while len(ids) < n_pos:
             before = self._prefix(rng) if rng.random() < _PREFIXED else []
             text = write_task(rng)
             own = self.tokenizer.encode(f" {text}" if before else text).ids[1:]
@@ -118,16 +121,11 @@ class Mixture:
         found: list[int] = document[max(1, start) : start + n].tolist()
         return found
 
-    def _repeats(self, rng: random.Random) -> list[int]:
-        period = rng.randint(4, (N_POS - 1) // 2)
+    def _repeats(self, rng: random.Random, n_pos: int) -> list[int]:
+        period = rng.randint(4, (n_pos - 1) // 2)
         once = [rng.randrange(1, self.n_tokens) for _ in range(period)]
-        return [self.bos, *(once * (N_POS // period + 1))]
+        return [self.bos, *(once * (n_pos // period + 1))]
 
     def _document(self, rng: random.Random) -> np.ndarray:
         source = rng.choices(self._sources, self._weights)[0]
         return rng.choice(self._documents[source])
-
-
-def cut(texts: Sequence[str], tokenizer: Tokenizer, n_pos: int) -> list[list[int]]:
-    """Ids of texts, at most so many of each."""
-    return [one.ids[:n_pos] for one in tokenizer.encode_batch(list(texts))]

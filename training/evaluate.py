@@ -1,4 +1,4 @@
-"""What the bundled model does and which heads do it, measured on its files: `python -m training.evaluate FOLDER`."""
+"""What the bundled model does and which heads do it, measured on the files that are shipped."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +12,13 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 import residscope as rs
+from residscope.analyses.head_scores import draw_repeated
 from residscope.results.interval import bootstrap_interval
 from residscope.running.run import Run
 
 N_REPEATED = 50
-_ROOM = 200  # tokens of a story that both models read whole
+_N_WORDS = 170  # of a story, which both models read whole
+_USUAL = 128  # positions of most sequences in training
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def share_right(
 ) -> Finding:
     """A share, with Wilson's interval, and the same in parts."""
     ends = binomtest(sum(right), len(right)).proportion_ci(method="wilson")
-    parts = {key: sum(part) / len(part) for key, part in (cells or {}).items()}
+    parts = {key: sum(part) / len(part) for key, part in (cells or {}).items() if part}
     value = sum(right) / len(right)
     return Finding(name, value, ends.low, ends.high, f"at least {least:g}", value >= least, parts)
 
@@ -79,14 +81,32 @@ def measure_behaviours(model: rs.Model, n: int, stories: Sequence[str], other: r
         _measure_pairs(model, "agreement", n, 0.95, cells=3),
         _measure_years(model, n),
     ]
-    texts = [" ".join(text.split(" ")[: _ROOM // 2]) for text in stories]
+    texts = [_cut(text, [model, *([other] if other else [])]) for text in stories]
     own = measure_nats_per_byte(model, texts)
     low, high = bootstrap_interval(own, 0.95).tolist()
-    value, beside = float(own.mean()), {}
+    value, beside = float(own.mean()), _measure_positions(model, texts)
     if other:
-        beside = {other.name: float(measure_nats_per_byte(other, texts).mean())}
+        beside[other.name] = float(measure_nats_per_byte(other, texts).mean())
     found.append(Finding("prose, nats per byte", value, low, high, "at most 0.70, aim 0.62", value <= 0.70, beside))
     return found
+
+
+def _cut(text: str, models: Sequence[rs.Model]) -> str:
+    """The beginning of a text, as much as fits the context of all models."""
+    words = text.split(" ")[:_N_WORDS]
+    while any(len(model.tokenizer.encode(" ".join(words))) > model.config.n_ctx for model in models):
+        words = words[:-10]
+    return " ".join(words)
+
+
+def _measure_positions(model: rs.Model, texts: Sequence[str]) -> dict[str, float]:
+    """Nats a token of the longer texts, to the usual length and beyond it."""
+    longer = [text for text in texts if len(model.tokenizer.encode(text)) > _USUAL]
+    parts = {"nats a token, to 128": slice(1, _USUAL), "nats a token, beyond": slice(_USUAL, None)}
+    runs = [model.run(text) for text in longer]
+    return {
+        name: sum(float(rs.loss(pos=where)(run)) for run in runs) / len(runs) for name, where in parts.items() if runs
+    }
 
 
 def _measure_pairs(model: rs.Model, task: str, n: int, least: float, cells: int) -> Finding:
@@ -110,15 +130,17 @@ def _measure_third(model: rs.Model, n: int) -> Finding:
     apart = torch.cat([part.metric()(model.run(list(part.corrupted))) for part in _parts(pairs)])
     usual = torch.cat([part.metric()(model.run(list(part.clean))) for part in _parts(pairs)])
     low, high = bootstrap_interval(apart, 0.95).tolist()
-    value, whole = float(apart.mean()), float(usual.mean())
-    name = "ioi where three names stand, logit difference"
-    return Finding(name, value, low, high, "within a tenth of the usual", abs(value) < 0.1 * whole, {"usual": whole})
+    whole = float(usual.mean())
+    orders = {f"order {'ab'[i]}": float(apart[i::2].mean()) for i in range(2)}  # which name comes first alternates
+    name, aim = "ioi where three names stand, logit difference", "within a tenth of the usual, in both orders"
+    met = all(abs(one) < 0.1 * whole for one in orders.values())
+    cells = {"usual": whole, "mean size": float(apart.abs().mean()), **orders}
+    return Finding(name, float(apart.mean()), low, high, aim, met, cells)
 
 
-def draw_repeats(model: rs.Model, n: int, seed: int = 1) -> Int[Tensor, "batch pos"]:
+def draw_repeats(model: rs.Model, n: int) -> Int[Tensor, "batch pos"]:
     """Random tokens, said twice, behind the first token."""
-    drawn = torch.randint(1, model.config.d_vocab, (n, N_REPEATED), generator=torch.Generator().manual_seed(seed))
-    return torch.cat((torch.full((n, 1), model.tokenizer.bos_id or 0), drawn, drawn), dim=1)
+    return draw_repeated(model, n, N_REPEATED, seed=1, with_bos=True)
 
 
 def second_half(run_of: Callable[[Tensor], Run], ids: Int[Tensor, "batch pos"]) -> Float[Tensor, " batch"]:
@@ -168,8 +190,10 @@ def measure_parts(model: rs.Model, n: int) -> list[Finding]:
         return second_half(lambda part: model.run(part, edits=edits), ids) - whole
 
     rng = random.Random(0)
-    others = [one for one in heads if one not in inducing and one != (layer, head)]
-    random_costs = torch.stack([cost(rng.sample(others, min(len(others), len(inducing)))) for _ in range(5)]).mean(0)
+    others = [one for one in heads if one not in inducing]
+    draws = [rng.sample(others, min(len(others), len(inducing))) for _ in range(5)]
+    costs = {", ".join(f"{layer}.{head}" for layer, head in draw): cost(draw) for draw in draws}
+    random_costs = torch.stack(list(costs.values())).mean(0)
     found = []
     for name, least in (("previous_token", 0.8), ("induction", 0.8), ("duplicate_token", 0.4)):
         at = scores.best(name)
@@ -182,7 +206,15 @@ def measure_parts(model: rs.Model, n: int) -> list[Finding]:
     return [
         *found,
         without,
-        Finding("the same without as many others, mean of 5 draws", value, low, high, "under 1", value < 1.0),
+        Finding(
+            "the same without as many others, mean of 5 draws",
+            value,
+            low,
+            high,
+            "under 1",
+            value < 1.0,
+            {draw: float(one.mean()) for draw, one in costs.items()},
+        ),
         at_least(f"cost on repeats without the previous-token head {layer}.{head}, nats", cost([(layer, head)]), 1.0),
         _measure_self_repair(model, 200),
     ]

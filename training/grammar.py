@@ -5,6 +5,7 @@ import random
 from residscope.demo.words import (
     CENTURIES,
     EVENTS,
+    HELD_OUT_EVENTS,
     HELD_OUT_LAST_NAMES,
     HELD_OUT_NAMES,
     HELD_OUT_NOUNS,
@@ -105,6 +106,8 @@ OPENINGS = (
     "One day {A} went to the {place}.",
     "{A} and {B} lived near the {place}.",
     "{A} had a {object}.",
+    "Once there were two {nouns} at the {place}.",
+    "After the {event} {A} was tired.",
 )
 MIDDLES = (
     "{A} liked the {object} very much.",
@@ -116,6 +119,10 @@ MIDDLES = (
     "The {noun} had {his} {object}.",
     "{B} smiled at {A}.",
     "{A} put the {object} in the {place}.",
+    "The {nouns} ran by.",
+    "Many {nouns} liked {A}.",
+    "They all talked about the {event}.",
+    "Some {nouns} came to see the {event}.",
 )
 CLOSINGS = ("They were happy.", "{A} went home.", "Then {he} went to sleep.", "{B} said good night to {A}.")
 
@@ -144,7 +151,9 @@ def write_story(rng: random.Random) -> str:
 
 def _fill(rng: random.Random, frame: str, *, held_out: bool = False, **facts: str) -> str:
     nouns = [*NOUNS, *HELD_OUT_NOUNS] if held_out else NOUNS
-    drawn = {"place": rng.choice(PLACES), "object": rng.choice(OBJECTS), "noun": rng.choice(nouns)[0]}
+    events = [*EVENTS, *HELD_OUT_EVENTS] if held_out else EVENTS
+    drawn = {"place": rng.choice(PLACES), "object": rng.choice(OBJECTS), "event": rng.choice(events)}
+    drawn |= {"noun": rng.choice(nouns)[0], "nouns": rng.choice(nouns)[1]}
     return frame.format(**{**drawn, **facts})
 
 

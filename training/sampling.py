@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from residscope.running.texts import SEPARATOR
 
-_AT_ONCE, _N_TOKENS = 256, 300
+_AT_ONCE, _N_TOKENS = 128, 500
 
 
 def sample_stories(model: Path, into: Path, n_stories: int, seed: int) -> None:
@@ -26,7 +26,14 @@ def sample_stories(model: Path, into: Path, n_stories: int, seed: int) -> None:
     stories: list[str] = []
     while len(stories) < n_stories:
         begin = torch.full((_AT_ONCE, 1), writer.config.bos_token_id)
-        ids = writer.generate(begin, do_sample=True, temperature=0.9, top_p=0.95, max_new_tokens=_N_TOKENS)
+        ids = writer.generate(
+            begin,
+            do_sample=True,
+            top_k=0,  # its own distribution, tail and all
+            max_new_tokens=_N_TOKENS,
+            eos_token_id=[writer.config.bos_token_id, writer.config.eos_token_id],  # its stories end where one begins
+            pad_token_id=writer.config.eos_token_id,
+        )
         for text in tokenizer.batch_decode(ids, skip_special_tokens=True):
             last = text.rfind(".")
             if last > 200:

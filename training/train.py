@@ -77,10 +77,8 @@ def train(recipe: Recipe, mixture: Mixture, folder: Path, device: torch.device) 
     for step in range(first, recipe.n_steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _share_of_rate(step, recipe)
-        ids = mixture.make_batch(step, recipe.n_sequences)
-        if step % 8 == 7:  # learned positions beyond the usual length: two sequences in one
-            ids = ids.view(-1, min(recipe.n_ctx, 2 * N_POS))
-        ids = ids.to(device)
+        longer = 2 if step % 8 == 7 else 1  # for positions beyond the usual length
+        ids = mixture.make_batch(step, recipe.n_sequences // longer, N_POS * longer).to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             loss = model(input_ids=ids, labels=ids).loss
         optimizer.zero_grad(set_to_none=True)
@@ -89,7 +87,7 @@ def train(recipe: Recipe, mixture: Mixture, folder: Path, device: torch.device) 
         optimizer.step()
         done = step + 1
         if done % 50 == 0:
-            _log(folder, step, float(loss), (done - first) * recipe.n_sequences * N_POS / (time.perf_counter() - begin))
+            _log(folder, recipe, done, float(loss), (time.perf_counter() - begin) / (done - first))
         if done % recipe.save_every == 0 or done == recipe.n_steps:
             _save(model, optimizer, recipe, done, folder)
     return model
@@ -102,8 +100,14 @@ def _share_of_rate(step: int, recipe: Recipe) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - recipe.n_warmup) / (recipe.n_steps - recipe.n_warmup)))
 
 
-def _log(folder: Path, step: int, loss: float, tokens_a_second: float) -> None:
-    line = {"step": step, "loss_nats": round(loss, 4), "tokens_a_second": round(tokens_a_second)}
+def _log(folder: Path, recipe: Recipe, done: int, loss: float, seconds_a_step: float) -> None:
+    line = {
+        "step": done,
+        "of": recipe.n_steps,
+        "loss_nats": round(loss, 4),
+        "tokens_a_second": round(recipe.n_sequences * N_POS / seconds_a_step),
+        "minutes_left": round((recipe.n_steps - done) * seconds_a_step / 60, 1),
+    }
     print(json.dumps(line), flush=True)
     with (folder / "log.jsonl").open("a") as log:
         log.write(json.dumps(line) + "\n")

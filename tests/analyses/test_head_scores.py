@@ -11,7 +11,7 @@ from torch import Tensor
 import residscope as rs
 from residscope.analyses.head_scores import SCORES, compute_copying, measure_pattern
 from residscope.errors import BadArgument, BadTokenizer
-from tests.models import own_state, shared_path
+from tests.models import family_model, own_state, shared_path
 
 
 def test_attention_scores_equal_transformer_lens() -> None:
@@ -48,14 +48,22 @@ def test_even_attention_has_the_entropy_of_its_keys() -> None:
     torch.testing.assert_close(measure_pattern(even, 3, 0)[3], (1 / torch.arange(2, 7)).mean()[None, None])
 
 
-@pytest.mark.parametrize("which", ["gpt2", "llama"])
-def test_copying_is_that_of_all_eigenvalues(which: str, request: pytest.FixtureRequest) -> None:
-    model: rs.Model = request.getfixturevalue(which)
+@pytest.mark.parametrize("family", ["gpt2", "llama", "olmo2", "gemma2"])
+def test_copying_is_that_of_all_eigenvalues(family: str) -> None:
+    model = family_model(family)
     weights, c = model.weights, model.config
+    after = torch.ones(c.d_model)  # what a norm after attention makes of a head's part, its scale apart
+    if c.post_norm:
+        after = c.norm_offset + weights["attn_norm_post_w.1"]
     values = weights.folded("W_V.1", centre=True).weight.repeat_interleave(c.n_heads // c.n_kv_heads, dim=0)
     unembed = weights.folded("W_U", centre=True).weight
     for head, found in enumerate(compute_copying(model, 1)):
-        whole = weights["W_E"].double() @ values[head].double() @ weights["W_O.1"][head].double() @ unembed.double()
+        whole = (
+            weights["W_E"].double()
+            @ values[head].double()
+            @ (weights["W_O.1"][head] * after).double()
+            @ unembed.double()
+        )
         eigenvalues = torch.linalg.eigvals(whole)
         torch.testing.assert_close(found, eigenvalues.sum().real / eigenvalues.abs().sum(), rtol=0, atol=1e-6)
 

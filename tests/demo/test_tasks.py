@@ -18,6 +18,11 @@ def test_orders_and_numbers_alternate_in_every_wording() -> None:
     assert [verb in (" were", " are", " have") for verb in verbs] == [False, True] * 6
 
 
+@pytest.mark.parametrize(("task", "n"), [("ioi", 1000), ("name", 500), ("agreement", 500), ("greater_than", 500)])
+def test_no_prompt_comes_twice(task: str, n: int) -> None:
+    assert len({*rs.demo.pairs(task, n).clean}) == n
+
+
 def test_years_are_on_the_right_side() -> None:
     pairs = rs.demo.pairs("greater_than", 60)
     for (year, _), correct, wrong in zip(pairs.roles["year"], pairs.correct, pairs.wrong, strict=True):

@@ -67,9 +67,16 @@ def test_measures_are_those_of_the_formulas(stories: rs.Model) -> None:
     assert found.n_tokens == len(x)
 
 
-@pytest.mark.parametrize(("said", "meant"), [("resid_pre.3", "one layer earlier"), ("resid_pre.1", "one layer later")])
-def test_one_layer_off(said: str, meant: str, stories: rs.Model) -> None:
-    dictionary = replace(principal(stories, "resid_pre.2"), site=rs.Site(*_parts(said)))
+@pytest.mark.parametrize(
+    ("said", "is_of", "meant"),
+    [
+        ("resid_pre.3", "resid_pre.2", "one layer earlier"),
+        ("resid_pre.1", "resid_pre.2", "one layer later"),
+        ("resid_pre.4", "resid_post.4", "one layer later"),
+    ],
+)
+def test_one_layer_off(said: str, is_of: str, meant: str, stories: rs.Model) -> None:
+    dictionary = replace(principal(stories, is_of), site=rs.Site(*_parts(said)))
     found = dictionary.check(stories, TEXTS)
     assert found.warning is not None
     assert f"read {meant}" in found.warning
@@ -104,3 +111,14 @@ def test_what_does_not_fit(stories: rs.Model, gpt2: rs.Model) -> None:
         replace(dictionary, site=rs.Site("resid_pre", 9)).check(stories, TEXTS)
     with pytest.raises(TooFewTokens):
         dictionary.check(stories, ["a"])
+    with pytest.raises(TooFewTokens, match="loss does not depend on the site"):
+        principal(stories, "resid_pre.3").check(stories, [[5, 6], [7, 8]])
+
+
+def test_texts_are_cut_at_the_dictionarys_context(stories: rs.Model) -> None:
+    dictionary = replace(principal(stories, "resid_pre.3"), facts={"context_size": 4})
+    lists = [stories.tokenize(text).lists()[0] for text in TEXTS]
+    found = dictionary.check(stories, TEXTS)
+    assert found.n_cut == sum(len(ids) > 4 for ids in lists) > 0
+    assert found.n_tokens == sum(min(len(ids), 4) - 1 for ids in lists)
+    assert principal(stories, "resid_pre.3").check(stories, TEXTS).n_cut == 0

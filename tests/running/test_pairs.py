@@ -47,12 +47,15 @@ def test_a_word_that_several_roles_name_is_taken_in_turn(gpt2: rs.Model) -> None
 
 
 def test_a_role_of_prompts_of_other_lengths_is_marked_in_both(gpt2: rs.Model) -> None:
-    row = {**ROWS[0], "corrupted": "m to n m", "S2": ("j", "n"), "end": (-1, -1)}
+    row = {**ROWS[0], "corrupted": "m to n m", "S2": ("j", "n"), "end": -1, "again": "m"}
     pairs = rs.pairs([row])
     assert pairs.positions(gpt2, "S2", "corrupted").tolist() == [[5]]
     assert pairs.positions(gpt2, "end", "corrupted").tolist() == [[7]]
-    with pytest.raises(BadArgument, match="Pair 0 has prompts of 7 and 8 tokens, and IO is marked in the clean one"):
+    with pytest.raises(BadArgument, match="Pair 0 has prompts of 7 and 8 tokens, and IO is position 0 of the clean"):
         pairs.positions(gpt2, "IO", "corrupted")
+    assert pairs.positions(gpt2, "again", "corrupted").tolist() == [[0]]
+    with pytest.raises(UnknownToken, match=r"S1 of pair 0 is 'j' for the 1\. time, which the corrupted prompt has not"):
+        pairs.positions(gpt2, "S1", "corrupted")
 
 
 def test_they_are_a_table_and_are_cut() -> None:
@@ -60,6 +63,10 @@ def test_they_are_a_table_and_are_cut() -> None:
     assert rs.pairs(pairs.to_frame()) == pairs
     assert pairs[1:].clean == ("j m k m j",)
     assert pairs[1:].roles["IO"] == ((0, None),)
+    assert pairs[1] == pairs[-1] == pairs[1:]
+    assert [pair.clean for pair in pairs] == [("m j j m",), ("j m k m j",)]
+    with pytest.raises(IndexError):
+        pairs[2]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +75,7 @@ def test_they_are_a_table_and_are_cut() -> None:
         ({"clean": 3}, "The column clean of the pairs holds 3"),
         ({"wrong": ""}, "The column wrong of the pairs holds ''"),
         ({"S1": 1.5}, r"The role S1 is 1\.5"),
+        ({"S1": float("inf")}, r"The role S1 is inf"),
         ({"S1": None}, "The role S1 is None"),
         ({"S1": ("j", "j", "j")}, "The role S1 is"),
     ],

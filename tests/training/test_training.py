@@ -15,7 +15,7 @@ from training.train import Recipe, make_model, train
 import residscope as rs
 from residscope.demo.tasks import _TASKS
 
-RECIPE = Recipe(n_layers=1, d_model=16, n_heads=2, n_sequences=4, n_steps=4, n_warmup=1, save_every=2)
+RECIPE = Recipe(n_layers=1, d_model=16, n_heads=2, n_sequences=4, n_steps=8, n_warmup=1, save_every=2)
 CPU = torch.device("cpu")
 
 
@@ -42,6 +42,9 @@ def test_batches_follow_from_the_seed_and_the_number(mixture: Mixture, prose: Pr
     assert torch.equal(Mixture(prose, tokenizer, seed=5).make_batch(3, 64), batch)
     assert not torch.equal(mixture.make_batch(4, 64), batch)
     assert not torch.equal(Mixture(prose, tokenizer, seed=6).make_batch(3, 64), batch)
+    longer = mixture.make_batch(3, 8, 2 * N_POS)
+    assert longer.shape == (8, 2 * N_POS)
+    assert bool((longer[:, N_POS] != mixture.bos).any())  # no two rows put together
     once = batch[(batch == mixture.bos).sum(1) == 1]
     periods = [next((p for p in range(4, 64) if torch.equal(row[1 + p :], row[1:-p])), 0) for row in once]
     assert 0.1 < sum(p > 0 for p in periods) / 64 < 0.4  # a quarter is repeated tokens
@@ -56,16 +59,23 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(mixture: Mixture, tmp_path:
 
     plain = mixture.make_batch
 
-    def stop(number: int, n_sequences: int) -> torch.Tensor:
+    shapes: list[tuple[int, int]] = []
+
+    def stop(number: int, n_sequences: int, n_pos: int) -> torch.Tensor:
         if number == 3:
             raise Stopped
-        return plain(number, n_sequences)
+        return plain(number, n_sequences, n_pos)
+
+    def note(number: int, n_sequences: int, n_pos: int) -> torch.Tensor:
+        shapes.append((n_sequences, n_pos))
+        return plain(number, n_sequences, n_pos)
 
     mixture.make_batch = stop  # type: ignore[method-assign]
     with pytest.raises(Stopped):
         train(RECIPE, mixture, tmp_path / "parts", CPU)
-    mixture.make_batch = plain  # type: ignore[method-assign]
+    mixture.make_batch = note  # type: ignore[method-assign]
     parts = train(RECIPE, mixture, tmp_path / "parts", CPU)
+    assert shapes == [(4, N_POS)] * 5 + [(2, 2 * N_POS)]  # from the last state on; the eighth step is of longer ones
     for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
         assert torch.equal(one, other)
     untrained = make_model(RECIPE, mixture.n_tokens, mixture.bos)

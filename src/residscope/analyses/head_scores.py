@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from residscope.errors import BadArgument, BadTokenizer
@@ -105,11 +105,7 @@ def head_scores(
             f"{n_sequences} sequences of {n_tokens} tokens, twice, were asked for, and the context is {n_ctx}.",
             f"Take two sequences at least, of 2 to {(n_ctx - with_bos) // 2} tokens.",
         )
-    ordinary = torch.tensor([i for i in range(model.config.d_vocab) if i not in tokenizer.special_ids])
-    drawn = torch.randint(len(ordinary), (n_sequences, n_tokens), generator=torch.Generator().manual_seed(seed))
-    once = ordinary[drawn]
-    start = torch.full((n_sequences, int(with_bos)), tokenizer.bos_id or 0)
-    run = model.run(torch.cat((start, once, once), dim=1), keep="pattern")
+    run = model.run(draw_repeated(model, n_sequences, n_tokens, seed, with_bos=with_bos), keep="pattern")
     means, errors = [], []
     for layer in range(model.config.n_layers):
         measured = measure_pattern(run[f"pattern.{layer}"], n_tokens, int(with_bos))
@@ -135,6 +131,17 @@ def head_scores(
         errors=torch.stack(errors, dim=1).cpu(),
         scores=list(SCORES),
     )
+
+
+def draw_repeated(
+    model: Model, n_sequences: int, n_tokens: int, seed: int, *, with_bos: bool
+) -> Int[Tensor, "batch pos"]:
+    """Random tokens, no special ones, each sequence said twice behind the first token or nothing."""
+    tokenizer = model.tokenizer
+    ordinary = torch.tensor([i for i in range(model.config.d_vocab) if i not in tokenizer.special_ids])
+    drawn = torch.randint(len(ordinary), (n_sequences, n_tokens), generator=torch.Generator().manual_seed(seed))
+    start = torch.full((n_sequences, int(with_bos)), tokenizer.bos_id or 0)
+    return torch.cat((start, ordinary[drawn], ordinary[drawn]), dim=1)
 
 
 def measure_pattern(
@@ -164,6 +171,8 @@ def compute_copying(model: Model, layer: int) -> Float[Tensor, " head"]:
     values = weights.folded(f"W_V.{layer}", centre=True).weight.double()  # kv_head d_model d_head
     values = values.repeat_interleave(model.config.n_heads // model.config.n_kv_heads, dim=0)
     out = weights[f"W_O.{layer}"].to(values)  # head d_head d_model
+    if f"attn_norm_post_w.{layer}" in weights:
+        out = out * (model.config.norm_offset + weights[f"attn_norm_post_w.{layer}"].to(values))
     unembed = weights.folded("W_U", centre=True).weight.to(values)
     # The eigenvalues other than zero of a long chain of matrices are those of the chain turned around.
     turned = out @ (unembed @ weights["W_E"].to(values)) @ values  # head d_head d_head

@@ -21,6 +21,8 @@ from residscope.running.pairs import pairs as make_pairs
 
 Row = dict[str, Any]
 
+_TRIES = 100
+
 # {S} gives something to the other of {A} and {B}.
 FRAMES = {
     "ioi": (
@@ -36,7 +38,7 @@ FRAMES = {
     ),
     "agreement": (
         "Near the {place} the {noun} that the {others} had seen",
-        "Today the {noun} next to the {others}",
+        "Today at the {place} the {noun} next to the {others}",
         "In the {place} the {noun} who followed the {others}",
     ),
     "greater_than": (
@@ -65,7 +67,17 @@ def pairs(task: str, n: int = 50, seed: int = 0) -> Pairs:
     if task not in _TASKS or n < 1:
         raise BadArgument(f"{n} pairs of {task!r} were asked for.", f"Ask for one at least of {', '.join(_TASKS)}.")
     rng = random.Random(f"{task} {seed}")
-    return make_pairs([_TASKS[task](number, rng) for number in range(n)])
+    rows: list[Row] = []
+    seen: set[str] = set()
+    for number in range(n):
+        row = _TASKS[task](number, rng)
+        for _ in range(_TRIES):  # another one while there are others
+            if row["clean"] not in seen:
+                break
+            row = _TASKS[task](number, rng)
+        seen.add(row["clean"])
+        rows.append(row)
+    return make_pairs(rows)
 
 
 def _frame(task: str, number: int) -> str:

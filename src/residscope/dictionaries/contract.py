@@ -21,12 +21,17 @@ from residscope.summaries.moments import Moments
 from residscope.transformer.tokens import Tokens, stack
 
 if TYPE_CHECKING:
-    from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
+    from residscope.dictionaries.sparse_autoencoder import Scaling, SparseAutoencoder
 
 MEASURES = {
     "variance_explained": "1 - sum |x - reconstruction|^2 / sum |x - mean|^2",
     "n_active": "features above zero, per token",
     "dead": "share of the features that are zero at every token",
+}
+SCALINGS: "dict[Scaling, str]" = {
+    "none": "inputs as they are",
+    "norm": "inputs scaled to one length",
+    "layer_norm": "inputs normalised",
 }
 _ENOUGH, _BETTER = 0.5, 0.05
 
@@ -42,6 +47,7 @@ class Contract(Result):
       loss_recovered: Of the config's reading: 1 where the reconstruction predicts as well as the stream itself, 0 where
         as badly as zeros.
       n_tokens: Over which all this is.
+      n_cut: Texts that were cut at the context, the dictionary's where it names a shorter one than the model's.
       warning: A sentence where the dictionary does not fit, with the likely cause; None where it does.
     """
 
@@ -50,6 +56,7 @@ class Contract(Result):
     measures: Sequence[str]
     loss_recovered: float
     n_tokens: int
+    n_cut: int
     warning: str | None
 
     axes: ClassVar[tuple[str, ...]] = ("reading", "measure")
@@ -70,8 +77,8 @@ class Contract(Result):
 def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contract:
     """Try a dictionary on texts, as its config says and as it might have been meant.
 
-    Tried are the layers beside, a centred or an uncentred stream, inputs scaled to one length, and texts with or
-    without the beginning-of-sequence token, one thing at a time. Position 0 counts nowhere, and is left as it is.
+    Tried are the layers beside, a centred or an uncentred stream, inputs scaled otherwise, and texts with or without
+    the beginning-of-sequence token, one thing at a time. Position 0 counts nowhere, and is left as it is.
 
     Args:
       dictionary: Any.
@@ -94,11 +101,15 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
         )
     dictionary, bos = dictionary.to(model.device_of(model.place(site))), model.tokenizer.bos_id
     wants_bos = dictionary.facts.get("prepend_bos")
-    lists = model.corpus(texts).lists
+    lists, room = model.corpus(texts).lists, model.config.n_ctx
+    said = dictionary.facts.get("context_size")
+    if isinstance(said, int) and 1 < said < room:
+        room = said
+    n_cut = sum(len(ids) > room for ids in lists) if room < model.config.n_ctx else model.corpus(texts).n_cut
     first = any(ids[0] == bos for ids in lists)
     habit = first if wants_bos is None or bos is None else bool(wants_bos)
     readings = _list_readings(dictionary, model, site, habit)
-    batches = {has_bos: _batches(model, lists, bos, has_bos) for has_bos in {one.has_bos for one in readings}}
+    batches = {has_bos: _batches(model, lists, bos, has_bos, room) for has_bos in {one.has_bos for one in readings}}
     for has_bos, found in batches.items():
         _measure([one for one in readings if one.has_bos == has_bos], model, found)
     values = torch.tensor([one.measures for one in readings], dtype=torch.float64)
@@ -122,6 +133,7 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
         measures=list(MEASURES),
         loss_recovered=_recover(dictionary, model, site, batches[habit]),
         n_tokens=readings[0].moments.n,
+        n_cut=n_cut,
         warning=_warn([one.name for one in readings], values[:, 0].tolist()),
     )
 
@@ -131,11 +143,11 @@ def _width(model: Model, site: Site) -> int:
     return int(np.prod(sizes))
 
 
-def _batches(model: Model, lists: Sequence[Sequence[int]], bos: int | None, with_bos: bool) -> list[Tokens]:
+def _batches(model: Model, lists: Sequence[Sequence[int]], bos: int | None, with_bos: bool, room: int) -> list[Tokens]:
     """The texts with or without the first token, in batches."""
     plain = [list(ids[1:] if bos is not None and ids[0] == bos else ids) for ids in lists]
     first = [] if bos is None or not with_bos else [bos]
-    cut = [[*first, *ids][: model.config.n_ctx] for ids in plain]
+    cut = [[*first, *ids][:room] for ids in plain]
     texts = [ids for ids in cut if len(ids) > 1]
     return list(model.corpus(stack(texts, model.tokenizer)).batches("checking")) if texts else []
 
@@ -171,17 +183,26 @@ def _list_readings(dictionary: "SparseAutoencoder", model: Model, site: Site, ha
     """As configured first; then with one thing otherwise."""
     readings = [_Reading("as configured", dictionary, site, habit)]
     for step, name in ((-1, "one layer earlier"), (1, "one layer later")):
-        layer = None if site.layer is None else site.layer + step
-        if layer is not None and Site(site.kind, layer) in model.sites:
-            readings.append(_Reading(name, dictionary, Site(site.kind, layer), habit))
+        beside = _step(site, step, model)
+        if beside in model.sites:
+            readings.append(_Reading(name, dictionary, beside, habit))
     centring = "uncentred" if dictionary.centred else "centred"
     readings.append(_Reading(centring, replace(dictionary, centred=not dictionary.centred), site, habit))
-    if dictionary.scaling == "none":
-        readings.append(_Reading("inputs scaled to one length", replace(dictionary, scaling="norm"), site, habit))
+    for scaling, name in SCALINGS.items():
+        if scaling != dictionary.scaling:
+            readings.append(_Reading(name, replace(dictionary, scaling=scaling), site, habit))
     if model.tokenizer.bos_id is not None:
         name = "without the first token" if habit else "with a first token"
         readings.append(_Reading(name, dictionary, site, not habit))
     return readings
+
+
+def _step(site: Site, step: int, model: Model) -> Site:
+    """The same kind of place a layer on; of the stream, whose last layer has another name for what comes after it."""
+    layer = -1 if site.layer is None else site.layer + step
+    if site.kind == "resid_pre" and layer == model.config.n_layers:
+        return Site("resid_post", layer - 1)
+    return Site("resid_pre", 0) if site.kind == "resid_post" and layer < 0 else Site(site.kind, layer)
 
 
 def _measure(readings: Sequence[_Reading], model: Model, batches: Sequence[Tokens]) -> None:
@@ -208,6 +229,8 @@ def _recover(dictionary: "SparseAutoencoder", model: Model, site: Site, batches:
             run = model.run(tokens, edits=edits) if edits else base
             totals[number] += (loss()(run).double().cpu() * n_predicted).sum()
     whole, kept, without = map(float, totals)
+    if without == whole:
+        raise TooFewTokens("The texts' loss does not depend on the site.", "Give texts of more than two tokens.")
     return (without - kept) / (without - whole)
 
 

@@ -1,6 +1,6 @@
 """A sparse autoencoder: an activation as the sum of a few features of a large dictionary."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -162,6 +162,9 @@ class SparseAutoencoder:
         """
         self._check(feature)
         return Feature(self, feature)
+
+    def __iter__(self) -> "Iterator[Feature]":
+        return (self[feature] for feature in range(len(self)))
 
     def __len__(self) -> int:
         return self.n_features

@@ -1,6 +1,6 @@
 """Pairs of prompts, clean and corrupted, with their answers and the places that have a role in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,14 +46,15 @@ class Pairs:
         """Where a role is in each prompt.
 
         A word that several roles of a pair name stands for its occurrences in turn: of S1 and S2, both " John", S1 is
-        the first. A role without a place of its own in the corrupted prompt is where it is in the clean one.
+        the first. A role without a mark of its own in the corrupted prompt is where it is in the clean one; where that
+        has another length, it is found there by the same word, or from the end.
 
         Args:
           model: Whose tokens.
           role: Its name.
           side: Which prompts.
         Raises:
-          BadArgument: There is no such role, or it has no place in a corrupted prompt that is of another length.
+          BadArgument: There is no such role, or it is a position that a prompt of another length does not share.
           UnknownToken: A prompt has no such word as one token; the message shows how it splits.
           UnknownPosition: A prompt has no such position.
         """
@@ -63,19 +64,22 @@ class Pairs:
         texts = {"clean": clean, "corrupted": model.tokenize(list(self.corrupted))}
         found = []
         for pair, marks in enumerate(self.roles[role]):
-            chosen: Side = side if side == "clean" or marks[1] is not None else "clean"
+            own = side == "clean" or marks[1] is not None
+            chosen: Side = side if own else "clean"
             pieces = texts[chosen].pieces[pair]
-            if chosen != side and len(pieces) != len(texts[side].pieces[pair]):
-                raise BadArgument(
-                    f"Pair {pair} has prompts of {len(pieces)} and {len(texts[side].pieces[pair])} tokens, and {role} "
-                    "is marked in the clean one alone.",
-                    "Mark it in both, as (' John', ' Mary').",
-                )
-            found.append([self._find(role, pair, chosen, pieces)])
+            if not own and len(pieces) != len(texts[side].pieces[pair]):
+                if isinstance(marks[0], int) and marks[0] >= 0:
+                    raise BadArgument(
+                        f"Pair {pair} has prompts of {len(pieces)} and {len(texts[side].pieces[pair])} tokens, and "
+                        f"{role} is position {marks[0]} of the clean one.",
+                        "Mark it in both, as (3, 4), or by its word, or from the end.",
+                    )
+                chosen, pieces = side, texts[side].pieces[pair]
+            found.append([self._find(role, pair, _SIDES.index(side) if own else 0, chosen, pieces)])
         return torch.tensor(found)
 
-    def _find(self, role: str, pair: int, side: Side, pieces: Sequence[str]) -> int:
-        column = _SIDES.index(side)
+    def _find(self, role: str, pair: int, column: int, side: Side, pieces: Sequence[str]) -> int:
+        """Where the mark of a column, as the clean prompt's 0, is in the pieces of a side."""
         mark = self.roles[role][pair][column]
         if isinstance(mark, int):
             position = mark + len(pieces) if mark < 0 else mark
@@ -104,8 +108,18 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.clean)
 
-    def __getitem__(self, which: slice) -> "Pairs":
-        """Some of them."""
+    def __iter__(self) -> Iterator["Pairs"]:
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, which: int | slice) -> "Pairs":
+        """Some of them, or one alone.
+
+        Raises:
+          IndexError: There is none of that number.
+        """
+        if not isinstance(which, slice):
+            number = range(len(self))[which]
+            which = slice(number, number + 1)
         some: dict[str, Any] = {name: getattr(self, name)[which] for name in _COLUMNS}
         return replace(self, **some, roles={name: marks[which] for name, marks in self.roles.items()})
 
@@ -129,6 +143,9 @@ def pairs(frame: Any) -> Pairs:
         raise BadArgument(
             f"The pairs are no table ({error}).", "Give rows as dicts, columns, or a DataFrame."
         ) from None
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise BadArgument(f"The pairs have two columns {twice!r}.", "Name each once.")
     missing = [name for name in _COLUMNS if name not in table]
     if missing or not len(table):
         found = f"have no column {', '.join(missing)}" if missing else "have no row"
@@ -157,5 +174,5 @@ def _read_mark(cell: Any, role: str) -> tuple[Mark, Mark | None]:
 def _whole(mark: Any) -> int | None:
     try:
         return int(mark)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

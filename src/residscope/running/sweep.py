@@ -290,12 +290,11 @@ class Engine:
             if not bool(live[part].all()):
                 flags = live[part].view(*live[part].shape, *[1] * (found.ndim - 2)).to(found.device)
                 found = torch.where(flags, found, self.base_values)
-            real = targets[part] >= 0
-            if not bool(real.all()):
-                if not self.dry:
-                    self.noise_floor = float((found[~real] - self.base_values).abs().nan_to_num().max())
-                found = found[real]
-            values[targets[part][real]] = found
+            n_real = int((targets[part] >= 0).sum())
+            if n_real < len(part) and not self.dry:  # what stands last changes nothing
+                self.noise_floor = float((found[n_real:] - self.base_values).abs().nan_to_num().max())
+            into = targets[part][:n_real].to(values.device)
+            values.index_copy_(0, into, found[:n_real])  # by rows, which for wide metrics is most of the time
 
     def _add_null(self, rounds: Rounds, reach: Tensor, number: int) -> None:
         """One more set, which leaves as it is the first token of each text that an edit of the first place names."""

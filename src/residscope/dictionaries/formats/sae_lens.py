@@ -60,14 +60,21 @@ def read(folder: Path) -> SparseAutoencoder:
     activation = choose("architecture", _ACTIVATIONS, "standard")
     scaling = choose("normalize_activations", _SCALINGS, "none")
     k, name, loading = facts.get("k"), facts.get("hook_name"), facts.get("model_from_pretrained_kwargs") or {}
-    if activation == "topk" and (not isinstance(k, int) or k < 1):
-        raise BadDictionary(f"{folder / CONFIG} has k={k!r}.", "Say how many features stay, as k=32.")
+    if not isinstance(loading, Mapping):
+        raise BadDictionary(
+            f"{folder / CONFIG} has model_from_pretrained_kwargs={loading!r}.", "Give names and values."
+        )
     if not isinstance(name, str) or facts.get("hook_head_index") is not None:
         raise BadDictionary(
             f"{folder / CONFIG} has hook_name={name!r} and hook_head_index={facts.get('hook_head_index')!r}.",
             "A name is needed, as blocks.3.hook_resid_pre, and dictionaries of one head are not supported.",
         )
     tensors = _read_tensors(folder / WEIGHTS, activation, facts)
+    n_features = len(tensors["W_dec"])
+    if activation == "topk" and (not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= n_features):
+        raise BadDictionary(
+            f"{folder / CONFIG} has k={k!r}, and {n_features} features.", "Say how many of them stay, as k=32."
+        )
     return SparseAutoencoder(
         name=folder.name,
         site=read_site(name),
@@ -97,7 +104,8 @@ def _read_facts(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise BadDictionary(f"{path} cannot be read ({error}).", "Save the dictionary again.") from None
     if facts.get("activation_fn") == "topk":
-        facts |= {"architecture": "topk", "k": (facts.get("activation_fn_kwargs") or {}).get("k", facts.get("k"))}
+        more = facts.get("activation_fn_kwargs")
+        facts |= {"architecture": "topk", "k": more.get("k") if isinstance(more, Mapping) else facts.get("k")}
     if facts.get("normalize_activations") is True:
         facts["normalize_activations"] = "expected_average_only_in"
     return facts
