@@ -43,7 +43,10 @@ def test_wordings_of_the_demo_are_not_those_of_the_training() -> None:
     training |= {bare(f, "{verb}") for f in grammar.CLAUSES} | {bare(f, "{end}") for f in grammar.SPANS}
     training |= {f"{bare(i)} {bare(r, '{last}')}" for i in grammar.INTRODUCTIONS for r in grammar.RETURNS}
     assert not ours & training
-    leaked = ("When {A} and {B} ran to the {place}, {S} gave the {object} to", "The {noun} near the {other}")
+    leaked: tuple[str, ...] = (
+        "When {A} and {B} ran to the {place}, {S} gave the {object} to",
+        "The {noun} near the {other}",
+    )
     leaked += ("It was a {event} from {century}{year} to {century}", "My cousin is {a} {b}. Then {a}")
     assert {bare(frame) for frame in leaked} <= training
 

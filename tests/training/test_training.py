@@ -70,10 +70,10 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(mixture: Mixture, tmp_path:
         shapes.append((n_sequences, n_pos))
         return plain(number, n_sequences, n_pos)
 
-    mixture.make_batch = stop  # type: ignore[method-assign]
+    mixture.make_batch = stop  # type: ignore[method-assign, assignment]
     with pytest.raises(Stopped):
         train(RECIPE, mixture, tmp_path / "parts", CPU)
-    mixture.make_batch = note  # type: ignore[method-assign]
+    mixture.make_batch = note  # type: ignore[method-assign, assignment]
     parts = train(RECIPE, mixture, tmp_path / "parts", CPU)
     assert shapes == [(4, N_POS)] * 5 + [(2, 2 * N_POS)]  # from the last state on; the eighth step is of longer ones
     for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
