@@ -192,8 +192,12 @@ def measure_parts(model: rs.Model, n: int) -> list[Finding]:
     rng = random.Random(0)
     others = [one for one in heads if one not in inducing]
     draws = [rng.sample(others, min(len(others), len(inducing))) for _ in range(5)]
-    costs = {", ".join(f"{layer}.{head}" for layer, head in draw): cost(draw) for draw in draws}
-    random_costs = torch.stack(list(costs.values())).mean(0)
+    costs = [cost(draw) for draw in draws]
+    random_costs = torch.stack(costs).mean(0)
+    cells = {
+        f"draw {number}: {', '.join(f'{layer}.{head}' for layer, head in draw)}": float(one.mean())
+        for number, (draw, one) in enumerate(zip(draws, costs, strict=True))
+    }
     found = []
     for name, least in (("previous_token", 0.8), ("induction", 0.8), ("duplicate_token", 0.4)):
         at = scores.best(name)
@@ -213,7 +217,7 @@ def measure_parts(model: rs.Model, n: int) -> list[Finding]:
             high,
             "under 1",
             value < 1.0,
-            {draw: float(one.mean()) for draw, one in costs.items()},
+            cells,
         ),
         at_least(f"cost on repeats without the previous-token head {layer}.{head}, nats", cost([(layer, head)]), 1.0),
         _measure_self_repair(model, 200),

@@ -176,12 +176,17 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(gpt2: rs.Model)
             rs.replace("resid_pre.1", gpt2.run("abc"), pos=0),
             rs.add("resid_pre.1", 1.0, pos=torch.zeros(3, 1).long()),
             rs.add("resid_pre.9", 1.0, pos="new"),
-            rs.ablate("z.1", "mean", by="pos", texts=["seven.."]),  # four tokens and four more have no mean
+        ):
+            with pytest.raises(rs.ResidscopeError):
+                gpt2.generate(["hello", "abc"], n_tokens=4, edits=edit)
+        assert not steps
+        for edit in (  # five tokens and three more have no mean and no donor of seven
+            rs.ablate("z.1", "mean", by="pos", texts=["seven.."]),
             rs.ablate("z.1", "resample", texts=["seven.."]),
         ):
             with pytest.raises(rs.ResidscopeError):
                 gpt2.generate(["hello", "abc"], n_tokens=4, edits=edit)
-    assert "writing" not in {step.what for step in steps}
+    assert {step.what for step in steps} == {"averaging"}
 
 
 def test_every_text_has_draws_of_its_own(stories: rs.Model) -> None:

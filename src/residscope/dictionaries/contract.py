@@ -101,11 +101,12 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
         )
     dictionary, bos = dictionary.to(model.device_of(model.place(site))), model.tokenizer.bos_id
     wants_bos = dictionary.facts.get("prepend_bos")
-    lists, room = model.corpus(texts).lists, model.config.n_ctx
+    corpus, room = model.corpus(texts), model.config.n_ctx
     said = dictionary.facts.get("context_size")
     if isinstance(said, int) and 1 < said < room:
         room = said
-    n_cut = sum(len(ids) > room for ids in lists) if room < model.config.n_ctx else model.corpus(texts).n_cut
+    lists = corpus.lists
+    n_cut = sum(len(ids) > room for ids in lists) if room < model.config.n_ctx else corpus.n_cut
     first = any(ids[0] == bos for ids in lists)
     habit = first if wants_bos is None or bos is None else bool(wants_bos)
     readings = _list_readings(dictionary, model, site, habit)

@@ -35,7 +35,8 @@ class Edit:
     Attributes:
       name: Of the function that makes it.
       sites: Where; of all but `freeze` there is one.
-      arguments: The rest of that function's arguments, those at their default left out; arrays are copies.
+      arguments: The rest of that function's arguments, those at their default left out; arrays are copies, runs and
+        what was recorded of them are not.
     """
 
     name: str
@@ -183,14 +184,14 @@ def as_edits(edits: "Edit | Sequence[Edit]") -> tuple[Edit, ...]:
 
 
 def _copy(value: Any) -> Any:
-    """Arrays that nobody else can write into."""
+    """An array, or a list of some, that nobody else can write into."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if isinstance(value, np.ndarray):
         return value.copy()
-    if isinstance(value, dict):
-        return {key: _copy(inner) for key, inner in value.items()}
-    return [_copy(inner) for inner in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_copy(one) if isinstance(one, (Tensor, np.ndarray)) else one for one in value]
+    return value
 
 
 @cache

@@ -294,7 +294,8 @@ class Engine:
             if n_real < len(part) and not self.dry:  # what stands last changes nothing
                 self.noise_floor = float((found[n_real:] - self.base_values).abs().nan_to_num().max())
             into = targets[part][:n_real].to(values.device)
-            values.index_copy_(0, into, found[:n_real])  # by rows, which for wide metrics is most of the time
+            # Whole rows: entry by entry, wide values take as long as their making.
+            values.index_copy_(0, into, found[:n_real])
 
     def _add_null(self, rounds: Rounds, reach: Tensor, number: int) -> None:
         """One more set, which leaves as it is the first token of each text that an edit of the first place names."""
