@@ -34,6 +34,7 @@ check: $(STATIC)
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
 
 prove: .venv/system $(STATIC)
+	CHECK_SHAPES=all $(BIN)/python -m pytest -n auto --dist loadfile -m "not browser"
 	$(BIN)/python -m benchmarks.loading
 	$(BIN)/python -m benchmarks.repaint
 	$(BIN)/python -m benchmarks.engine

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.checkpoint import write_gpt2
 from benchmarks.large import SHAPES, write_lines
-from benchmarks.rows import D_MODEL, N_EDITS, N_FEATURES, Against, Row, Task, forward, make_rows, remaining_flops
+from benchmarks.rows import D_MODEL, N_EDITS, N_FEATURES, Against, Row, Task, forward, make_rows
 from benchmarks.sides import PEERS, Side, SideFailed, version_of
 
 ON_GPU = torch.cuda.is_available()
@@ -156,13 +156,14 @@ def tell_error(found: list[Found]) -> str:
 
 def tell_share(row: Row, ours: Found, side: Side) -> str:
     """The note on what share of the machine's speed a sweep reaches."""
-    assert row.pairs
+    assert row.flops
     usual = statistics.mean(side.ask({"do": "multiply", "repeats": 40})["seconds"])
     speed = 2 * 2048 * D_MODEL * 4 * D_MODEL / usual
-    flops, seconds = remaining_flops(row.pairs), statistics.median(ours.seconds)
+    floor, taken = row.flops / speed, statistics.median(ours.seconds) * row.ours.per
     return (
-        f"Row {row.number}: of {speed / 1e9:.0f} GF/s that a 2048 x 768 x 3072 product reaches here, the sweep reaches "
-        f"{flops / seconds / speed:.0%} on the {flops / 1e9:.1f} GFLOP that remain to be computed (aim: over 60%)."
+        f"Row {row.number}, {row.name}: the {row.flops / 1e9:.1f} GFLOP that remain to be computed take "
+        f"{1e3 * floor:.0f} ms at the {speed / 1e9:.0f} GF/s that a 2048 x 768 x 3072 product reaches here; the sweep "
+        f"takes {1e3 * taken:.0f} ms, which is {floor / taken:.0%} of that speed (aim: over 60%)."
     )
 
 
@@ -259,7 +260,7 @@ def main() -> None:
             quiet = measure_quiet()
             found = measure(row, sides, folder / str(i), 1 if options.quick else MOST)
             notes = []
-            if row.pairs and found[0].seconds:
+            if row.flops and found[0].seconds:
                 notes.append(tell_share(row, found[0], sides["residscope"]))
             if row.number == 6 and all(it.seconds for it in found):
                 notes.append(tell_error(found))

@@ -43,7 +43,7 @@ class Row:
     ours: Task
     against: tuple[Against, ...]
     tolerance: float | None = 1e-4
-    pairs: Pairs | None = None  # of a residual sweep in float32: its share of the machine's speed is told
+    flops: float | None = None  # of which ours is told what share of the machine's speed it reaches
 
 
 def make_ids(n_texts: int, n_pos: int, seed: int = 0, d_vocab: int = D_VOCAB) -> Tensor:
@@ -101,8 +101,8 @@ def make_rows(dictionary: str) -> list[Row]:
         against = [Against(sweep(lens, site, pairs), least=least, note=note)]
         if site == "resid_pre" and pairs == "one token":
             against.append(Against(sweep("nnsight", site, pairs)))
-        told = pairs if site == "resid_pre" else None
-        return Row(number, f"{name}, pairs differ in {pairs}", sweep(us, site, pairs), tuple(against), pairs=told)
+        flops = remaining_flops(pairs) if site == "resid_pre" else None
+        return Row(number, f"{name}, pairs differ in {pairs}", sweep(us, site, pairs), tuple(against), flops=flops)
 
     rows.append(patching(4, "residual sweep", "resid_pre", "one token", 40, "aim 60"))
     rows.append(patching(5, "residual sweep", "resid_pre", "every token", 6, "aim 8"))
@@ -124,8 +124,14 @@ def make_rows(dictionary: str) -> list[Row]:
             Against(removal(lens, "remove_batched", n_pos, dictionary), least=batched, note="batched by hand"),
         )
         name = f"removal of a vector at the last of {n_pos} tokens, features of the next site read, per edit"
-        rows.append(Row(9, name, removal(us, "remove", n_pos, dictionary), against))
+        flops = N_EDITS * removal_flops(n_pos)
+        rows.append(Row(9, name, removal(us, "remove", n_pos, dictionary), against, flops=flops))
     return rows
+
+
+def removal_flops(n_pos: int) -> float:
+    """Of one removal at the last position, as below: one token through one layer, and all its features."""
+    return 2 * 12 * D_MODEL**2 + 4 * D_MODEL * n_pos + 2 * D_MODEL * N_FEATURES
 
 
 def remaining_flops(pairs: Pairs) -> float:

@@ -13,6 +13,7 @@ import residscope as rs
 from benchmarks.peers.worker import Job, Request, device, ids_of, serve
 
 MODEL = sys.argv[1]
+CACHE = ["resid_pre", "q", "k", "v", "resid_mid"]  # what a sweep takes from its base run
 
 
 @cache
@@ -51,7 +52,7 @@ def sweep(request: Request) -> Job:
     places = range(model.config.n_heads if site == "z" else clean.shape[1])
 
     def prepare() -> tuple[Any, Any]:
-        base = model.run(corrupted, keep=["resid_pre"])
+        base = model.run(corrupted, keep=CACHE)
         return model.run(clean, keep=[site]), base
 
     def work(runs: tuple[Any, Any]) -> Tensor:
@@ -77,7 +78,7 @@ def remove(request: Request) -> Job:
         values: Tensor = model.sweep(run, edits=edits, metric=metric).values
         return values
 
-    return Job(lambda: model.run(ids, keep=["resid_pre"]), work, lambda _, values: {"values": values})
+    return Job(lambda: model.run(ids, keep=CACHE), work, lambda _, values: {"values": values})
 
 
 def multiply(request: Request) -> Job:

@@ -1,5 +1,8 @@
 """Models over several devices: plans made of configs alone, and the same numbers wherever the blocks are."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +163,26 @@ def test_what_was_stored_goes_where_the_model_is(tmp_path: Path) -> None:
             torch.testing.assert_close(model.run(TEXTS, edits=again).at("logits", -1), expected)
         with pytest.raises(BadEdit, match=r"on cuda:7, and the model torch.float64 on cuda:0, cpu, cuda:1"):
             model.run(TEXTS, edits=rs.add("resid_pre.1", vector.to("cuda:7")))
+
+
+COUNT_FRESH_PAGES = """
+import resource, sys, torch
+import residscope as rs
+model = rs.load(sys.argv[1])
+counts = []
+for _ in range(5):
+    arrays = [torch.ones(5_000_000) for _ in range(10)]  # 20 MB each
+    del arrays
+    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(min(after - before for before, after in zip(counts, counts[1:])))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="what is kept is glibc's")
+@pytest.mark.parametrize(("settings", "kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "1000000"}, False)])
+def test_what_arrays_leave_is_kept_for_the_next(stories_path: Path, settings: dict[str, str], kept: bool) -> None:
+    command = [sys.executable, "-c", COUNT_FRESH_PAGES, str(stories_path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **settings})
+    n_pages = 10 * 20_000_000 // 4096
+    assert (int(said.stdout) < n_pages / 2) == kept

@@ -21,7 +21,7 @@ from residscope.sites import KINDS, Site, find_site, list_sites
 from residscope.transformer.chat_template import Messages
 from residscope.transformer.config import Config
 from residscope.transformer.loading import Loaded, load_files, load_memory
-from residscope.transformer.placement import Plan, make_shapes
+from residscope.transformer.placement import Plan, keep_freed_memory, make_shapes
 from residscope.transformer.state_dict import load_state_dict
 from residscope.transformer.tokens import Tokens
 from residscope.transformer.weights import Weights
@@ -57,6 +57,7 @@ def load(
     Holds:
       Logits and every residual stream equal transformers' within 1e-5 of the position's largest entry, in float32.
     """
+    keep_freed_memory()
     if isinstance(source, nn.Module):
         if config is not None:
             raise BadArgument("A model in memory has its own config.", "Leave config out, or give its state_dict.")

@@ -203,7 +203,9 @@ class Norm(nn.Module):
 
     def compute_scale(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch"]:
         """What `x` is divided by."""
-        return (self.centre(x).square().mean(-1) + self.eps).sqrt().to(x.dtype)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        square = wide.var(-1, correction=0) if self.centres else wide.square().mean(-1)
+        return (square + self.eps).sqrt().to(x.dtype)
 
     def _weigh(self, wide: Float[Tensor, "*batch size"], dtype: torch.dtype) -> Float[Tensor, "*batch size"]:
         if self.weight is None:
