@@ -40,7 +40,7 @@ prove: .venv/system $(STATIC)
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.cost
 
-bundled-model: .venv/ready
+bundled-model: .venv/ready .peers/sae_lens/ready
 	$(BIN)/python -m training $(ARGS)
 
 docs: $(STATIC)
@@ -57,6 +57,14 @@ clean:
 	@$(BIN)/python -m pip install -q -c constraints.txt "pip>=25.1"
 	@$(BIN)/python -m pip install -q -c constraints.txt torch
 	@$(BIN)/python -m pip install -q -c constraints.txt -e . --group dev
+	@touch $@
+
+# It trains the dictionaries, and needs much that nothing else here does.
+.peers/sae_lens/ready: pyproject.toml training/sae_lens.txt | .venv/ready
+	@echo "Installing SAELens ..."
+	@$(BIN)/python -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install -q -c training/sae_lens.txt torch
+	@$(@D)/bin/python -m pip install -q -c training/sae_lens.txt -e . sae-lens
 	@touch $@
 
 .venv/system: .venv/ready

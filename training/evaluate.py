@@ -241,6 +241,30 @@ def _measure_self_repair(model: rs.Model, n: int) -> Finding:
     return best or Finding("self-repair", 0.0, 0.0, 0.0, "excludes zero, corrected for all heads", False)
 
 
+def measure_circuits(model: rs.Model, n: int) -> list[Finding]:
+    """Which heads carry each task: whose values of the clean prompts, put into the corrupted ones, bring most back."""
+    heads = list(product(range(model.config.n_layers), range(model.config.n_heads)))
+    found = []
+    for task in ("ioi", "name", "agreement", "greater_than"):
+        pairs = rs.demo.pairs(task, n)
+        metric, clean = pairs.metric(), model.run(list(pairs.clean), keep="z")
+        patches = [rs.replace(f"z.{layer}", clean, head=head) for layer, head in heads]
+        sweep = model.sweep(model.run(list(pairs.corrupted)), patches, metric)
+        whole = float((metric(clean) - sweep.base_values).mean())
+        shares = (sweep.values - sweep.base_values) / whole  # [head batch]
+        means = shares.mean(1)
+        largest = means.abs().argsort(descending=True).tolist()[:5]
+        low, high = bootstrap_interval(shares[largest[0]], 0.95).tolist()
+        name = f"{task}: share of the difference that head {_name(heads[largest[0]])} alone restores"
+        cells = {_name(heads[i]): float(means[i]) for i in largest} | {"whole, in logits": whole}
+        found.append(Finding(name, float(means[largest[0]]), low, high, cells=cells))
+    return found
+
+
+def _name(head: tuple[int, int]) -> str:
+    return f"{head[0]}.{head[1]}"
+
+
 def tell(findings: Sequence[Finding]) -> dict[str, Any]:
     """Print the table; give it as JSON values."""
     print("| measured | value | aim | |\n| --- | --- | --- | --- |")

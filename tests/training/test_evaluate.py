@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 from training.corpus import Mixture
-from training.evaluate import measure_behaviours, measure_parts, share_right, tell
+from training.evaluate import measure_behaviours, measure_circuits, measure_parts, share_right, tell
 from training.export import export
 from training.train import Recipe, make_model
 
@@ -19,8 +19,9 @@ def test_an_untrained_model_misses_everything(mixture: Mixture, tokenizer: Token
     model = rs.load(tmp_path)
     does = measure_behaviours(model, 24, ["A dog ran home.", "They saw a red ball."], None)
     parts = measure_parts(model, 4)
-    told = tell([*does, *parts])
-    assert len(told) == len(does) + len(parts) == 14
+    circuits = measure_circuits(model, 4)
+    told = tell([*does, *parts, *circuits])
+    assert len(told) == len(does) + len(parts) + len(circuits) == 18
     missed = {name for name, finding in told.items() if finding["met"] is False}
     assert {"repeated tokens, loss saved in nats", "prose, nats per byte"} <= missed
     assert {name.split(" head ")[0] for name in missed} >= {"previous_token", "induction"}
@@ -28,6 +29,8 @@ def test_an_untrained_model_misses_everything(mixture: Mixture, tokenizer: Token
     assert len(ioi.cells) == 8
     assert 0 <= ioi.low <= ioi.value <= ioi.high <= 1
     assert sum(ioi.cells.values()) / 8 == pytest.approx(ioi.value)
+    assert [one.name.split(":")[0] for one in circuits] == ["ioi", "name", "agreement", "greater_than"]
+    assert all(next(iter(one.cells.values())) == one.value for one in circuits)
 
 
 def test_a_share_has_wilsons_interval() -> None:
