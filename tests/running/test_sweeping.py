@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 import residscope as rs
 from residscope.errors import BadEdit, TooLarge
+from tests.models import own_model
 
 TEXTS = ["abcdefgh", "xyz", "hello w"]
 OTHERS = ["ABCDEFGH", "XYZ", "HELLO W"]
@@ -206,3 +208,45 @@ def test_a_query_that_edits_leave_no_key_mixes_nothing(gpt2: rs.Model) -> None:
     found = gpt2.sweep(base, [both], METRIC)
     torch.testing.assert_close(found.values[0], METRIC(run), rtol=0, atol=1e-10)
     assert found.values.isfinite().all()
+
+
+def test_the_noise_floor_does_not_depend_on_the_order(stories: rs.Model) -> None:
+    base = stories.run(["Once upon a time, there was a tree", "Tom ran"])
+    vector = torch.ones(stories.config.d_model)
+    edits = [rs.add(f"resid_pre.{layer}", vector, pos=pos) for layer in range(1, 5) for pos in (-1, 2, 1)]
+    edits += [rs.scale(f"resid_pre.{layer}", 2.0, pos=-2) for layer in range(1, 5)]
+    floors = {stories.sweep(base, order, rs.logit(7)).noise_floor for order in (edits, edits[::-1])}
+    assert len(floors) == 1
+    assert floors.pop() > 0
+
+
+def test_edits_of_patterns_need_no_more_room_than_they_take(stories: rs.Model) -> None:
+    base = stories.run(torch.randint(3, 500, (1, 128), generator=torch.Generator().manual_seed(0)))
+    edit = rs.knockout("pattern.2", head=1, key=3, query=slice(4, None))
+    swept = stories.sweep(base, [edit], rs.logit(7), memory_bytes=32_000_000)
+    torch.testing.assert_close(swept.values, in_full(base, [edit], rs.logit(7)))
+    assert float((swept.values - swept.base_values).abs()) > swept.noise_floor
+
+
+def test_a_shared_norm_that_comes_after_only() -> None:
+    facts = {"n_layers": 2, "d_model": 16, "n_heads": 2, "d_mlp": 32, "d_vocab": 300, "n_ctx": 40, "norm": "rms"}
+    config = rs.Config(**facts, parallel=True, shared_norm=True, pre_norm=False, post_norm=True)  # type: ignore[arg-type]
+    model = own_model(config, dtype=torch.float64)
+    base = model.run(torch.tensor([[5, 7, 9, 11]]))
+    edit = rs.scale("z.0", 2.0, pos=1)
+    torch.testing.assert_close(
+        model.sweep(base, [edit], rs.logit(7)).values, in_full(base, [edit], rs.logit(7)), rtol=0, atol=1e-10
+    )
+
+
+def test_the_python_of_a_sweep_imports_what_it_uses(stories: rs.Model, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("Tom ran home.")
+    base = stories.run(tmp_path / "texts.txt")
+    vector = torch.linspace(-1, 1, 16)
+    edits = [rs.replace("z.1", vector[:8], head=1, pos=-1), rs.scale("z.2", 0.0, pos=torch.tensor([[2]]))]
+    swept = stories.sweep(base, edits, rs.logit(7))
+    *lines, last = swept.as_python().splitlines()
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    torch.testing.assert_close(eval(last, names).values, swept.values)
+    assert swept.settings["has_bos"]

@@ -145,7 +145,7 @@ _MASKS = ("attn.bias", "attn.masked_bias")
 _ROPE = {"rope_parameters": None, "rope_theta": 10_000.0, "rope_scaling": None}
 _TURNS = ("self_attn.rotary_emb.inv_freq",)
 OLDER: dict[str, tuple[dict[str, str], tuple[str, ...], dict[str, Any]]] = {
-    "gpt2": ({r"transformer\.": ""}, _MASKS, {"n_ctx": 40, "resid_pdrop": 0.1}),
+    "gpt2": ({r"transformer\.": ""}, _MASKS, {"n_ctx": 40, "n_special": 0, "resid_pdrop": 0.1}),
     "gpt_neo": (
         {r"transformer\.": ""},
         ("attn.attention.bias", "attn.attention.masked_bias"),
@@ -155,7 +155,14 @@ OLDER: dict[str, tuple[dict[str, str], tuple[str, ...], dict[str, Any]]] = {
     "gpt_neox": (
         {r"lm_head": "embed_out"},
         ("attention.bias", "attention.masked_bias", "attention.rotary_emb.inv_freq"),
-        {"rope_parameters": None, "rotary_pct": 0.25, "rotary_emb_base": 10_000, "attention_bias": None},
+        {
+            "rope_parameters": None,
+            "rotary_pct": 0.25,
+            "rotary_emb_base": 10_000,
+            "attention_bias": None,
+            "attention_probs_dropout_prob": 0,
+            "hidden_dropout_prob": 0,
+        },
     ),
     "opt": (
         {r"model\.decoder\.": "decoder."},
@@ -173,6 +180,7 @@ OLDER: dict[str, tuple[dict[str, str], tuple[str, ...], dict[str, Any]]] = {
             "n_inner": None,
             "attention_softmax_in_fp32": True,
             "masked_softmax_fusion": True,
+            "bias_dropout_fusion": True,
             "offset_alibi": 100,
             "skip_bias_add": True,
             "skip_bias_add_qkv": False,

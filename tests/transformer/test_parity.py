@@ -240,3 +240,22 @@ def test_bfloat16_errs_no_more_than_transformers(case: str) -> None:
         theirs = (hf(ids).logits.float() - exact).square().mean().sqrt()
     ours = (rs.load(hf, tokenizer=tokenizer).run(ids).logits.float() - exact).square().mean().sqrt()
     assert ours <= 1.1 * theirs
+
+
+@pytest.mark.parametrize(
+    ("family", "seed", "facts"),
+    [
+        ("gpt_neo", 1, {"max_position_embeddings": 300}),
+        ("bloom", 0, {"seq_length": 300, "n_head": 12, "hidden_size": 48}),
+    ],
+)
+def test_bfloat16_errs_no_more_where_patterns_are_kept(family: str, seed: int, facts: dict[str, int]) -> None:
+    ids = torch.randint(0, 300, (2, 300), generator=torch.Generator().manual_seed(0))
+    hf, tokenizer = random_model(family, seed=seed, **facts)
+    with torch.no_grad():
+        exact = hf(ids).logits
+        hf = hf.to(torch.bfloat16)
+        theirs = (hf(ids).logits.float() - exact).square().mean().sqrt()
+    run = rs.load(hf, tokenizer=tokenizer).run(ids, keep=["pattern", "logits"])
+    assert run["pattern.0"].dtype == torch.bfloat16
+    assert (run.logits.float() - exact).square().mean().sqrt() <= 1.1 * theirs

@@ -1,7 +1,7 @@
 """Sweeps: thousands of sets of edits over one run, of which only what each can change is computed again."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,14 +11,14 @@ from torch import Tensor
 
 from residscope.errors import BadArgument, BadEdit, TooLarge
 from residscope.results.result import Result
-from residscope.running.changes import Change
+from residscope.running.changes import Change, tokens_first
 from residscope.running.edits import Edit, as_edits
 from residscope.running.memory import Allocations, bytes_of_token
 from residscope.running.metrics import Metric, Reading, values_of
 from residscope.running.packed import Packed
 from residscope.running.progress import report
 from residscope.running.run import Run
-from residscope.running.schedule import Rounds, collect, drop_null, take_sets, without_numbers
+from residscope.running.schedule import Group, Rounds, collect, drop_null, take_sets, without_numbers
 from residscope.sites import Site
 from residscope.transformer.placement import as_size, free_bytes
 
@@ -31,6 +31,14 @@ EditSet = Edit | Sequence[Edit]
 WALK_BYTES = 24_000_000
 
 
+# What the Python of edits, metrics and texts may use.
+_IMPORTS = {
+    "Path(": "from pathlib import Path",
+    "safetensors.": "import safetensors.torch",
+    "torch.tensor(": "import torch",
+}
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Sweep(Result):
     """What a metric says of every set of edits.
@@ -38,7 +46,8 @@ class Sweep(Result):
     Attributes:
       values: [edit batch ...] The metric of each edited run.
       base_values: [batch ...] Of the base run.
-      noise_floor: The largest difference that no edit at all makes, through the same kernels; in the metric's unit.
+      noise_floor: The largest difference that one edit makes which leaves everything as it is, at the first place that
+        is edited and from the first position edited there, through the same kernels; in the metric's unit.
       spread: [edit batch ...] Standard deviation over the draws of a resampling; None without.
       n_tokens_computed: How often one token went through one layer.
       extra_axes: Names of the axes of `values` after the batch's.
@@ -99,6 +108,7 @@ def sweep(base: Run, edits: Sequence[EditSet], metric: Metric, *, memory_bytes: 
             "metric": repr(metric),
             "unit": metric.unit,
             "method": "exact",
+            "has_bos": base.tokens.has_bos,
             "dtype": str(model.dtype)[6:],
             "noise_floor": noise_floor,
         },
@@ -130,7 +140,9 @@ def write_call(base: Run, edits: Sequence[EditSet], metric: Metric, **options: A
     many = len(edits) > 64  # whose text nobody reads, and which takes longer to write than to run
     sets = f"edits = ...  # the {len(edits)} sets that were given" if many else f"edits = {list(edits)!r}"
     said = "".join(f", {name}={value!r}" for name, value in options.items())
-    return [*base.model.python, f"base = {base!r}", sets, f"model.sweep(base, edits, metric={metric!r}{said})"]
+    lines = [f"base = {base!r}", sets, f"model.sweep(base, edits, metric={metric!r}{said})"]
+    imports = [line for used, line in _IMPORTS.items() if any(used in text for text in lines)]
+    return [*imports, *base.model.python, *lines]
 
 
 def draw_sets(edits: Sequence[EditSet]) -> tuple[list[list[Edit]], list[int]]:
@@ -228,7 +240,7 @@ class Engine:
             first = model.config.n_layers
         turned = "_rot" if model.config.rotary else ""
         kinds = ["resid_pre", f"q{turned}", f"k{turned}", "v"]
-        kinds += ["ln1"] if model.config.shared_norm and model.config.norm else []
+        kinds += ["ln1"] if model.config.shared_norm and Site("ln1", 0) in model.sites else []
         kinds += ["attn_out"] if model.config.parallel else ["resid_mid"] if model.config.d_mlp else []
         last = max(model.last_attention(place) for place in self.reading.places)
         sites = [Site(kind, layer) for layer in range(first, last + 1) for kind in kinds]
@@ -238,13 +250,10 @@ class Engine:
     def _slabs(self, order: Sequence[int]) -> Iterator[list[int]]:
         """Sets in parts whose edits and readings fit the budget."""
         bytes_of_set = []
-        read = sum(self.base.raw(place)[0, 0].numel() for place in self.reading.places)
+        read = sum(self._numbers_at(place) for place in self.reading.places)
         size = self.model.dtype.itemsize
         for number in order:
-            targets = sum(
-                change.positions.numel() * max(1, self.base.raw(change.place)[0, 0].numel())
-                for change in self.sets[number]
-            )
+            targets = sum(change.positions.numel() * self._numbers_at(change.place) for change in self.sets[number])
             reading = self.reading.positions.numel() * (read + 3 * self.reading.n_wide)
             needed = size * (4 * targets + 2 * reading) + 2 * self.base_values.nbytes
             needed += 64 * (self.n_batch + sum(change.positions.numel() for change in self.sets[number]))
@@ -257,6 +266,10 @@ class Engine:
                 )
             bytes_of_set.append(needed)
         return _split(order, bytes_of_set, self.budget // 4)
+
+    def _numbers_at(self, place: Site) -> int:
+        """Of one token; of scores and pattern, of one query."""
+        return max(1, tokens_first(place.kind, self.base.raw(place))[0, 0].numel())
 
     def _run_slab(self, slab: Sequence[int], values: Tensor, n_null: int) -> None:
         """Fill in the values of some sets; after them, of as many edits that leave everything as it is."""
@@ -298,17 +311,29 @@ class Engine:
             values.index_copy_(0, into, found[:n_real])
 
     def _add_null(self, rounds: Rounds, reach: Tensor, number: int) -> None:
-        """One more set, which leaves as it is the first token of each text that an edit of the first place names."""
-        turns = next(iter(rounds.values()))
-        group = turns[0][0]
-        texts, which = torch.unique(group.texts, return_inverse=True)
-        first = torch.full_like(texts, len(which)).scatter_reduce_(
-            0, which, torch.arange(len(which), device=which.device), "amin"
+        """One more set, which leaves as it is the first token of each text that is edited at the first place."""
+        place, turns = next(iter(rounds.items()))
+        groups = [group for turn in turns for group in turn]
+        texts, positions = (torch.cat([getattr(group, name) for group in groups]) for name in ("texts", "positions"))
+        first = torch.full((self.n_batch,), self.n_steps, device=texts.device).scatter_reduce_(
+            0, texts, positions, "amin"
         )
-        group = group.take(first)
-        group = replace(group, sets=torch.full_like(group.sets, number), factor=1.0)
-        turns.append([replace(group, part=None, shift=None, along=None, function=None, tokenwise=None)])
-        reach[(number * self.n_batch + group.texts).to(reach.device)] = group.positions.to(reach.device)
+        texts = (first < self.n_steps).nonzero()[:, 0]
+        null = Group(
+            place=place,
+            sets=torch.full_like(texts, number),
+            texts=texts,
+            positions=first[texts],
+            part=None,
+            factor=1.0,
+            shift=None,
+            along=None,
+            function=None,
+            tokenwise=None,
+            known=torch.zeros_like(texts, dtype=torch.bool),
+        )
+        turns.append([null])
+        reach[(number * self.n_batch + texts).to(reach.device)] = first[texts].to(reach.device)
 
     def _walks(self, live: Tensor, reach: Tensor, rounds: Rounds) -> list[Int[Tensor, " set"]]:
         """Live sets in parts of so many tokens that they fit half of the budget, and the caches.

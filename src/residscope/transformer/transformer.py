@@ -137,11 +137,16 @@ class Pass:
     def _attend_openly(self, attention: "Attention", q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if attention.groups > 1:
             k, v = (x.repeat_interleave(attention.groups, dim=1) for x in (k, v))
-        scores = attention.cap_scores((q @ k.transpose(-1, -2)).mul_(attention.scale))
+        dtype, wide = q.dtype, torch.promote_types(q.dtype, torch.float32)  # in which fused kernels hold both
+        scores = attention.cap_scores((q.to(wide) @ k.to(wide).transpose(-1, -2)).mul_(attention.scale))
         scores = scores.add_(self._mask(attention, k.shape[2]))
-        changed = self("scores", attention.layer, scores)
-        pattern = attention.softmax(scores) if changed is scores else attention.softmax_edited(changed)
-        return self("pattern", attention.layer, pattern) @ v
+        shown = scores.to(dtype)
+        changed = self("scores", attention.layer, shown)
+        pattern = attention.softmax(scores) if changed is shown else attention.softmax_edited(changed.to(wide))
+        shown = pattern.to(dtype)
+        changed = self("pattern", attention.layer, shown)
+        pattern = pattern if changed is shown else changed.to(wide)
+        return (pattern @ v.to(wide)).to(dtype)
 
     def _mask(self, attention: "Attention", n_keys: int) -> Float[Tensor, "heads query key"]:
         if attention.window not in self._masks:
@@ -203,9 +208,8 @@ class Norm(nn.Module):
 
     def compute_scale(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch"]:
         """What `x` is divided by."""
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        square = wide.var(-1, correction=0) if self.centres else wide.square().mean(-1)
-        return (square + self.eps).sqrt().to(x.dtype)
+        length = torch.linalg.vector_norm(self.centre(x), dim=-1)
+        return (length.square() / self.size + self.eps).sqrt().to(x.dtype)
 
     def _weigh(self, wide: Float[Tensor, "*batch size"], dtype: torch.dtype) -> Float[Tensor, "*batch size"]:
         if self.weight is None:

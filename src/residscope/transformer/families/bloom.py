@@ -23,7 +23,8 @@ def read_config(keys: Keys, source: str) -> Config:
     keys.only("apply_residual_connection_post_layernorm", False)
     keys.only("n_inner", 4 * d_model)
     keys.ignore("attention_dropout", "attention_softmax_in_fp32", "hidden_dropout", "masked_softmax_fusion")
-    keys.ignore("offset_alibi", "skip_bias_add", "skip_bias_add_qkv")  # how it was trained
+    # How it was trained.
+    keys.ignore("bias_dropout_fusion", "offset_alibi", "skip_bias_add", "skip_bias_add_qkv")
     if keys.get("slow_but_exact", False):  # the same sums in the pieces of several GPUs, where there were several
         keys.only("pretraining_tp", 1)
     keys.ignore("hidden_size")  # goes after n_embed

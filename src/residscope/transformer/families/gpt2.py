@@ -21,7 +21,7 @@ def read_config(keys: Keys, source: str) -> Config:
     keys.only("add_cross_attention", False)
     keys.ignore("reorder_and_upcast_attn", "n_ctx")  # the order of the same sums; an old name of n_positions
     keys.ignore("resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_type", "summary_use_proj", "summary_activation")
-    keys.ignore("summary_proj_to_labels", "summary_first_dropout", "predict_special_tokens", "output_past")
+    keys.ignore("summary_proj_to_labels", "summary_first_dropout", "predict_special_tokens", "output_past", "n_special")
     return Config(
         family="gpt2",
         n_layers=keys["n_layer"],

@@ -20,6 +20,7 @@ MODULES = {
 
 def read_config(keys: Keys, source: str) -> Config:
     keys.ignore("attention_dropout", "classifier_dropout", "hidden_dropout")
+    keys.ignore("attention_probs_dropout_prob", "hidden_dropout_prob")  # as they were called once
     sizes = read_sizes(keys)
     bias = keys.get("attention_bias", True)
     return Config(
