@@ -1,5 +1,7 @@
 """Sites and their names."""
 
+from typing import Any
+
 import pytest
 
 from residscope.axes import AXES
@@ -76,3 +78,9 @@ def test_unknown_sites_list_the_known(name: str, says: str) -> None:
 
 def test_every_kind_says_what_it_means() -> None:
     assert all(kind.meaning for kind in KINDS.values())
+
+
+@pytest.mark.parametrize("names", [None, 5, [None], [5], 2.5])
+def test_what_names_no_site_is_refused(names: Any) -> None:
+    with pytest.raises(UnknownSite, match=r"(None|5)'? ?.*(Give|Write) "):
+        find_sites(names, SITES)

@@ -164,9 +164,15 @@ def find_site(name: str | Site, sites: Sequence[Site]) -> Site:
 
 
 def find_sites(names: str | Site | Iterable[str | Site], sites: Sequence[Site]) -> tuple[Site, ...]:
-    """The sites that `names` stand for: a site, a kind (all its layers), or "all" (but `head_out`)."""
+    """The sites that `names` stand for: a site, a kind (all its layers), or "all" (but `head_out`).
+
+    Raises:
+      UnknownSite: The model has none of that name, or it is no name.
+    """
     if isinstance(names, (str, Site)):
         names = [names]
+    if not isinstance(names, Iterable):
+        raise UnknownSite(f"The sites {names!r} were asked for.", 'Give a site, a kind, "all", or a list of them.')
     found: dict[Site, None] = {}
     for name in names:
         if name == "all":

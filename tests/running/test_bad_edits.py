@@ -9,7 +9,7 @@ import torch
 from jaxtyping import config
 
 import residscope as rs
-from residscope.errors import BadArgument, BadEdit, BadMetric, UnknownPosition, UnknownSite, UnknownToken
+from residscope.errors import BadArgument, BadEdit, BadMetric, BadTexts, UnknownPosition, UnknownSite, UnknownToken
 from residscope.sites import Site
 from tests.models import own_model
 
@@ -266,3 +266,16 @@ def test_values_of_the_wrong_type() -> None:
     """Where no annotation is checked, as for users; mypy would refuse to read it."""
     config.update("jaxtyping_disable", True)
     exec(WRONG_TYPES, {})
+
+
+@pytest.mark.parametrize("sites", [None, 5])
+def test_what_is_frozen_has_to_be_sites(sites: Any, gpt2: rs.Model) -> None:
+    with pytest.raises(BadEdit, match="was to be frozen"):
+        rs.freeze(sites, gpt2.run(TEXTS))
+
+
+@pytest.mark.parametrize("with_", ["mean", "resample"])
+def test_texts_that_are_none(with_: Any, gpt2: rs.Model) -> None:
+    texts: Any = 5
+    with pytest.raises(BadTexts, match="int was given"):
+        gpt2.run(TEXTS, edits=rs.ablate("z.1", with_, texts=texts))

@@ -195,3 +195,19 @@ class Feature:
 def test_what_is_no_edit_is_refused(data: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(BadEdit):
         rs.Edit.from_json(data, tmp_path)
+
+
+@pytest.mark.parametrize("data", [None, "x", [1], 5, {"edit": [1], "sites": ["z.1"]}])
+def test_what_is_no_mapping_is_no_edit(data: Any) -> None:
+    with pytest.raises(BadEdit, match="is no edit"):
+        rs.Edit.from_json(data)
+
+
+def test_an_edit_of_no_known_name() -> None:
+    with pytest.raises(BadEdit, match="no edit 'foo'"):
+        rs.Edit("foo", ("z.1",))
+
+
+def test_a_folder_may_be_a_string(tmp_path: Path) -> None:
+    edit = rs.add("resid_pre.1", drawn(32))
+    assert rs.Edit.from_json(edit.to_json(str(tmp_path)), str(tmp_path)) == edit

@@ -522,3 +522,27 @@ def test_what_was_given_may_change_afterwards(gpt2: rs.Model) -> None:
     with pytest.raises(TypeError):
         edits[0].arguments["scale"] = 9.0  # type: ignore[index]  # that is the point
     assert pickle.loads(pickle.dumps(edits[0])) == edits[0]
+
+
+def test_a_slice_of_keys_is_each_texts_own(gpt2: rs.Model) -> None:
+    edit = rs.knockout("pattern.1", key=slice(0, -1), query=-1)
+    run = gpt2.run(TEXTS, edits=edit)
+    sweep = gpt2.sweep(gpt2.run(TEXTS), [edit], rs.logit("a"))
+    torch.testing.assert_close(sweep.values[0], rs.logit("a")(run))
+    for i, text in enumerate(TEXTS):
+        alone = gpt2.run(text, edits=edit)
+        torch.testing.assert_close(run.at("logits", -1)[i], alone.at("logits", -1)[0])
+        n = alone.tokens.ids.shape[1]
+        assert torch.equal(run["pattern.1"][i, :, n - 1, :n], torch.eye(n).double()[-1].expand(4, -1))
+
+
+def test_a_slice_of_keys_while_writing(gpt2: rs.Model) -> None:
+    edit, texts = rs.knockout("pattern.1", key=slice(2, 5), query=-1), ["abcdefgh", "xyz"]
+    together = gpt2.generate(texts, n_tokens=3, edits=edit)
+    for i, text in enumerate(texts):
+        alone = gpt2.generate(text, n_tokens=3, edits=edit)
+        assert alone.lists()[0] == together.lists()[i]
+    tokens = gpt2.tokenize(texts)
+    assert [edit.of_text(i, tokens).arguments["key"] for i in range(2)] == [[2, 3, 4], [2]]
+    none = rs.knockout("pattern.1", key=slice(4, 5), query=-1).of_text(1, tokens)
+    assert torch.equal(gpt2.run("xyz", edits=none)["pattern.1"], gpt2.run("xyz")["pattern.1"])

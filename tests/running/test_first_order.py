@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from jaxtyping import config
 
 import residscope as rs
-from residscope.errors import BadEdit
+from residscope.errors import BadArgument, BadEdit
 from residscope.running.first_order import Estimate
 from tests.models import random_gpt2, save
 from tests.running.test_sweep import OTHERS, TEXTS, model_of
@@ -121,3 +122,19 @@ def test_an_estimate_of_one_has_json() -> None:
     assert json.loads(found.to_json())["rank_correlation"] is None
     scores = model.sweep(model.run("abc"), [rs.ablate("z.1")], rs.read("scores.1", pos=1))
     assert json.loads(scores.to_json())["values"][0][0][0][2] == "-Infinity"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("n_sample", value) for value in (1, "x", 2.5, None)),
+        *(("integrated_gradients", value) for value in (-1, 2.5, "x", None)),
+        *(("seed", value) for value in (None, 1.5, 2**70)),
+    ],
+)
+def test_an_option_of_no_such_value_is_refused(name: str, value: Any) -> None:
+    config.update("jaxtyping_disable", True)  # as if annotations were not checked
+    model = model_of("no norm")
+    options: dict[str, Any] = {name: value}
+    with pytest.raises(BadArgument, match=f"{name}={value!r} was asked for. Give a whole number"):
+        model.sweep(model.run(TEXTS), [rs.ablate("z.1")], METRIC, method="attribution", **options)

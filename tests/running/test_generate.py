@@ -1,5 +1,6 @@
 """Writing on, token by token."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import residscope as rs
-from residscope.errors import BadArgument, PromptTooLong
+from residscope.errors import BadArgument, PromptTooLong, UnknownToken
 from residscope.transformer.families import FAMILIES
 from residscope.transformer.rotary import Rotary
 from tests.models import own_model, random_model, save, shared_path
@@ -193,3 +194,27 @@ def test_every_text_has_draws_of_its_own(stories: rs.Model) -> None:
     written = stories.generate(["Tom saw"] * 3, n_tokens=20, temperature=1.0, seed=3).lists()
     assert len({tuple(ids) for ids in written}) == 3
     assert written[:1] == stories.generate("Tom saw", n_tokens=20, temperature=1.0, seed=3).lists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("n_tokens", value) for value in (2.5, "2", None, True, -1)),
+        *(("temperature", value) for value in (float("nan"), float("inf"), "hot", None, True, -1.0)),
+        *(("seed", value) for value in (None, 1.5, "x", 2**70, -(2**70))),
+    ],
+)
+def test_an_argument_of_no_such_value_is_refused(gpt2: rs.Model, name: str, value: Any) -> None:
+    with pytest.raises(BadArgument, match=f"{name}={re.escape(repr(value))} was asked for. Give "):
+        gpt2.generate("abc", **{"n_tokens": 2, name: value})
+
+
+def test_seeds_are_any_whole_number_that_torch_takes(gpt2: rs.Model) -> None:
+    for seed in (-(2**63), -1, 2**63 - 1):
+        gpt2.generate(["abc", "abd"], n_tokens=1, temperature=1.0, seed=seed)
+
+
+@pytest.mark.parametrize("text", [5, None, ["a"]])
+def test_what_is_no_text_is_no_token(gpt2: rs.Model, text: Any) -> None:
+    with pytest.raises(UnknownToken, match="Give a string"):
+        gpt2.single_token(text)

@@ -4,9 +4,10 @@ from functools import partial
 
 import pytest
 import torch
+from jaxtyping import config
 
 import residscope as rs
-from residscope.errors import BadMetric
+from residscope.errors import BadMetric, UnknownSite
 from tests.models import random_model
 from tests.running.test_sweep import MODELS, TEXTS, model_of
 
@@ -76,3 +77,38 @@ def test_logits_have_a_gradient_where_a_metric_reads_them() -> None:
     with pytest.raises(BadMetric, match="makes its own from ln_final"):
         run.gradients(METRIC, ["z.1", "logits"])
     assert "logits" not in run.gradients(METRIC, "all")
+
+
+CONSTANT = [
+    rs.metric(lambda logits: logits.argmax(-1)),
+    rs.metric(lambda logits: (logits > 0).sum(-1)),
+    rs.metric(lambda logits: torch.zeros(len(logits))),
+    rs.metric(lambda logits: logits.detach().sum(-1)),
+]
+
+
+@pytest.mark.parametrize("metric", CONSTANT)
+def test_a_metric_without_a_gradient_is_refused(metric: rs.Metric) -> None:
+    model = model_of("learned positions")
+    run = model.run(TEXTS)
+    with pytest.raises(BadMetric, match="has no gradient"):
+        run.gradients(metric, ["z.1"])
+    for steps in (0, 2):
+        with pytest.raises(BadMetric, match="has no gradient"):
+            model.sweep(run, [rs.ablate("z.1")], metric, method="attribution", integrated_gradients=steps)
+
+
+@pytest.mark.parametrize("sites", [[], ()])
+def test_gradients_at_no_site_are_refused(sites: list[str]) -> None:
+    with pytest.raises(UnknownSite, match=r"at no site was asked for. Name one"):
+        model_of("learned positions").run(TEXTS).gradients(METRIC, sites)
+
+
+def test_what_is_no_metric_has_no_gradient() -> None:
+    config.update("jaxtyping_disable", True)  # as if annotations were not checked
+    run = model_of("learned positions").run(TEXTS)
+    for metric in (None, "logit", torch.sum):
+        with pytest.raises(BadMetric, match="was given as a metric"):
+            run.gradients(metric, ["z.1"])  # type: ignore[arg-type]
+    with pytest.raises(UnknownSite, match="None"):
+        run.gradients(METRIC, None)  # type: ignore[arg-type]

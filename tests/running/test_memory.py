@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import residscope as rs
-from residscope.errors import TooLarge
+from residscope.errors import BadArgument, ResidscopeError, TooLarge
 from residscope.running.memory import Allocations
-from residscope.transformer.placement import _free_in_groups
+from residscope.transformer.placement import _free_in_groups, read_free
 from residscope.transformer.rotary import Rotary
 from tests.models import own_model
 
@@ -163,3 +163,33 @@ def test_what_a_containers_limit_leaves_counts_as_free(tmp_path: Path, limit: st
     found = _free_in_groups(tmp_path, tmp_path / "cgroup")
     assert found == ([] if left is None else [left])
     assert _free_in_groups(tmp_path, tmp_path / "nothing") == []
+
+
+@pytest.mark.parametrize("value", ["8GB", 0, -5, 2.5, True])
+def test_memory_of_no_such_size_is_refused_at_loading(stories_path: Path, value: Any) -> None:
+    with pytest.raises(BadArgument, match=f"memory_bytes={value!r} was asked for. Give a whole number, as 8_000"):
+        rs.load(stories_path, memory_bytes=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("n_tokens", value) for value in (4000, -1, 0, "x", 2.5, None)),
+        *(("n_texts", value) for value in (0, "x")),
+        *(("edits", value) for value in (-1, 2.5, "x")),
+        ("memory_bytes", "8GB"),
+        ("metric", "logit"),
+        ("source", "gpt2"),
+    ],
+)
+def test_memory_of_what_cannot_run_is_not_predicted(name: str, value: Any) -> None:
+    given: dict[str, Any] = {"source": rs.Config(**{**FACTS, **MODELS["plain"]}), "n_tokens": 12, name: value}
+    with pytest.raises(ResidscopeError, match=f"{value!r} was (asked for|given).*Give "):
+        rs.memory(given.pop("source"), **given)
+
+
+@pytest.mark.parametrize("value", ["8GB", None, -1, float("nan"), float("inf"), True])
+def test_what_is_no_number_of_free_bytes_is_refused(value: Any) -> None:
+    assert read_free({"cpu": 8e9, "cuda:0": 5}) == {"cpu": 8_000_000_000, "cuda:0": 5}
+    with pytest.raises(BadArgument, match=r"was given as free on cpu. Give bytes"):
+        read_free({"cpu": value})

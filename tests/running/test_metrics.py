@@ -157,3 +157,13 @@ def test_metrics_say_what_they_are(model: rs.Model) -> None:
     assert repr(rs.logit_difference(" a", [1, 2])) == "rs.logit_difference(' a', [1, 2], pos=-1)"
     assert eval(repr(rs.loss(pos=[1, 2])), {"rs": rs}).unit == "nats"
     assert repr(rs.kl(model.run("ab"))) == "rs.kl(model.run('ab'), pos=-1)"
+
+
+def test_what_is_read_has_the_unit_of_its_site() -> None:
+    units = {site: rs.read(site).unit for site in ("resid_pre.2", "blocks.1.attn.hook_pattern", "scores.0", "z.1")}
+    assert units == {
+        "resid_pre.2": "stream",
+        "blocks.1.attn.hook_pattern": "probability",
+        "scores.0": "logits",
+        "z.1": "activation",
+    }

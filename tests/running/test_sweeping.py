@@ -250,3 +250,28 @@ def test_the_python_of_a_sweep_imports_what_it_uses(stories: rs.Model, tmp_path:
     exec("\n".join(lines), names)
     torch.testing.assert_close(eval(last, names).values, swept.values)
     assert swept.settings["has_bos"]
+
+
+def test_a_sweeps_frame_names_the_positions_that_are_read(gpt2: rs.Model) -> None:
+    base = gpt2.run(["abcdefgh", "xyz"])
+    swept = gpt2.sweep(base, [rs.scale("z.0", 2.0)], rs.read("ln1_scale.1", pos=slice(2, 5)))
+    frame = swept.to_frame()
+    assert list(zip(frame["batch"], frame["pos"], frame["token"], strict=True)) == [
+        (0, 2, "c"),
+        (0, 3, "d"),
+        (0, 4, "e"),
+        (1, 2, "z"),
+    ]
+    run = gpt2.run(base.tokens, edits=rs.scale("z.0", 2.0))
+    assert frame["value"].tolist() == pytest.approx(
+        [*run["ln1_scale.1"][0, 2:5].tolist(), float(run["ln1_scale.1"][1, 2])]
+    )
+
+
+@pytest.mark.parametrize("edit", [rs.scale("mlp_up.1", 2.0), rs.scale("pos_embed", 2.0)], ids=str)
+def test_a_strict_base_run_is_swept_wherever_edits_come_in(edit: rs.Edit) -> None:
+    facts: dict[str, Any] = {"n_layers": 2, "d_model": 16, "n_heads": 2, "d_mlp": 32, "d_vocab": 300, "n_ctx": 40}
+    model = own_model(rs.Config(**facts, gated=True, learned_positions=True), dtype=torch.float64)
+    base = model.run("abc", keep=["resid_pre", "ln_final"], strict=True)
+    swept = model.sweep(base, [edit], METRIC).values
+    torch.testing.assert_close(swept, in_full(model.run("abc"), [edit], METRIC), rtol=0, atol=1e-10)

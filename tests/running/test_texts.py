@@ -2,9 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from jaxtyping import config
 
 import residscope as rs
 from residscope.errors import BadTexts, EmptyPrompt
@@ -100,3 +104,51 @@ def test_described_tokens_run_again(gpt2: rs.Model) -> None:
     tokens = gpt2.tokenize(["one", "three"])
     again = gpt2.tokenize(eval(describe_texts(tokens)))
     assert torch.equal(again.ids, tokens.ids)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [[1.7, 2.9]],
+        [[True, False]],
+        {"a": 1},
+        None,
+        5,
+        [1, 2],
+        [[1, "a"]],
+        [[1, None]],
+        [[[1, 2]]],
+        b"text",
+        {"a text"},
+        pd.Series(["one", "two"]),
+        np.ones((1, 2)),
+        np.array([[True]]),
+        np.array([1, 2]),
+        [np.ones(2)],
+        [np.ones((2, 2), dtype=int)],
+        torch.tensor([[True]]),
+    ],
+    ids=repr,
+)
+def test_what_is_no_text_is_refused(gpt2: rs.Model, texts: Any) -> None:
+    config.update("jaxtyping_disable", True)  # as if annotations were not checked
+    with pytest.raises(BadTexts, match="Give "):
+        gpt2.run(texts)
+    with pytest.raises(BadTexts, match="Give "):
+        gpt2.corpus(texts)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        np.array([[1, 2], [3, 4]]),
+        np.array([[1, 2], [3, 4]], dtype=np.uint8),
+        [np.array([1, 2]), np.array([3, 4])],
+        [torch.tensor([1, 2]), [3, 4]],
+        [[np.int64(1), 2], (3, 4)],
+    ],
+    ids=repr,
+)
+def test_whole_numbers_of_any_kind_are_ids(gpt2: rs.Model, texts: Any) -> None:
+    assert gpt2.tokenize(texts).lists() == [[1, 2], [3, 4]]
+    assert describe_texts(texts) == "[[1, 2], [3, 4]]"

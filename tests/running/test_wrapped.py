@@ -1,5 +1,8 @@
 """Any module by hooks: what is read and edited equals the same model, loaded."""
 
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -7,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import residscope as rs
-from residscope.errors import BadArgument, BadEdit, NotKept, UnknownSite
+from residscope.errors import BadArgument, BadEdit, BadMetric, NotKept, UnknownSite
 from residscope.running.wrapped import Where, WrappedRun
 from tests.models import random_gpt2, random_llama
 
@@ -193,3 +196,71 @@ def test_what_a_wrapped_module_has_not(both: tuple[rs.Wrapped, rs.Model]) -> Non
         wrapped.run(IDS)["z.0"]
     with pytest.raises(BadArgument, match="padding on the right"):
         wrapped.run(IDS, attention_mask=MASK.flip(1), edits=EDITS["add"])
+
+
+class Slow(nn.Module):
+    """Lets other threads go on between its parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Identity(), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        time.sleep(0.005)
+        found: Tensor = self.second(x) * 2
+        return found
+
+
+def test_threads_do_not_see_each_others_edits() -> None:
+    module, x = Slow(), torch.ones(1, 2, 3)
+    one, other = (rs.wrap(module, {"resid_pre.0": "first", "resid_pre.1": "second"}) for _ in range(2))
+    jobs: list[Callable[[], Tensor]] = [
+        lambda: one.sweep(x, edits=[rs.add("resid_pre.0", float(i)) for i in range(4)], metric=lambda r: r.output),
+        lambda: other.sweep(x, edits=[rs.scale("resid_pre.1", float(i)) for i in range(4)], metric=lambda r: r.output),
+        lambda: torch.stack([one.run(x, keep="resid_pre.1").output for _ in range(4)]),
+    ]
+    expected = [job() for job in jobs]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda job: job(), jobs))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_run_is_a_mapping(both: tuple[rs.Wrapped, rs.Model]) -> None:
+    run = both[0].run(IDS, keep="resid_pre.0")
+    assert "resid_pre.0" in run
+    assert "n_tokens" in run
+    for name in ("resid_pre.1", "nothing", 5):
+        assert name not in run
+    assert run.get("resid_pre.1") is None
+    assert run.get("nothing", 5) == 5
+    assert run.get("resid_pre.0") is run["resid_pre.0"]
+    nothing = both[0].run(IDS)
+    assert dict(nothing) == {}
+    assert len(nothing) == 0
+    with pytest.raises(NotKept, match="n_tokens was not kept"):
+        nothing["n_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("edits", "metric", "error", "says"),
+    [
+        ([], lambda run: run["resid_pre.1"], BadEdit, "no set of edits"),
+        ([[]], 0.5, BadMetric, "float was given as a metric"),
+        ([[]], rs.logit(3), BadMetric, r"rs\.logit\(3, pos=-1\) was given"),
+        ([[]], lambda run: 0.5, BadMetric, "The metric gave float"),
+        ([[], rs.ablate("resid_pre.1")], lambda run: torch.zeros(1 + len(run.edits)), BadMetric, r"gave \[2\]"),
+    ],
+)
+def test_sweeps_that_do_not_fit(
+    both: tuple[rs.Wrapped, rs.Model], edits: Any, metric: Any, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        both[0].sweep(IDS, edits=edits, metric=metric)
+
+
+@pytest.mark.parametrize("sites", [["z.1"], None, {"z.1": 5}, {"z.1": ("once", "input", "output")}, {5: "once"}])
+def test_sites_of_the_wrong_type(sites: Any) -> None:
+    with pytest.raises(BadArgument):
+        rs.wrap(Odd(), sites)

@@ -249,7 +249,7 @@ def test_bfloat16_errs_no_more_than_transformers(case: str) -> None:
         ("bloom", 0, {"seq_length": 300, "n_head": 12, "hidden_size": 48}),
     ],
 )
-def test_bfloat16_errs_no_more_where_patterns_are_kept(family: str, seed: int, facts: dict[str, int]) -> None:
+def test_bfloat16_errs_no_more_where_patterns_are_kept(family: str, seed: int, facts: dict[str, Any]) -> None:
     ids = torch.randint(0, 300, (2, 300), generator=torch.Generator().manual_seed(0))
     hf, tokenizer = random_model(family, seed=seed, **facts)
     with torch.no_grad():

@@ -10,10 +10,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import residscope as rs
-from residscope.errors import BadArgument, BadCheckpoint, BadTokenizer, ModelNotFound
+from residscope.errors import (
+    BadArgument,
+    BadCheckpoint,
+    BadTokenizer,
+    ModelNotFound,
+    UnknownWeight,
+    UnsupportedModel,
+)
 from residscope.transformer.rotary import Rotary
 from residscope.transformer.transformer import Transformer
-from tests.models import OWN, byte_tokenizer, hf_tokenizer, own_config, own_state
+from tests.models import OWN, byte_tokenizer, hf_tokenizer, own_config, own_state, random_model
 
 IDS = torch.randint(0, 256, (2, 20), generator=torch.Generator().manual_seed(1))
 HF = hf_tokenizer()
@@ -173,3 +180,58 @@ def test_words_that_no_fact_is_written_with(name: str, value: str) -> None:
     object.__setattr__(config, name, value)  # as if annotations were not checked
     with pytest.raises(ValueError, match=f"{name} is '{value}', and not one of"):
         config.__post_init__()
+
+
+@pytest.mark.parametrize("source", [None, 5, ["gpt2"]])
+def test_what_is_no_model_is_refused(source: Any) -> None:
+    for config in (None, own_config()):
+        with pytest.raises(BadArgument, match=r"was given as a model. Give "):
+            rs.load(source, config=config)
+
+
+def test_a_module_that_is_no_transformers_model_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match=r"A Linear was given.*rs.wrap"):
+        rs.load(torch.nn.Linear(2, 2))
+
+
+def test_options_that_would_be_ignored_are_refused(stories_path: Path) -> None:
+    with pytest.raises(BadArgument, match=r"A tokenizer was given .*stories260K"):
+        rs.load(stories_path, tokenizer=HF)
+    hf, tokenizer = random_model("gpt2")
+    with pytest.raises(BadArgument, match=r"dtype='bfloat16' was asked for .* is float32"):
+        rs.load(hf, tokenizer=tokenizer, dtype="bfloat16")
+    with pytest.raises(BadArgument, match="There is no dtype 'float8'"):
+        rs.load(hf, tokenizer=tokenizer, dtype="float8")
+    half = rs.load(hf.to(torch.bfloat16), tokenizer=tokenizer, dtype="bfloat16")
+    assert half.dtype == rs.load(hf, tokenizer=tokenizer).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", [3, None, ("W_O", 1)])
+def test_what_is_no_weights_name_is_refused(gpt2: rs.Model, name: Any) -> None:
+    with pytest.raises(UnknownWeight, match="list"):
+        gpt2.weights[name]
+    assert name not in gpt2.weights
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("n_layers", "d_model", "n_heads", "n_ctx") for value in (0, "x", None, 2.0, True)),
+        *(("d_head", value) for value in (0, "x")),
+        ("d_mlp", -1),
+        ("family", 5),
+        *(("rotary", value) for value in (True, 4, "default")),
+        ("rotary_windowed", True),
+        *(("norm_eps", value) for value in ("x", None, -1.0, float("nan"), True)),
+        *(("windows", value) for value in (5, None, "abc", (1, 2), (0, 1, 2), ("a", "b", "c"))),
+        *(("embed_scale", value) for value in (None, "x", float("inf"))),
+        *(("attn_scale", value) for value in (0, 0.0, "x")),
+        ("attn_cap", "x"),
+        ("tied", "yes"),
+        *(("norm", value) for value in ("batch", ["layer"])),
+    ],
+)
+def test_facts_of_no_such_value_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(BadArgument, match=name) as found:
+        own_config(**{name: value})
+    assert found.value.hint

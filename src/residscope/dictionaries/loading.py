@@ -20,7 +20,7 @@ def load_dictionary(path: str | Path) -> SparseAutoencoder:
     folder = Path(path).expanduser()
     for is_there, read in READERS.values():
         if is_there(folder):
-            return read(folder)
+            return read(folder).loaded_from(str(path))
     found = sorted(file.name for file in folder.iterdir())[:8] if folder.is_dir() else []
     raise BadDictionary(
         f"{folder} holds {', '.join(found)}." if found else f"There is no folder {str(folder)!r}, or it is empty.",

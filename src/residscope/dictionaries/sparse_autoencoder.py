@@ -42,6 +42,7 @@ class SparseAutoencoder:
       centred: Whether the dictionary reads and writes a stream without its mean over d_model.
       scaling: How each input is scaled before it is read; written back afterwards.
       facts: What its file says of the model and the texts it was made on.
+      source: What `rs.load_dictionary` was given; None where it was made in memory, or changed since.
     """
 
     name: str
@@ -60,6 +61,7 @@ class SparseAutoencoder:
     centred: bool = False
     scaling: Scaling = "none"
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    source: str | None = field(default=None, init=False, repr=False)  # `replace` leaves it out
 
     @property
     def n_features(self) -> int:
@@ -76,7 +78,13 @@ class SparseAutoencoder:
         """The same on another device."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         moved: dict[str, Any] = {name: x.to(device) for name, x in values.items() if isinstance(x, Tensor)}
-        return replace(self, **moved)
+        return replace(self, **moved).loaded_from(self.source)
+
+    def loaded_from(self, source: str | None) -> "SparseAutoencoder":
+        """A copy that knows where it can be loaded."""
+        same = replace(self)
+        object.__setattr__(same, "source", source)
+        return same
 
     def encode(self, x: Tensor) -> Tensor:
         """Features of activations.
@@ -204,6 +212,11 @@ class Feature:
     def site(self) -> Site:
         """Where it is read and written."""
         return self.dictionary.site
+
+    @property
+    def source(self) -> str | None:
+        """What its dictionary was loaded from."""
+        return self.dictionary.source
 
     @property
     def vector(self) -> Float[Tensor, " d_in"]:

@@ -1,6 +1,6 @@
 """Edits of activations as data: frozen values that say where and what. `model.run` and `model.sweep` take them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from inspect import Parameter, signature
@@ -15,7 +15,7 @@ from residscope.direction import Direction
 from residscope.errors import BadEdit
 from residscope.running.changes import Change, Function
 from residscope.running.packing import Readable, owner_of, pack, recorded, source_of, unpack
-from residscope.running.positions import Positions, resolve
+from residscope.running.positions import PADDED, Positions, resolve
 from residscope.running.prepare import PREPARE, Editable, prepare
 from residscope.running.run import Run
 from residscope.running.texts import Texts
@@ -46,6 +46,8 @@ class Edit:
     def __post_init__(self) -> None:
         own = {name: _copy(value) for name, value in self.arguments.items()}
         object.__setattr__(self, "arguments", MappingProxyType(own))
+        if self.name not in PREPARE:
+            raise BadEdit(f"There is no edit {self.name!r}.", f"Known: {', '.join(PREPARE)}.")
         known = _parameters(self.name)
         missing = {one.name for one in known if one.default is one.empty} - self.arguments.keys()
         unknown = self.arguments.keys() - {"head", "neuron", "pos"} - {one.name for one in known}
@@ -104,7 +106,8 @@ class Edit:
             if name == "pos" and isinstance(value, Tensor):
                 return of(value)
             if name == "key":  # what is written on moves its end
-                return resolve(value, batch.n_tokens)[text].tolist()
+                keys = [key for key in resolve(value, batch.n_tokens)[text].tolist() if key != PADDED]
+                return keys or slice(0)  # a slice may find none
             if isinstance(value, Run):
                 value = recorded(value, self)
             if isinstance(value, Mapping):
@@ -119,37 +122,51 @@ class Edit:
             arguments |= {"texts": others} if others else {}
         return Edit(self.name, self.sites, arguments)
 
-    def to_json(self, folder: Path | None = None) -> dict[str, Any]:
+    def to_json(self, folder: str | Path | None = None) -> dict[str, Any]:
         """As JSON; vectors of more than 16 numbers lie beside it, named by a hash of their content.
 
         Args:
           folder: Where those are written.
         Raises:
-          BadEdit: It holds a function, or a long vector and there is no folder.
+          BadEdit: It holds a function, a feature of a dictionary that was made in memory, or a long vector and there is
+            no folder.
         Holds:
           `Edit.from_json` of it is the same edit, with a run as the values that it has at the sites.
         """
         if self.name == "apply":
             raise BadEdit("An edit by a function is not data, and has no JSON.", "Use one of the other edits.")
+        place = None if folder is None else Path(folder)
         return {
             "edit": self.name,
             "sites": list(self.sites),
-            **{name: pack(value, self, folder) for name, value in self.arguments.items()},
+            **{name: pack(value, self, place) for name, value in self.arguments.items()},
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], folder: Path | None = None) -> "Edit":
+    def from_json(
+        cls,
+        data: Mapping[str, Any],
+        folder: str | Path | None = None,
+        *,
+        dictionaries: Callable[[str], Any] | None = None,
+    ) -> "Edit":
         """The edit that `to_json` wrote.
 
+        Args:
+          data: What `to_json` gave.
+          folder: Where its long vectors were written.
+          dictionaries: Opens those that its features are of: `rs.load_dictionary`.
         Raises:
-          BadEdit: It is none, or a vector that it names is not in `folder`.
+          BadEdit: It is none, a vector that it names is not in `folder`, or nothing opens its dictionary.
         """
-        arguments = dict(data)
+        given: Any = data
+        arguments = dict(given) if isinstance(given, Mapping) else {}
         name, sites = arguments.pop("edit", None), arguments.pop("sites", None)
-        if name not in PREPARE or name == "apply" or not isinstance(sites, list):
+        if not isinstance(name, str) or name not in PREPARE or name == "apply" or not isinstance(sites, list):
             raise BadEdit(f"{str(data)[:80]} is no edit.", f"Known: {', '.join(n for n in PREPARE if n != 'apply')}.")
         try:
-            read = {key: unpack(value, folder) for key, value in arguments.items()}
+            place = None if folder is None else Path(folder)
+            read = {key: unpack(value, place, dictionaries) for key, value in arguments.items()}
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise BadEdit(f"{str(data)[:80]} is no edit ({error!r}).", "Write it with `to_json`.") from None
         return cls(name, tuple(map(str, sites)), read)
@@ -365,12 +382,12 @@ def clamp(feature: "Direction | Readable", value: float, *, head: Part = None, p
     return _edit("clamp", feature.site, feature=feature, value=value, head=head, pos=pos)
 
 
-def knockout(site: str | Site, *, key: int | Sequence[int], query: Where = None, head: Part = None) -> Edit:
+def knockout(site: str | Site, *, key: int | slice | Sequence[int], query: Where = None, head: Part = None) -> Edit:
     """Keep queries from seeing keys: minus infinity in the scores, before the softmax.
 
     Args:
       site: `pattern.5` or `scores.5`.
-      key: Positions that are not seen, negative ones from each text's own end.
+      key: Positions that are not seen, negative ones from each text's own end; a slice is taken of each text.
       query: Positions that do not see them; None is all.
       head: One or several; None is all.
     Holds:
@@ -399,6 +416,8 @@ def freeze(
       neuron: The same for hidden entries of the MLP.
       pos: As in the conventions; None is all.
     """
+    if not isinstance(sites, Iterable) and not isinstance(sites, Site):
+        raise BadEdit(f"{sites!r} was to be frozen.", 'Give sites or kinds, as ["attn_out", "mlp_out.3"].')
     names = [sites] if isinstance(sites, (str, Site)) else list(sites)
     given = {"run": run, "head": head, "neuron": neuron, "pos": pos}
     return Edit("freeze", tuple(map(str, names)), {key: value for key, value in given.items() if value is not None})

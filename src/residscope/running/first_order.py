@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from residscope.errors import BadArgument, BadEdit
+from residscope.running.arguments import read_seed, read_whole
 from residscope.running.changes import Change, apply_changes, tokens_first
 from residscope.running.metrics import Metric, Reading, read, values_of
 from residscope.running.progress import report
@@ -53,11 +54,8 @@ def estimate(
     seed: int,
 ) -> Estimate:
     """Estimate a sweep. See `Model.sweep`."""
-    if integrated_gradients < 0 or n_sample < 2:
-        raise BadArgument(
-            f"integrated_gradients={integrated_gradients} and n_sample={n_sample} were asked for.",
-            "Take no step or more, and a sample of two at least.",
-        )
+    integrated_gradients = read_whole("integrated_gradients", integrated_gradients)
+    n_sample, seed = read_whole("n_sample", n_sample, 2), read_seed(seed)
     if not edits:
         raise BadArgument("An estimate of no edits was asked for.", "Give one at least.")
     given = {"integrated_gradients": integrated_gradients, "qk_fix": qk_fix, "n_sample": n_sample, "seed": seed}
@@ -84,6 +82,8 @@ def estimate(
         spread=None,
         n_tokens_computed=exact.n_tokens_computed,
         extra_axes=exact.extra_axes,
+        positions=exact.positions,
+        pieces=exact.pieces,
         sample=sample.cpu(),
         exact=exact.values,
         **_compare(effects[sample].cpu(), (exact.values - exact.base_values).cpu()),

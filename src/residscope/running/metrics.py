@@ -13,7 +13,7 @@ from torch import Tensor
 from residscope.errors import BadMetric
 from residscope.running.positions import PADDED, Positions, is_single, resolve
 from residscope.running.run import Run, read_at
-from residscope.sites import Site
+from residscope.sites import KINDS, STREAM, Site, read_site
 from residscope.transformer.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -239,14 +239,22 @@ def read(what: "str | Site | Encoder", *, pos: Positions = -1) -> Metric:
         return Reading((model.place(site),), resolve(pos, tokens.n_tokens), compute, axes=axes)
 
     name = f"read({str(what)!r}, pos={pos})" if encoder is None else f"read({encoder!r}, pos={pos})"
-    return Metric(name, "stream" if encoder is None else "activation", bind)
+    return Metric(name, _unit_of(what) if isinstance(what, (str, Site)) else "activation", bind)
+
+
+def _unit_of(site: str | Site) -> str:
+    """Of a site's values."""
+    kind = (site if isinstance(site, Site) else read_site(site)).kind
+    units = {"logits": "logits", "scores": "logits", "pattern": "probability"}
+    return units.get(kind, "stream" if kind in KINDS and KINDS[kind].axes == STREAM else "activation")
 
 
 def metric(function: Callable[..., Any], *, pos: Positions = -1, reads: Sequence[str | Site] | None = None) -> Metric:
     """Any plain function of the logits, or of some sites.
 
     Args:
-      function: Takes the logits `[batch d_vocab]`, or what `reads` names, each `[batch ...]`; gives `[batch ...]`.
+      function: Takes the logits `[batch d_vocab]`, or what `reads` names, each `[batch ...]`; gives `[batch ...]`, each
+        text's by its own alone: a sweep takes those that a set leaves as they are from the base run.
       pos: Where; a list or slice adds an axis after the batch's.
       reads: Sites, in the order of the function's arguments.
     """

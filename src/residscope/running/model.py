@@ -9,18 +9,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from residscope.errors import BadArgument, BadMetric, ModelNotFound, PromptTooLong
+from residscope.errors import BadArgument, ModelNotFound, PromptTooLong, UnknownToken, UnsupportedModel
+from residscope.running.arguments import read_memory_bytes, read_seed, read_whole
 from residscope.running.edits import Edit, as_edits
 from residscope.running.first_order import estimate
 from residscope.running.generation import write_on
 from residscope.running.metrics import Metric
-from residscope.running.run import Run
+from residscope.running.run import Run, check_metric
 from residscope.running.sweep import EditSet, Sweep, sweep
 from residscope.running.texts import Corpus, Texts, read_corpus, tokenize
 from residscope.sites import KINDS, Site, find_site, list_sites
 from residscope.transformer.chat_template import Messages
-from residscope.transformer.config import Config
-from residscope.transformer.loading import Loaded, load_files, load_memory
+from residscope.transformer.config import Config, is_finite
+from residscope.transformer.loading import Loaded, choose_dtype, load_files, load_memory
 from residscope.transformer.placement import Plan, keep_freed_memory, make_shapes
 from residscope.transformer.state_dict import load_state_dict
 from residscope.transformer.tokens import Tokens
@@ -44,11 +45,12 @@ def load(
         memory, whose weights are then shared and whose dtype and device stay. With a config, named tensors: a
         state_dict, a safetensors file, or a directory with one.
       config: For named tensors: a `Config`, for names as in the guide; or TransformerLens's own, for its names.
-      dtype: "float32", "bfloat16", "float16" or "float64".
+      dtype: "float32", "bfloat16", "float16" or "float64"; of a model in memory nothing else than its own.
       device: "auto" takes a GPU where there is one, and spreads what does not fit over all of them and the CPU (the
         plan is logged then); a name, as "cuda:1"; or what `rs.plan` gives.
       revision: A branch, tag or commit on the hub.
-      tokenizer: For a model in memory: its fast tokenizer. For named tensors it may be left out, and token ids run.
+      tokenizer: For a model in memory: its fast tokenizer. For named tensors it may be left out, and token ids run. A
+        directory or the hub has its own.
       memory_bytes: What its sweeps may take for activations where they are not told otherwise; None is a quarter of
         what is free.
     Raises:
@@ -57,10 +59,18 @@ def load(
     Holds:
       Logits and every residual stream equal transformers' within 1e-5 of the position's largest entry, in float32.
     """
+    if memory_bytes is not None:
+        memory_bytes = read_memory_bytes(memory_bytes)
+    if not isinstance(source, (str, Path, nn.Module, Mapping)):
+        raise BadArgument(
+            f"{source!r} was given as a model.",
+            "Give a directory, a Hugging Face id, a transformers model, or named tensors.",
+        )
     keep_freed_memory()
     if isinstance(source, nn.Module):
         if config is not None:
             raise BadArgument("A model in memory has its own config.", "Leave config out, or give its state_dict.")
+        _check_memory(source, dtype)
         return Model(load_memory(source, tokenizer), memory_bytes)
     if config is not None:
         return Model(load_state_dict(source, config, tokenizer, dtype=dtype, device=device), memory_bytes)
@@ -70,7 +80,24 @@ def load(
         raise ModelNotFound(
             "There is no bundled model yet.", "Name a directory that holds a model, or a Hugging Face id."
         )
+    if tokenizer is not None:
+        raise BadArgument(f"A tokenizer was given for {str(source)!r}, which has its own.", "Leave it out.")
     return Model(load_files(source, dtype=dtype, device=device, revision=revision), memory_bytes)
+
+
+def _check_memory(source: nn.Module, dtype: str) -> None:
+    """Refuse a module that says nothing of itself, and another dtype than its own."""
+    if not callable(getattr(getattr(source, "config", None), "to_dict", None)):
+        raise UnsupportedModel(
+            f"A {type(source).__name__} was given, which has no config as transformers models have.",
+            "Give a causal language model of transformers, or name any module's sites with rs.wrap.",
+        )
+    own = next(source.parameters()).dtype
+    if choose_dtype(dtype) != own and dtype != "float32":  # which nobody needs to have asked for
+        raise BadArgument(
+            f"dtype={dtype!r} was asked for of a model in memory, which is {str(own).removeprefix('torch.')}.",
+            f"Leave it out, or give model.to(torch.{dtype}).",
+        )
 
 
 class Model:
@@ -276,6 +303,8 @@ class Model:
         Raises:
           UnknownToken: It is none or several; the message shows the pieces.
         """
+        if not isinstance(text, str):
+            raise UnknownToken(f"{text!r} is no text.", "Give a string, as ' the'.")
         return self.tokenizer.single_token(text)
 
     def run(
@@ -345,8 +374,7 @@ class Model:
             raise BadArgument(f"A {type(base).__name__} was given as the base run.", "Give what model.run gives.")
         if base.model is not self:
             raise BadArgument("The base run is of another model.", "Run the texts through this one.")
-        if not isinstance(metric, Metric):
-            raise BadMetric(f"{metric!r} was given as a metric.", "Give rs.logit(...) or such, or rs.metric(function).")
+        check_metric(metric)
         if method == "exact":
             return sweep(base, edits, metric, memory_bytes=memory_bytes)
         if method != "attribution":
@@ -383,15 +411,15 @@ class Model:
         Returns:
           Prompts and new tokens; `.texts` is what they say, and after a chat the new ones are the assistant's.
         Raises:
+          BadArgument: A number is none, or below what it may be.
           PromptTooLong: Prompt and new tokens do not fit the context.
           BadEdit: An edit does not fit; nothing has been written then.
         Holds:
           Every greedy token is the most probable of a full run, with the edits, of what stands before it.
         """
-        if n_tokens < 0 or temperature < 0:
-            raise BadArgument(
-                f"n_tokens={n_tokens} and temperature={temperature} were asked for.", "Neither is below zero."
-            )
+        n_tokens, seed = read_whole("n_tokens", n_tokens), read_seed(seed)
+        if not is_finite(temperature) or temperature < 0:
+            raise BadArgument(f"temperature={temperature!r} was asked for.", "Give a number from 0 on.")
         prompts = self.tokenize(texts)
         longest = int(prompts.n_tokens.max()) + n_tokens
         if longest > self.config.n_ctx:

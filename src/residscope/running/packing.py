@@ -3,7 +3,7 @@
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -32,6 +32,16 @@ class Readable(Protocol):
     @property
     def vector(self) -> Tensor: ...
     def read(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Numbered(Protocol):
+    """A feature of a dictionary, which lies in a file where it has a source."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def source(self) -> str | None: ...
 
 
 LENGTHS = "n_tokens"  # beside the sites of a recorded run
@@ -68,19 +78,30 @@ def pack(value: Any, edit: "Edit", folder: Path | None) -> Any:
         return {"direction": facts | {"vector": pack(value.vector, edit, folder)} | mean}
     if isinstance(value, (list, tuple, range)):
         return [pack(item, edit, folder) for item in value]
+    if isinstance(value, Numbered):
+        if value.source is None:
+            raise BadEdit(
+                "The feature's dictionary was made in memory, and has no JSON.",
+                "Save it, and take the feature of what rs.load_dictionary gives.",
+            )
+        return {"feature": {"dictionary": value.source, "number": int(value.number)}}
     raise BadEdit(
         f"{edit.name} holds a value of the type {type(value).__name__}, which has no JSON.", "Give it as numbers."
     )
 
 
-def unpack(data: Any, folder: Path | None) -> Any:
+def unpack(data: Any, folder: Path | None, dictionaries: Callable[[str], Any] | None = None) -> Any:
     """The value that `pack` wrote.
 
+    Args:
+      data: Its JSON.
+      folder: Where long tensors were written.
+      dictionaries: Opens those that features are of.
     Raises:
-      BadEdit: A tensor is not in `folder`, or is another than its name says.
+      BadEdit: A tensor is not in `folder`, or is another than its name says; or nothing opens a dictionary.
     """
     if isinstance(data, list):
-        return [unpack(item, folder) for item in data]
+        return [unpack(item, folder, dictionaries) for item in data]
     if not isinstance(data, dict):
         return data
     (kind, inner), *_ = data.items()
@@ -94,6 +115,13 @@ def unpack(data: Any, folder: Path | None) -> Any:
         mean = unpack(inner["mean"], folder) if "mean" in inner else None
         vector = unpack(inner["vector"], folder)
         return Direction(inner["name"], read_site(inner["site"]), vector, mean, inner["deviation"])
+    if kind == "feature":
+        if dictionaries is None:
+            raise BadEdit(
+                f"The edit has a feature of the dictionary {inner['dictionary']!r}.",
+                "Give from_json dictionaries=rs.load_dictionary.",
+            )
+        return dictionaries(inner["dictionary"])[inner["number"]]
     if kind == "values":
         return torch.tensor(inner, dtype=getattr(torch, data["dtype"])).reshape(data["shape"])
     if not re.fullmatch("[0-9a-f]{32}", data["hash"]):
@@ -124,6 +152,8 @@ def source_of(value: Any) -> str:
     if isinstance(value, Direction):
         mean = "" if value.mean is None else f", {source_of(value.mean)}"
         return f"rs.Direction({value.name!r}, rs.{value.site!r}, {source_of(value.vector)}{mean})"
+    if isinstance(value, Numbered) and value.source is not None:
+        return f"rs.load_dictionary({value.source!r})[{int(value.number)}]"
     if isinstance(value, Path):
         return describe_texts(value)
     if isinstance(value, Mapping):
@@ -143,6 +173,8 @@ def owner_of(value: Any) -> object:
     """What a value's Python does not tell: the model of a run, and a function or feature itself."""
     if isinstance(value, Run):
         return value.model
+    if isinstance(value, Numbered) and value.source is not None:
+        return None
     return value if callable(value) or isinstance(value, Readable) else None
 
 

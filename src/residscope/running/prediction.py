@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import torch
 
+from residscope.errors import BadArgument
+from residscope.running.arguments import read_memory_bytes, read_whole
 from residscope.running.changes import Change
 from residscope.running.memory import Allocations
 from residscope.running.metrics import Metric, logit
 from residscope.running.model import Model
+from residscope.running.run import check_metric
 from residscope.running.sweep import EditSet, Engine, draw_sets, find_budget, prepare_sets
 from residscope.sites import Site
 from residscope.transformer.config import Config
@@ -57,7 +60,7 @@ def memory(
 
     Args:
       source: A model; or a config, of which nothing is loaded.
-      n_tokens: Length of each text.
+      n_tokens: Length of each text, at most the model's context.
       n_texts: How many at a time.
       keep: What the run keeps.
       edits: Of a sweep over the run: sets as `Model.sweep` takes them, or how many of the costliest kind, which edit
@@ -72,6 +75,16 @@ def memory(
       Within 10% of the most that torch's tensors take while it is done. Attention counts as fused where nobody sees
       its pattern.
     """
+    if not isinstance(source, (Model, Config)):
+        raise BadArgument(f"{source!r} was given as a model.", "Give what rs.load gives, or an rs.Config.")
+    n_ctx = (source.config if isinstance(source, Model) else source).n_ctx
+    n_tokens, n_texts = read_whole("n_tokens", n_tokens, 1, n_ctx), read_whole("n_texts", n_texts, 1)
+    if not isinstance(edits, Sequence) or isinstance(edits, str):
+        edits = read_whole("edits", edits, hint="Give a list of sets, or how many.")
+    if metric is not None:
+        check_metric(metric)
+    if memory_bytes is not None:
+        memory_bytes = read_memory_bytes(memory_bytes)
     if isinstance(source, Model):
         model, shapes = source, source.shapes
     else:

@@ -1,6 +1,7 @@
 """From an edit to changes of given tokens: everything that can be wrong with it is found here, before anything runs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from operator import index
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -132,6 +133,9 @@ class Target:
     def shift(self, value: Any, what: str) -> Tensor:
         """Numbers, a direction or a run as `[batch n part ...]`, axes of one where it is the same for all.
 
+        Args:
+          value: A direction of all heads may have their entries side by side, as a dictionary writes them.
+          what: How an error names it.
         Raises:
           BadEdit: Of another shape, dtype or device, or not finite.
         """
@@ -146,6 +150,8 @@ class Target:
             if list(tensor.shape) == [*lead, *inner]:
                 shaped = tensor.reshape([*lead, *[1] * (2 - len(lead)), *inner])
                 return shaped.unsqueeze(2).expand(*shaped.shape[:2], *self.rest) if self.single else shaped
+        if self._is_flat(value):
+            return tensor.reshape(1, 1, *self.rest)
         raise BadEdit(
             f"{what} has the shape {list(tensor.shape)}, and {self._where()} asks for {inner}.",
             f"Give that, [{n_batch}, ...] for each text, or [{n_batch}, {n_slots}, ...] for each position too.",
@@ -216,8 +222,13 @@ class Target:
             raise BadEdit(f"{self.site} was not recorded.", f"There are {', '.join(map(str, sites))}.")
         return found
 
-    def directions(self, value: Any) -> tuple[Tensor, Tensor]:
-        """Orthonormal rows [k d] that span what is given, and the rows as given."""
+    def _is_flat(self, value: Any) -> bool:
+        """Whether it is a direction of this kind of site with the entries of all heads side by side."""
+        alike = isinstance(value, Direction) and value.site.kind == self.site.kind
+        return alike and self.part is None and len(self.rest) == 2 and list(value.vector.shape) == [prod(self.rest)]
+
+    def directions(self, value: Any, *, flat: bool = False) -> tuple[Tensor, Tensor]:
+        """Orthonormal rows [k d] that span what is given, and the rows as given; with `flat`, maybe of all heads."""
         several = value if isinstance(value, (list, tuple)) else [value]
         if not len(several):
             raise BadEdit("No direction was given.", "Give one.")
@@ -226,7 +237,10 @@ class Target:
             raise BadEdit(f"{self.site} has the axes {self.site.axes}, and no directions.", "Choose another site.")
         if self.part is not None and len(axes) == 1:
             raise BadEdit(f"Directions of {self.site} take all of its {axes[0]}, and some were chosen.", "Choose one.")
-        rows = torch.cat([self.tensor(one, "The direction").reshape(-1, self._width(one)) for one in several])
+        widths = [self._width(one, flat) for one in several]
+        if len({*widths}) > 1:
+            raise BadEdit(f"Directions of different widths were given: {widths}.", "Give all of a head, or of all.")
+        rows = torch.cat([self.tensor(one, "The direction").reshape(-1, widths[0]) for one in several])
         if self.shapes:
             return rows, rows
         basis, triangle = torch.linalg.qr(rows.double().T)
@@ -234,10 +248,12 @@ class Target:
             raise BadEdit("The directions are zero, or not independent.", "Leave out those that others span.")
         return basis.T.to(rows.dtype), rows
 
-    def _width(self, one: Any) -> int:
+    def _width(self, one: Any, flat: bool) -> int:
         axis, vector = _rest_axes(self.site)[-1], one.vector if isinstance(one, Direction) else one
         width = self.model.axis_size(axis, 0)
         shape = list(vector.shape if isinstance(vector, Tensor) else np.shape(vector))
+        if flat and self._is_flat(one):
+            return prod(self.rest)
         if len(shape) not in (1, 2) or shape[-1] != width:
             raise BadEdit(
                 f"The direction has the shape {shape}, and {self.site} {width} entries along {axis}.",
@@ -249,7 +265,14 @@ class Target:
         """The shortest vector whose projections on the rows are `aims`, as a shift."""
         wide = torch.tensor(aims, dtype=torch.float64, device=rows.device)
         found: Tensor = torch.linalg.pinv(rows.double()) @ wide
-        return found.to(rows.dtype).expand(1, 1, *self.rest)
+        return found.to(rows.dtype).reshape(-1, self.rest[-1]).expand(1, 1, *self.rest)
+
+    def aim(self, basis: Tensor, shift: Tensor | None = None) -> Change:
+        """Give what lies in the space of the basis the shift's part in it, or none; with rows of all heads too."""
+        if basis.shape[1] == self.rest[-1]:
+            return self.change(factor=0.0, shift=shift, along=basis)
+        aim = torch.zeros(1, *self.rest).to(basis) if shift is None else shift[0]
+        return self.change(tokenwise=lambda x: x + ((aim - x).flatten(1) @ basis.T @ basis).reshape(x.shape))
 
     def _where(self) -> str:
         part = "" if self.part is None else f", {len(self.part)} of {_rest_axes(self.site)[0]}"
@@ -485,9 +508,9 @@ def _refuse_keys(target: Target, what: str) -> None:
 
 
 def _project_out(target: Target, direction: Any, centre: str) -> Change:
-    basis, rows = target.directions(direction)
+    basis, rows = target.directions(direction, flat=True)
     if centre == "zero":
-        return target.change(factor=0.0, along=basis)
+        return target.aim(basis)
     several = direction if isinstance(direction, (list, tuple)) else [direction]
     if centre != "mean" or not all(isinstance(one, Direction) and one.mean is not None for one in several):
         raise BadEdit(
@@ -496,24 +519,29 @@ def _project_out(target: Target, direction: Any, centre: str) -> Change:
             else f"centre={centre!r} was asked for.",
             'Choose "zero", or "mean" with a direction that was made from data.',
         )
-    return target.change(factor=0.0, shift=target.point(rows, [one.offset for one in several]), along=basis)
+    return target.aim(basis, target.point(rows, [one.offset for one in several]))
 
 
 def _clamp(target: Target, feature: Any, value: float) -> Change:
     value = _finite(value, "The value")
     if isinstance(feature, Direction):
-        basis, rows = target.directions(feature)
-        return target.change(factor=0.0, shift=target.point(rows, [value + feature.offset]), along=basis)
+        basis, rows = target.directions(feature, flat=True)
+        return target.aim(basis, target.point(rows, [value + feature.offset]))
     if target.part is not None:
         raise BadEdit(f"{feature!r} is read from all of {target.site}, and heads were chosen.", "Leave them out.")
-    return target.change(tokenwise=lambda x: x + (value - feature.read(x))[..., None] * feature.vector.to(x))
+
+    def clamped(x: Tensor) -> Tensor:
+        missing: Tensor = (value - feature.read(x))[..., None] * feature.vector.to(x)
+        return x + missing.reshape(x.shape)  # a dictionary at z has the heads' entries side by side
+
+    return target.change(tokenwise=clamped)
 
 
-def _knockout(target: Target, key: int | Sequence[int]) -> Change:
+def _knockout(target: Target, key: int | slice | Sequence[int]) -> Change:
     if target.site.kind != "scores":
         raise BadEdit(f"A knockout was asked for at {target.site}.", "Name pattern or scores, with a layer.")
     keys = resolve(key, target.tokens.n_tokens)
-    hidden = torch.zeros(len(keys), target.tokens.ids.shape[1], dtype=torch.bool).scatter(1, keys, True)
+    hidden = (keys[:, :, None] == torch.arange(target.tokens.ids.shape[1])).any(1)  # which no padding is
     window = target.whole_model.config.window(target.place.layer or 0) or hidden.shape[1]
     for text, queries in enumerate(target.positions.tolist()):
         blind = [q for q in queries if q != PADDED and bool(hidden[text, max(0, q + 1 - window) : q + 1].all())]

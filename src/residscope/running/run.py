@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from residscope.errors import BadMetric, NotKept
+from residscope.errors import BadMetric, NotKept, UnknownSite
 from residscope.running.changes import Change, apply_changes, hide, tokens_first
 from residscope.running.positions import Positions, gather, is_single, resolve
 from residscope.running.texts import Texts, describe_texts
@@ -199,13 +199,16 @@ class Run:
         Returns:
           By the site's name, with the site's axes; NaN where padded.
         Raises:
-          UnknownSite: The model has none of that name.
-          BadMetric: It gives more than one number for each text, does not fit the texts, or makes logits of its own
-            where those are asked for; "all" leaves them out then.
+          UnknownSite: The model has none of that name, or none was named.
+          BadMetric: It gives more than one number for each text, has no gradient, does not fit the texts, or makes
+            logits of its own where those are asked for; "all" leaves them out then.
         Holds:
           Equal to autograd through transformers' model, to 1e-4 of the largest.
         """
+        check_metric(metric)
         found = find_sites(sites, self.model.sites)
+        if not found:
+            raise UnknownSite("The gradient at no site was asked for.", "Name one at least, as resid_pre.0.")
         reading = metric.bind(self.model, self.tokens)
         logits = Site("logits")
         if logits in found and logits not in reading.places:
@@ -231,6 +234,11 @@ class Run:
             if value.ndim != 2:
                 raise BadMetric(
                     f"The metric gives {list(value.shape[2:])} numbers for each text.", "Give one that gives one."
+                )
+            if not value.requires_grad:
+                raise BadMetric(
+                    "The metric has no gradient: it is a constant, or a count or choice of what it reads.",
+                    "Give one that changes smoothly, as a logit or a log probability.",
                 )
             points = [recorded[place] for place in places]
             found = torch.autograd.grad(value.sum(), points, allow_unused=True, materialize_grads=True)
@@ -289,6 +297,16 @@ class Run:
     def __repr__(self) -> str:
         edits = f", edits={list(self.edits)!r}" if self.edits else ""
         return f"model.run({describe_texts(self.source)}{edits})"
+
+
+def check_metric(metric: object) -> None:
+    """Refuse what is no metric.
+
+    Raises:
+      BadMetric: It is none.
+    """
+    if not callable(getattr(metric, "bind", None)):
+        raise BadMetric(f"{metric!r} was given as a metric.", "Give rs.logit(...) or such, or rs.metric(function).")
 
 
 def read_at(value: Tensor, place: Site, positions: Int[Tensor, "batch n"]) -> Tensor:

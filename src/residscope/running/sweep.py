@@ -1,6 +1,6 @@
 """Sweeps: thousands of sets of edits over one run, of which only what each can change is computed again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +9,15 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from residscope.errors import BadArgument, BadEdit, TooLarge
-from residscope.results.result import Result
+from residscope.errors import BadEdit, TooLarge
+from residscope.results.result import Indices, Result
+from residscope.running.arguments import read_memory_bytes
 from residscope.running.changes import Change, tokens_first
 from residscope.running.edits import Edit, as_edits
 from residscope.running.memory import Allocations, bytes_of_token
 from residscope.running.metrics import Metric, Reading, values_of
 from residscope.running.packed import Packed
+from residscope.running.positions import PADDED
 from residscope.running.progress import report
 from residscope.running.run import Run
 from residscope.running.schedule import Group, Rounds, collect, drop_null, take_sets, without_numbers
@@ -51,6 +53,8 @@ class Sweep(Result):
       spread: [edit batch ...] Standard deviation over the draws of a resampling; None without.
       n_tokens_computed: How often one token went through one layer.
       extra_axes: Names of the axes of `values` after the batch's.
+      positions: [batch n] Where the metric reads each text; the axis `pos`, where there is one, goes along them.
+      pieces: Each text's tokens, as shown.
     """
 
     values: Tensor
@@ -59,6 +63,8 @@ class Sweep(Result):
     spread: Tensor | None
     n_tokens_computed: int
     extra_axes: Sequence[str]
+    positions: Int[Tensor, "batch n"]
+    pieces: Sequence[Sequence[str]]
 
     @property
     def axes(self) -> tuple[str, ...]:  # type: ignore[override]  # those of the metric follow
@@ -71,11 +77,19 @@ class Sweep(Result):
         change = (self.values - self.base_values).abs()
         return (change > 0) & (change <= self.noise_floor)
 
+    def columns(self, axis: str, index: Indices, places: Mapping[str, Indices]) -> dict[str, Any]:
+        if axis != "pos":
+            return {}
+        texts = places["batch"]
+        pos = self.positions.numpy()[texts, index]
+        tokens = [self.pieces[i][p] if p != PADDED else None for i, p in zip(texts, pos, strict=True)]
+        return {"pos": pos, "token": tokens}
+
     def to_frame(self) -> pd.DataFrame:
         """One row a value; `drowned` says where it is within the noise floor of the base run's."""
         frame = super().to_frame()
         frame.insert(len(frame.columns) - 1, "drowned", self.drowned.cpu().numpy().ravel())
-        return frame
+        return frame[frame["pos"] != PADDED].reset_index(drop=True) if "pos" in frame else frame
 
     def __repr__(self) -> str:
         n, all_ = int(self.drowned.sum()), self.drowned.numel()
@@ -119,6 +133,8 @@ def sweep(base: Run, edits: Sequence[EditSet], metric: Metric, *, memory_bytes: 
         spread=spread,
         n_tokens_computed=n_tokens,
         extra_axes=reading.axes or [f"axis_{i}" for i in range(base_values.ndim - 1)],
+        positions=reading.positions,
+        pieces=base.tokens.pieces,
     )
 
 
@@ -130,9 +146,7 @@ def find_budget(model: "Model", asked: Any) -> int:
     """
     if asked is None:
         return model.memory_bytes or min(map(free_bytes, model.devices)) // 4
-    if not isinstance(asked, int) or asked < 1:
-        raise BadArgument(f"memory_bytes={asked!r} was asked for.", "Give a whole number, as 8_000_000_000 for 8 GB.")
-    return asked
+    return read_memory_bytes(asked)
 
 
 def write_call(base: Run, edits: Sequence[EditSet], metric: Metric, **options: Any) -> list[str]:
@@ -245,6 +259,8 @@ class Engine:
         last = max(model.last_attention(place) for place in self.reading.places)
         sites = [Site(kind, layer) for layer in range(first, last + 1) for kind in kinds]
         places = {change.place for change in changes} | {model.anchor(change.place) for change in changes}
+        beside = {"mlp_up": "mlp_pre", "pos_embed": "embed"}  # what a token lacks that comes in there
+        places |= {Site(beside[place.kind], place.layer) for place in places if place.kind in beside}
         return [*sites, *places, *self.reading.places]
 
     def _slabs(self, order: Sequence[int]) -> Iterator[list[int]]:

@@ -3,16 +3,20 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from residscope.errors import BadTexts
 from residscope.running.progress import report
 from residscope.transformer.tokens import Tokenizer, Tokens, stack
 
-Texts = str | Path | Sequence[str] | Sequence[Sequence[int]] | Tensor | Tokens
+_Array = Tensor | NDArray[Any]
+Texts = str | Path | Sequence[str] | Sequence[Sequence[int]] | Sequence[_Array] | _Array | Tokens
 
 SEPARATOR = "<|endoftext|>"
 BATCH_TOKENS = 4096
@@ -119,27 +123,40 @@ def _as_ids(texts: Texts) -> list[list[int]] | None:
     """Token ids of each text, where ids were given."""
     if isinstance(texts, Tokens):
         return texts.lists()
-    if isinstance(texts, Tensor):
-        if texts.ndim != 2 or texts.is_floating_point():
+    if isinstance(texts, (Tensor, np.ndarray)):
+        if texts.ndim != 2:
             raise BadTexts(
                 f"Token ids of shape {list(texts.shape)} and type {texts.dtype} were given.",
                 "Give [batch pos] of whole numbers.",
             )
-        lists: list[list[int]] = texts.tolist()
-        return lists
-    if isinstance(texts, (str, Path)) or not texts or not all(isinstance(text, (list, tuple)) for text in texts):
+        return [_as_whole(row) for row in texts.tolist()]
+    if isinstance(texts, str) or not isinstance(texts, Sequence) or not texts:
         return None
-    return [[int(i) for i in text] for text in texts]
+    rows = [text.tolist() if isinstance(text, (Tensor, np.ndarray)) else text for text in texts]
+    return [_as_whole(row) for row in rows] if all(isinstance(row, (list, tuple)) for row in rows) else None
+
+
+def _as_whole(ids: Sequence[object]) -> list[int]:
+    """The ids of one text."""
+    try:
+        if not any(isinstance(i, bool) for i in ids):
+            return [index(i) for i in ids]  # type: ignore[arg-type]  # which is what is asked
+    except TypeError:
+        pass
+    wrong = next(i for i in ids if type(i) is not int)
+    raise BadTexts(f"A token id was asked for, and {wrong!r} was given.", "Give whole numbers, a list for each text.")
 
 
 def _as_strings(texts: Texts) -> list[str]:
     if isinstance(texts, Path):
         return read_texts(texts)
-    strings: list[Any] = [texts] if isinstance(texts, str) else list(texts)  # type: ignore[arg-type]  # no ids here
-    wrong = next((text for text in strings if not isinstance(text, str)), None)
-    if wrong is not None:
+    if isinstance(texts, str):
+        return [texts]
+    several: Sequence[Any] = texts if isinstance(texts, Sequence) and not isinstance(texts, bytes) else [texts]
+    wrong = [text for text in several if not isinstance(text, str)]
+    if wrong:
         raise BadTexts(
-            f"A text was asked for, and {type(wrong).__name__} was given.",
-            "Give a string, a list of strings, a Path to a file of texts, or token ids.",
+            f"A text was asked for, and {type(wrong[0]).__name__} was given.",
+            "Give a string, a list of strings, a Path to a file of texts, or token ids, a list for each text.",
         )
-    return strings
+    return list(several)

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from threading import RLock
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from residscope.errors import BadArgument, BadEdit, NotKept
+from residscope.errors import BadArgument, BadEdit, BadMetric, NotKept, UnknownSite
 from residscope.running.changes import Change, apply_changes
 from residscope.running.edits import Edit, as_edits
+from residscope.running.metrics import Metric
 from residscope.running.packing import LENGTHS
 from residscope.running.progress import report
 from residscope.running.sweep import draw_sets
@@ -18,6 +21,8 @@ from residscope.transformer.tokens import Tokens, Untokenized
 
 Side = Literal["input", "output"]
 Where = str | tuple[str, Side]
+
+_LOCKS: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()  # held while hooks are on a module
 
 
 def wrap(module: nn.Module, sites: Mapping[str, Where]) -> "Wrapped":
@@ -30,6 +35,8 @@ def wrap(module: nn.Module, sites: Mapping[str, Where]) -> "Wrapped":
         first. The value has the axes that the kind of site names.
     Raises:
       BadArgument: There is no such kind of site or submodule.
+    Holds:
+      Threads may run it at once, also by several wraps: one call waits for the other.
     """
     return Wrapped(module, sites)
 
@@ -46,17 +53,22 @@ class Wrapped:
         self.module = module
         self.places: dict[Site, tuple[str, Side]] = {}
         names = {name for name, _ in module.named_modules()}
+        if not isinstance(sites, Mapping):
+            raise BadArgument(
+                f"A {type(sites).__name__} was given as sites.", 'Give a dict, as {"resid_pre.0": "transformer.h.0"}.'
+            )
+        known = [(name, side) for name in names for side in ("input", "output")]
         for name, where in sites.items():
-            site = read_site(name)
+            site = read_site(str(name))
             if site.kind not in KINDS or (site.layer is None) is KINDS[site.kind].layered:
                 raise BadArgument(f"There is no site {name!r}.", "Write kind.layer of a known kind, as in resid_pre.0.")
-            submodule, side = (where, _side(site)) if isinstance(where, str) else where
-            if submodule not in names or side not in ("input", "output"):
+            place = (where, _side(site)) if isinstance(where, str) else where
+            if place not in known:
                 raise BadArgument(
                     f"{name} is to be {where!r}, and the module has no such submodule or side.",
                     f"Its parts are {', '.join(sorted(names - {''})[:8])} ...; the sides are 'input' and 'output'.",
                 )
-            self.places[site] = (submodule, side)
+            self.places[site] = place
         self.sites = tuple(self.places)
 
     def run(
@@ -95,18 +107,30 @@ class Wrapped:
         Args:
           inputs: As for `run`.
           edits: An item is one edit, or several made together.
-          metric: Takes a run that kept every site.
+          metric: Takes a run that kept every site; gives a tensor, of one shape for all.
           named: As for `run`.
         Raises:
           UnknownSite, BadEdit, UnknownPosition, BadArgument: As for `run`, before any edited run.
+          BadMetric: The metric is a model's, or gives something else.
           Cancelled: Somebody cancelled; the module is as it was.
         """
         sets = draw_sets(edits)[0]
-        values, mask = [], named.get("attention_mask")
+        if not sets:
+            raise BadEdit("A sweep was given no set of edits.", "Give one at least; [] is one that changes nothing.")
+        function: Any = metric
+        if isinstance(function, Metric) or not callable(function):
+            given = repr(function) if isinstance(function, Metric) else f"A {type(metric).__name__}"
+            raise BadMetric(f"{given} was given as a metric.", "Give a function that takes a run and gives a tensor.")
+        values: list[Tensor] = []
+        mask = named.get("attention_mask")
         for number, (members, changes) in enumerate(zip(sets, self._prepare(inputs, named, sets), strict=True)):
             report(number, len(sets), "running in full")
             output, found = self._call(inputs, named, self.sites, changes)
-            values.append(metric(WrappedRun(self, output, found, members, mask)))
+            value = function(WrappedRun(self, output, found, members, mask))
+            if not isinstance(value, Tensor) or (values and value.shape != values[0].shape):
+                gave = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise BadMetric(f"The metric gave {gave}.", "It has to give a tensor, of one shape for every run.")
+            values.append(value)
         report(len(sets), len(sets), "running in full")
         return torch.stack(values)
 
@@ -148,7 +172,7 @@ class Wrapped:
                 return value
             return changed if rest is None else (changed, *rest)
 
-        with ExitStack() as hooks:
+        with _LOCKS.setdefault(self.module, RLock()), ExitStack() as hooks:
             for site in touched:
                 name, side = self.places[site]
                 part = self.module.get_submodule(name)
@@ -192,20 +216,32 @@ class WrappedRun(Mapping[str, Tensor]):
 
         Raises:
           UnknownSite: None of that name was given to `wrap`.
-          NotKept: The run did not keep it.
+          NotKept: The run did not keep it; of the lengths, any.
         """
         if site == LENGTHS:
+            if not self._kept:
+                raise NotKept(f"{LENGTHS} was not kept.", "Run again, and keep any site.")
             return _tokens(self._kept, self._mask).n_tokens
         found = find_site(site, self.wrapped.sites)
         if found not in self._kept:
             raise NotKept(f"{found} was not kept.", f"Run again with keep=[{str(found)!r}, ...].")
         return self._kept[found]
 
+    def __contains__(self, site: object) -> bool:
+        return self.get(site) is not None
+
+    def get(self, site: Any, default: Any = None) -> Any:
+        """The value at a site; `default` where there is none, or it was not kept."""
+        try:
+            return self[site]
+        except (UnknownSite, NotKept):
+            return default
+
     def __iter__(self) -> Iterator[str]:
-        return iter([*map(str, self.kept), LENGTHS])
+        return iter([*map(str, self.kept), LENGTHS] if self._kept else [])
 
     def __len__(self) -> int:
-        return len(self.kept) + 1
+        return len(self.kept) + bool(self._kept)
 
     def __repr__(self) -> str:
         return f"WrappedRun({', '.join(map(str, self.kept))})"

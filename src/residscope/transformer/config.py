@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any, Literal, get_args
 
-from residscope.errors import BadCheckpoint, UnsupportedModel
+from residscope.errors import BadArgument, BadCheckpoint, UnsupportedModel
 from residscope.transformer.rotary import Rotary
 
 MOST_LAYERS = 4096
@@ -18,6 +19,24 @@ _KNOWN: dict[str, tuple[str | None, ...]] = {
     "qk_norm": (None, "head", "whole"),
     "activation": get_args(Activation),
 }
+
+
+def is_finite(value: Any) -> bool:
+    """Whether it is a number, and neither infinite nor NaN."""
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+
+
+class BadFact(BadArgument, ValueError):
+    """A fact of a config makes no sense; of a config file, whose reader says where it lies, a plain ValueError.
+
+    Args:
+      fact: What it is, as a clause.
+      hint: What to do.
+    """
+
+    def __init__(self, fact: str, hint: str) -> None:
+        super().__init__(f"A config was given of which {fact}.", hint)
+        self.fact = fact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +71,7 @@ class Config:
       mlp_norm: Whether the activation is normed before it is read.
       tied: Whether the unembedding is the embedding.
     Raises:
-      ValueError: A fact makes no sense.
+      BadFact: A fact makes no sense; it is a BadArgument.
     """
 
     family: str = "own"
@@ -94,38 +113,60 @@ class Config:
     tied: bool = False
 
     def __post_init__(self) -> None:
-        self._fill("n_kv_heads", self.n_heads)
-        if self.d_head is None and self.d_model % max(1, self.n_heads):
-            raise ValueError(f"{self.d_model} entries of the stream do not make {self.n_heads} heads")
-        self._fill("d_head", self.d_model // max(1, self.n_heads))
         for name in ("n_layers", "d_model", "n_heads", "n_kv_heads", "d_head", "d_mlp", "d_vocab", "n_ctx"):
             size, least = getattr(self, name), 0 if name == "d_mlp" else 1
+            if size is None and name in ("n_kv_heads", "d_head"):
+                continue
             if type(size) is not int or not least <= size < (MOST_LAYERS if name == "n_layers" else 2**31):
-                raise ValueError(f"{name} is {size!r}")
+                raise BadFact(f"{name} is {size!r}", f"Give a whole number from {least} on.")
+        self._fill("n_kv_heads", self.n_heads)
+        if self.d_head is None and self.d_model % self.n_heads:
+            raise BadFact(f"{self.d_model} entries of the stream do not make {self.n_heads} heads", "Give d_head.")
+        self._fill("d_head", self.d_model // self.n_heads)
         self._fill("attn_scale", self.d_head**-0.5)
+        self._check_types()
         if self.n_heads % self.n_kv_heads:
-            raise ValueError(f"{self.n_heads} heads do not share {self.n_kv_heads} key and value heads evenly")
+            raise BadFact(
+                f"{self.n_heads} heads do not share {self.n_kv_heads} key and value heads evenly",
+                "Give an n_kv_heads that divides n_heads.",
+            )
+        if self.norm is None and (self.post_norm or self.qk_norm or self.embed_norm or self.mlp_norm):
+            raise BadFact("some values are to be normed, and norm is None", 'Give norm="layer" or norm="rms".')
+        if self.shared_norm and not self.parallel:
+            raise BadFact("attention and MLP share a norm, and do not read the same stream", "Give parallel=True.")
+        if self.rotary and self.rotary.n_dims > self.d_head:
+            raise BadFact(
+                f"{self.rotary.n_dims} of {self.d_head} entries of a head are to be turned", "Turn d_head at most."
+            )
+        if not 0 <= self.norm_eps < 1:
+            raise BadFact(f"norm_eps is {self.norm_eps!r}", "Give a number from 0 to 1.")
+        if not self.attn_scale:
+            raise BadFact(f"attn_scale is {self.attn_scale!r}", "Leave it out for d_head ** -0.5.")
+        if self.windows and len(self.windows) != self.n_layers:
+            raise BadFact(
+                f"windows are given for {len(self.windows)} layers of {self.n_layers}", "Give one for each, or none."
+            )
+
+    def _check_types(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
+            name, value = field.name, getattr(self, field.name)
             if field.type is bool and type(value) is not bool:
-                raise ValueError(f"{field.name} is {value!r}")
-            if field.type in (float, float | None) and not (value is None or math.isfinite(value)):
-                raise ValueError(f"{field.name} is {value!r}")
+                raise BadFact(f"{name} is {value!r}", "Give True or False.")
+            real = is_finite(value)
+            if (field.type is float and not real) or (field.type == float | None and not (real or value is None)):
+                raise BadFact(f"{name} is {value!r}", "Give a finite number.")
+            if field.type == Rotary | None and not isinstance(value, Rotary | None):
+                raise BadFact(f"{name} is {value!r}", "Give a Rotary, or None.")
+        if not isinstance(self.family, str):
+            raise BadFact(f"family is {self.family!r}", "Give a string.")
         for name, known in _KNOWN.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, and not one of {', '.join(map(repr, known))}")
-        if self.norm is None and (self.post_norm or self.qk_norm or self.embed_norm or self.mlp_norm):
-            raise ValueError("some values are to be normed, and norm is None")
-        if self.shared_norm and not self.parallel:
-            raise ValueError("attention and MLP share a norm, and do not read the same stream")
-        if self.rotary and self.rotary.n_dims > self.d_head:
-            raise ValueError(f"{self.rotary.n_dims} of {self.d_head} entries of a head are to be turned")
-        if not 0 <= self.norm_eps < 1:
-            raise ValueError(f"the norm's epsilon is {self.norm_eps!r}")
-        if self.windows and len(self.windows) != self.n_layers:
-            raise ValueError(f"windows are given for {len(self.windows)} layers of {self.n_layers}")
-        if any(window is not None and (type(window) is not int or window < 1) for window in self.windows):
-            raise ValueError(f"a window is {self.windows!r}")
+                listed = ", ".join(map(repr, known))
+                raise BadFact(f"{name} is {getattr(self, name)!r}, and not one of {listed}", "Give one of them.")
+        windows: object = self.windows
+        each = windows if isinstance(windows, (tuple, list)) else ["no list"]
+        if any(window is not None and (type(window) is not int or window < 1) for window in each):
+            raise BadFact(f"windows is {windows!r}", "Give for each layer a whole number from 1 on, or None.")
 
     def _fill(self, name: str, value: int | float) -> None:
         if getattr(self, name) is None:

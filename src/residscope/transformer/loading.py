@@ -22,7 +22,7 @@ from residscope.transformer.checkpoint import INDEX, Checkpoint, refuse_pickled,
 from residscope.transformer.config import Config, Keys
 from residscope.transformer.families import FAMILIES
 from residscope.transformer.families.family import Family, Source
-from residscope.transformer.placement import DTYPES, Plan, find_devices, free_bytes, spread
+from residscope.transformer.placement import DTYPES, Plan, find_devices, free_bytes, read_free, spread
 from residscope.transformer.tokens import Tokenizer, read_tokenizer, wrap_tokenizer
 from residscope.transformer.transformer import Transformer
 
@@ -181,7 +181,7 @@ def plan(
     if devices is None:
         free = find_devices()
     elif isinstance(devices, Mapping):
-        free = {device: int(n_bytes) for device, n_bytes in devices.items()}
+        free = read_free(devices)
     else:
         free = {device: free_bytes(choose_device(device)) for device in devices}
     return spread(name, config, dtype, free)
@@ -219,7 +219,7 @@ def read_config(raw: Mapping[str, Any], source: str) -> tuple[Family, Config]:
         config = family.read_config(keys, source)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise BadCheckpoint(
-            f"The config of {source} has a value that makes no sense ({error}).",
+            f"The config of {source} has a value that makes no sense ({getattr(error, 'fact', error)}).",
             "Compare it with the model's original config.json.",
         ) from None
     keys.finish()

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 
 from residscope.errors import BadArgument, TooLarge
-from residscope.transformer.config import Config
+from residscope.transformer.config import Config, is_finite
 from residscope.transformer.transformer import Transformer
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
@@ -127,6 +128,20 @@ def spread(name: str, config: Config, dtype: str, free: Mapping[str, int]) -> Pl
             "Name more devices, or a dtype of fewer bytes.",
         )
     return Plan(name, config, dtype, first, tuple(blocks[: config.n_layers]), dict(free))
+
+
+def read_free(devices: Mapping[str, Any]) -> dict[str, int]:
+    """The bytes that somebody says are free on each device.
+
+    Raises:
+      BadArgument: One is no number of bytes.
+    """
+    free = {}
+    for device, n_bytes in devices.items():
+        if not is_finite(n_bytes) or n_bytes < 0:
+            raise BadArgument(f"{n_bytes!r} was given as free on {device}.", "Give bytes, as 8e9 for 8 GB.")
+        free[device] = int(n_bytes)
+    return free
 
 
 def make_shapes(config: Config, dtype: torch.dtype) -> Transformer:

@@ -208,7 +208,7 @@ class Norm(nn.Module):
 
     def compute_scale(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch"]:
         """What `x` is divided by."""
-        length = torch.linalg.vector_norm(self.centre(x), dim=-1)
+        length: Tensor = torch.linalg.vector_norm(self.centre(x), dim=-1)
         return (length.square() / self.size + self.eps).sqrt().to(x.dtype)
 
     def _weigh(self, wide: Float[Tensor, "*batch size"], dtype: torch.dtype) -> Float[Tensor, "*batch size"]:

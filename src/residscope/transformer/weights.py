@@ -189,6 +189,11 @@ class Weights:
         return block.ln1 if kind in ("W_Q", "W_K", "W_V") or block.shared_norm else block.ln2
 
     def _find(self, name: str) -> tuple[str, int | None]:
+        if not isinstance(name, str):
+            raise UnknownWeight(
+                f"The weight {name!r} was asked for, and weights have names.",
+                "Write kind.layer, as in W_O.0; list(model.weights) names them all.",
+            )
         theirs = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
         inner = (theirs[2] if theirs else name).replace("attn._", "attn.")  # grouped heads are stored so there
         kind = self._of_transformer_lens.get(inner)
