@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from residscope.transformer.config import Config as Config
     from residscope.transformer.loading import plan as plan
     from residscope.transformer.placement import Plan as Plan
+    from residscope.transformer.rotary import Rotary as Rotary
     from residscope.transformer.tokens import Tokens as Tokens
     from residscope.transformer.weights import Weights as Weights
 
@@ -76,6 +77,7 @@ _PUBLIC = {
     "plan": "residscope.transformer.loading",
     "Plan": "residscope.transformer.placement",
     "Config": "residscope.transformer.config",
+    "Rotary": "residscope.transformer.rotary",
     "Weights": "residscope.transformer.weights",
     "Site": "residscope.sites",
     "Edit": "residscope.running.edits",

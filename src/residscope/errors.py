@@ -110,6 +110,19 @@ class BadArgument(ResidscopeError):
     """An argument has a value that the function does not know."""
 
 
+class BadFact(BadArgument, ValueError):
+    """A fact of a config makes no sense; of a config file, whose reader says where it lies, a plain ValueError.
+
+    Args:
+      fact: What it is, as a clause.
+      hint: What to do.
+    """
+
+    def __init__(self, fact: str, hint: str) -> None:
+        super().__init__(f"A config was given of which {fact}.", hint)
+        self.fact = fact
+
+
 class ViewsNotBuilt(ResidscopeError):
     """The pages and views are built from `web/`, and have not been."""
 

@@ -235,3 +235,9 @@ def test_facts_of_no_such_value_are_refused(name: str, value: Any) -> None:
     with pytest.raises(BadArgument, match=name) as found:
         own_config(**{name: value})
     assert found.value.hint
+
+
+@pytest.mark.parametrize("facts", [{"n_dims": 3}, {"theta": 1.0}, {"type": "llama3", "low_freq_factor": 9.0}])
+def test_turnings_of_no_such_value_are_refused(facts: dict[str, Any]) -> None:
+    with pytest.raises(BadArgument, match=r"A config was given of which .* Give "):
+        rs.Rotary(**{"type": "default", "n_dims": 8, "theta": 1e4, "n_ctx_original": 40, **facts})

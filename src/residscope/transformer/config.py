@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any, Literal, get_args
 
-from residscope.errors import BadArgument, BadCheckpoint, UnsupportedModel
+from residscope.errors import BadCheckpoint, BadFact, UnsupportedModel
 from residscope.transformer.rotary import Rotary
 
 MOST_LAYERS = 4096
@@ -24,19 +24,6 @@ _KNOWN: dict[str, tuple[str | None, ...]] = {
 def is_finite(value: Any) -> bool:
     """Whether it is a number, and neither infinite nor NaN."""
     return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
-
-
-class BadFact(BadArgument, ValueError):
-    """A fact of a config makes no sense; of a config file, whose reader says where it lies, a plain ValueError.
-
-    Args:
-      fact: What it is, as a clause.
-      hint: What to do.
-    """
-
-    def __init__(self, fact: str, hint: str) -> None:
-        super().__init__(f"A config was given of which {fact}.", hint)
-        self.fact = fact
 
 
 @dataclass(frozen=True, kw_only=True)

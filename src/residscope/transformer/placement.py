@@ -59,16 +59,6 @@ class Plan:
         return tuple(dict.fromkeys((self.first, *self.blocks)))
 
     @property
-    def end_bytes(self) -> int:
-        """Of embedding, final norm and unembedding."""
-        return count_bytes(self.config, self.dtype)[0]
-
-    @property
-    def block_bytes(self) -> int:
-        """Of one block."""
-        return count_bytes(self.config, self.dtype)[1]
-
-    @property
     def n_bytes(self) -> int:
         """Of all weights, tied ones once."""
         ends, block = count_bytes(self.config, self.dtype)

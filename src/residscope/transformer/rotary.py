@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from residscope.errors import BadCheckpoint, UnsupportedModel
+from residscope.errors import BadCheckpoint, BadFact, UnsupportedModel
 
 RotaryType = Literal["default", "linear", "dynamic", "llama3", "yarn", "longrope"]
 
@@ -19,15 +19,18 @@ class Rotary:
     """How a model turns queries and keys.
 
     Attributes:
+      type: "default", or how wavelengths are stretched: "linear", "dynamic", "llama3", "yarn", "longrope".
       n_dims: Entries of a head that are turned.
       theta: The base of the wavelengths.
       n_ctx_original: Tokens of the context before scaling.
       factor: By how much the context is stretched.
       attention_factor: Multiplies cosines and sines.
+      low_freq_factor, high_freq_factor: Of llama3: the bounds of the wavelengths that are stretched in part.
+      beta_fast, beta_slow, truncate: Of yarn: the same, and whether they are rounded to whole entries.
       short_factors, long_factors: longrope's divisor of each frequency, within and beyond `n_ctx_original`.
       interleaved: Whether neighbours are turned against each other; else the first half against the second.
     Raises:
-      ValueError: A number makes no sense.
+      BadFact: A number makes no sense; it is a BadArgument.
     """
 
     type: RotaryType
@@ -47,13 +50,17 @@ class Rotary:
 
     def __post_init__(self) -> None:
         if self.n_dims < 2 or self.n_dims % 2 or self.n_ctx_original < 1:
-            raise ValueError(f"{self.n_dims} entries of a head are to be turned, over {self.n_ctx_original} positions")
+            raise BadFact(
+                f"{self.n_dims} entries of a head are to be turned, over {self.n_ctx_original} positions",
+                "Give an even n_dims, and the context's length.",
+            )
         if self.theta <= 1 or self.factor <= 0 or self.attention_factor <= 0:
-            raise ValueError(
-                f"rope_theta is {self.theta}, factor {self.factor}, attention_factor {self.attention_factor}"
+            raise BadFact(
+                f"rope_theta is {self.theta}, factor {self.factor}, attention_factor {self.attention_factor}",
+                "Give a theta above 1, and factors above 0.",
             )
         if not self.low_freq_factor < self.high_freq_factor or self.beta_fast <= 0 or self.beta_slow <= 0:
-            raise ValueError("the bounds of the frequencies to be scaled are out of order")
+            raise BadFact("the bounds of the frequencies to be scaled are out of order", "Give the lower one first.")
 
     def regime(self, n_tokens: int) -> int:
         """A text's length as far as its angles depend on it: texts of one regime share frequencies."""
