@@ -16,8 +16,9 @@ from residscope.errors import BadEdit
 from residscope.running.changes import Change, Function
 from residscope.running.packing import Readable, owner_of, pack, recorded, source_of, unpack
 from residscope.running.positions import PADDED, Positions, resolve
-from residscope.running.prepare import PREPARE, Editable, prepare
+from residscope.running.prepare import PREPARE, prepare
 from residscope.running.run import Run
+from residscope.running.target import Editable
 from residscope.running.texts import Texts
 from residscope.sites import Site, read_site
 from residscope.transformer.tokens import Tokens
