@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from residscope.errors import BadArgument, BadCheckpoint, ModelNotFound, UnsupportedModel
+from residscope.errors import BadArgument, BadCheckpoint, BadFact, ModelNotFound, UnsupportedModel
 from residscope.transformer.chat_template import (
     CHAT_TEMPLATE_FILE,
     ChatTemplate,
@@ -218,8 +218,9 @@ def read_config(raw: Mapping[str, Any], source: str) -> tuple[Family, Config]:
     try:
         config = family.read_config(keys, source)
     except (TypeError, ValueError, ArithmeticError) as error:
+        said = error.fact if isinstance(error, BadFact) else error
         raise BadCheckpoint(
-            f"The config of {source} has a value that makes no sense ({getattr(error, 'fact', error)}).",
+            f"The config of {source} has a value that makes no sense ({said}).",
             "Compare it with the model's original config.json.",
         ) from None
     keys.finish()
