@@ -1,15 +1,16 @@
 """Head scores equal TransformerLens's, and mean what they say on patterns that are known."""
 
+import inspect
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor
 
 import residscope as rs
-from residscope.analyses.head_scores import SCORES, compute_copying, measure_pattern
+from residscope.analyses.head_scores import SCORES, draw_repeated, find_own_token, measure_pattern, read_circuit
 from residscope.errors import BadArgument, BadTokenizer
 from tests.models import family_model, own_state, shared_path
 
@@ -48,24 +49,33 @@ def test_even_attention_has_the_entropy_of_its_keys() -> None:
     torch.testing.assert_close(measure_pattern(even, 3, 0)[3], (1 / torch.arange(2, 7)).mean()[None, None])
 
 
+@pytest.mark.parametrize("read", ["embed", "layer0"])
 @pytest.mark.parametrize("family", ["gpt2", "llama", "olmo2", "gemma2"])
-def test_copying_is_that_of_all_eigenvalues(family: str) -> None:
+def test_copying_is_of_the_whole_matrix_from_token_to_logit(family: str, read: Literal["embed", "layer0"]) -> None:
     model = family_model(family)
     weights, c = model.weights, model.config
+    scores = rs.head_scores(model, n_tokens=4, n_sequences=3, read=read)
+    asked = draw_repeated(model, 3, 4, 0, with_bos=scores.settings["has_bos"])[:, -4:]
     after = torch.ones(c.d_model)  # what a norm after attention makes of a head's part, its scale apart
     if c.post_norm:
         after = c.norm_offset + weights["attn_norm_post_w.1"]
+    tokens = weights["W_E"]
+    if read == "layer0":
+        start = [model.tokenizer.bos_id] if scores.settings["has_bos"] else []
+        alone = [model.run(torch.tensor([[*start, token]])).at("resid_pre.1", -1) for token in range(c.d_vocab)]
+        tokens = torch.cat(alone)
     values = weights.folded("W_V.1", centre=True).weight.repeat_interleave(c.n_heads // c.n_kv_heads, dim=0)
     unembed = weights.folded("W_U", centre=True).weight
-    for head, found in enumerate(compute_copying(model, 1)):
-        whole = (
-            weights["W_E"].double()
-            @ values[head].double()
-            @ (weights["W_O.1"][head] * after).double()
-            @ unembed.double()
-        )
+    for head in range(c.n_heads):
+        whole = tokens.double() @ values[head].double() @ (weights["W_O.1"][head] * after).double() @ unembed.double()
         eigenvalues = torch.linalg.eigvals(whole)
-        torch.testing.assert_close(found, eigenvalues.sum().real / eigenvalues.abs().sum(), rtol=0, atol=1e-6)
+        expected = eigenvalues.sum().real / eigenvalues.abs().sum()
+        torch.testing.assert_close(scores["copying"][1, head], expected, rtol=0, atol=1e-6)
+        among = [[token in whole[token].topk(5).indices for token in row] for row in asked]
+        shares = torch.tensor(among).to(scores.values).mean(1)
+        torch.testing.assert_close(scores["own_token"][1, head], shares.mean())
+        number = list(scores.scores).index("own_token")
+        torch.testing.assert_close(scores.errors[number, 1, head], shares.std() / 3**0.5)
 
 
 def test_a_copying_head_copies() -> None:
@@ -79,7 +89,12 @@ def test_a_copying_head_copies() -> None:
             own = slice(8 * head, 8 * head + 8)
             block.attn.v.weight[own] = torch.eye(16)[own]
             block.attn.o.weight[:, own] = sign * torch.eye(16)[:, own]
-    torch.testing.assert_close(compute_copying(model, 0), torch.tensor([1.0, -1.0]).double())
+    scores = rs.head_scores(model, n_tokens=4)
+    torch.testing.assert_close(scores["copying"][0], torch.tensor([1.0, -1.0]).double())
+    ids = torch.arange(16).view(2, 8)  # the first head reads one half of the tokens, the other the other
+    circuit = read_circuit(model, 0)
+    own = find_own_token(*circuit, torch.eye(16).double(), torch.eye(16).double(), ids)
+    assert own.tolist() == [[1.0, 1.0], [1.0, 0.0]]  # what a head does not see, it promotes as it does all others
 
 
 def test_scores_are_means_over_drawn_sequences(gpt2: rs.Model, tmp_path: Path) -> None:
@@ -87,14 +102,14 @@ def test_scores_are_means_over_drawn_sequences(gpt2: rs.Model, tmp_path: Path) -
     again = rs.head_scores(gpt2, n_sequences=5, n_tokens=6, seed=3)
     assert torch.equal(found.values, again.values)
     assert not torch.equal(found.values, rs.head_scores(gpt2, n_sequences=5, n_tokens=6, seed=4).values)
-    assert found.values.shape == (6, 3, 4)
+    assert found.values.shape == (7, 3, 4)
     assert found.errors[-1].isnan().all()
-    assert (found.errors[:-1] > 0).all()
+    assert (found.errors[:-2] > 0).all()
     layer, head, value = found.best("induction")
     assert value == float(found["induction"][layer, head]) == float(found["induction"].max())
     frame = found.to_frame()
     assert list(frame.columns) == ["score", "layer", "head", "error", "value"]
-    assert frame["score"].nunique() == 6
+    assert frame["score"].nunique() == 7
     found.save(tmp_path / "scores")
     assert torch.equal(rs.open(tmp_path / "scores").values[:-1], found.values[:-1])
     with pytest.raises(BadArgument, match="no score 'inductive'"):
@@ -125,6 +140,8 @@ def test_what_does_not_fit(gpt2: rs.Model) -> None:
     for options in wrong:
         with pytest.raises(BadArgument, match="the context is 40"):
             rs.head_scores(gpt2, **options)
+    with pytest.raises(BadArgument, match="Choose 'embed' or 'layer0'"):
+        inspect.unwrap(rs.head_scores)(gpt2, read="layer1")  # without the tests' own check of its arguments
     config = rs.Config(n_layers=1, d_model=16, n_heads=2, d_mlp=0, d_vocab=16, n_ctx=8)
     nameless = rs.load(own_state(config), config=config)
     with pytest.raises(BadTokenizer, match="no beginning-of-sequence"):

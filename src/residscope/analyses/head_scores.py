@@ -20,8 +20,17 @@ SCORES = {
     "induction": "attention to the token after the place where the same token stood first",
     "first_token": "attention to the first token of all",
     "entropy": "of the attention, in nats",
-    "copying": "sum of the eigenvalues of W_E W_V W_O W_U over the sum of their sizes: 1 copies, -1 forbids",
+    "own_token": "share of the tokens that are among the five which the head writes most of where it reads them",
+    "copying": "sum of the eigenvalues of W_V W_O W_U after what stands for each token, over the sum of their sizes: "
+    "1 copies, -1 forbids",
 }
+READS = {
+    "embed": "a token's embedding",
+    "layer0": "the stream after layer 0 of a token alone, behind the first token where there is one; layer 0 itself "
+    "reads the embedding",
+}
+_TOP = 5
+_AT_ONCE = 512  # tokens
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,7 +83,13 @@ class HeadScores(Result):
 
 
 def head_scores(
-    model: Model, *, n_sequences: int = 8, n_tokens: int = 50, seed: int = 0, bos: Literal["auto"] | bool = "auto"
+    model: Model,
+    *,
+    n_sequences: int = 8,
+    n_tokens: int = 50,
+    seed: int = 0,
+    bos: Literal["auto"] | bool = "auto",
+    read: Literal["embed", "layer0"] = "embed",
 ) -> HeadScores:
     """Score every head on random tokens that are said twice, and by its weights.
 
@@ -85,17 +100,21 @@ def head_scores(
       seed: Of the draws.
       bos: Whether a beginning-of-sequence token stands before; "auto" as the tokenizer does. It is no query, and only
         `first_token` and `entropy` count it as a key.
+      read: What stands for each token where `copying` and `own_token` ask what a head makes of it; see `READS`. Norms
+        are folded, and biases left out: what is asked is what depends on the token, on the direct path.
     Returns:
       values, errors  [score layer head]  see `SCORES` for what each means
     Raises:
-      BadArgument: Fewer than two sequences, or of so many tokens that they do not fit the context.
+      BadArgument: Fewer than two sequences, or of so many tokens that they do not fit the context; no such `read`.
       BadTokenizer: `bos=True` and there is no such token.
     Holds:
       Attention scores equal TransformerLens's means of a diagonal of the pattern; copying equals that of all
-      eigenvalues of the d_vocab by d_vocab matrix.
+      eigenvalues of the d_vocab by d_vocab matrix, and `own_token` the ranks in that matrix's rows.
     Source: Olsson et al., "In-context Learning and Induction Heads" (2022); for copying Elhage et al., "A Mathematical
-      Framework for Transformer Circuits" (2021).
+      Framework for Transformer Circuits" (2021); for the own token Wang et al., "Interpretability in the Wild" (2022).
     """
+    if read not in READS:
+        raise BadArgument(f"read={read!r} was asked for.", f"Choose {' or '.join(map(repr, READS))}.")
     tokenizer, n_ctx = model.tokenizer, model.config.n_ctx
     with_bos = tokenizer.prepends_bos if bos == "auto" else bos
     if with_bos and tokenizer.bos_id is None:
@@ -105,14 +124,23 @@ def head_scores(
             f"{n_sequences} sequences of {n_tokens} tokens, twice, were asked for, and the context is {n_ctx}.",
             f"Take two sequences at least, of 2 to {(n_ctx - with_bos) // 2} tokens.",
         )
-    run = model.run(draw_repeated(model, n_sequences, n_tokens, seed, with_bos=with_bos), keep="pattern")
+    ids = draw_repeated(model, n_sequences, n_tokens, seed, with_bos=with_bos)
+    run = model.run(ids, keep="pattern")
+    drawn = ids[:, -n_tokens:].to(model.device)
+    unembed = model.weights.folded("W_U", centre=True).weight
+    tokens = [model.weights["W_E"]]  # what layer 0 reads, and what later ones do
+    tokens += [read_layer0(model, with_bos=with_bos)] if read == "layer0" else tokens
+    back = [unembed.double() @ each.double() for each in tokens]
     means, errors = [], []
     for layer in range(model.config.n_layers):
-        measured = measure_pattern(run[f"pattern.{layer}"], n_tokens, int(with_bos))
-        means.append(torch.cat((measured.mean(1), compute_copying(model, layer)[None].to(measured))))
+        values, out = read_circuit(model, layer)
+        own = find_own_token(values, out, unembed, tokens[layer > 0], drawn)
+        measured = torch.cat((measure_pattern(run[f"pattern.{layer}"], n_tokens, int(with_bos)), own[None]))
+        copying = compute_copying(values, out, back[layer > 0])
+        means.append(torch.cat((measured.mean(1), copying[None].to(measured))))
         spread = measured.std(1) / n_sequences**0.5
         errors.append(torch.cat((spread, torch.full_like(spread[:1], torch.nan))))
-    asked = f"n_sequences={n_sequences}, n_tokens={n_tokens}, seed={seed}, bos={bos!r}"
+    asked = f"n_sequences={n_sequences}, n_tokens={n_tokens}, seed={seed}, bos={bos!r}, read={read!r}"
     return HeadScores(
         name=f"head scores of {model.name}",
         settings={
@@ -121,6 +149,7 @@ def head_scores(
             "seed": seed,
             "has_bos": with_bos,
             "meaning": SCORES,
+            "read": READS[read],
             "dtype": str(model.dtype).removeprefix("torch."),
         },
         python=(
@@ -165,16 +194,64 @@ def measure_pattern(
     return torch.stack(found)
 
 
-def compute_copying(model: Model, layer: int) -> Float[Tensor, " head"]:
-    """What share of a head's eigenvalues from token to logit is positive, weighed by size; norms folded."""
+def read_layer0(model: Model, *, with_bos: bool) -> Float[Tensor, "d_vocab d_model"]:
+    """The stream after layer 0 of every token of the vocabulary, alone."""
+    start = torch.full((model.config.d_vocab, int(with_bos)), model.tokenizer.bos_id or 0)
+    ids = torch.cat((start, torch.arange(model.config.d_vocab)[:, None]), dim=1)
+    return torch.cat([model.run(part, keep="resid_post.0").at("resid_post.0", -1) for part in ids.split(_AT_ONCE)])
+
+
+def read_circuit(
+    model: Model, layer: int
+) -> tuple[Float[Tensor, "head d_model d_head"], Float[Tensor, "head d_head d_model"]]:
+    """What every head of a layer reads and writes, norms folded: W_V, one for each head, and W_O."""
     weights = model.weights
-    values = weights.folded(f"W_V.{layer}", centre=True).weight.double()  # kv_head d_model d_head
+    values = weights.folded(f"W_V.{layer}", centre=True).weight
     values = values.repeat_interleave(model.config.n_heads // model.config.n_kv_heads, dim=0)
-    out = weights[f"W_O.{layer}"].to(values)  # head d_head d_model
+    out = weights[f"W_O.{layer}"].to(values)
     if f"attn_norm_post_w.{layer}" in weights:
         out = out * (model.config.norm_offset + weights[f"attn_norm_post_w.{layer}"].to(values))
-    unembed = weights.folded("W_U", centre=True).weight.to(values)
+    return values, out
+
+
+def find_own_token(
+    values: Float[Tensor, "head d_model d_head"],
+    out: Float[Tensor, "head d_head d_model"],
+    unembed: Float[Tensor, "d_model d_vocab"],
+    tokens: Float[Tensor, "d_vocab d_model"],
+    ids: Int[Tensor, "batch pos"],
+) -> Float[Tensor, "batch head"]:
+    """Of how many tokens the token itself is among the five that a head promotes most where it reads them.
+
+    Args:
+      values: As `read_circuit` gives them.
+      out: Likewise.
+      unembed: With the norm before it folded.
+      tokens: What stands for each token of the vocabulary.
+      ids: Which tokens are asked.
+    """
+    x, own = tokens.to(values)[ids.flatten()], ids.reshape(-1, 1)
+    shares = []
+    for head_values, head_out in zip(values, out, strict=True):
+        logits = (x @ head_values) @ (head_out @ unembed)  # token d_vocab
+        above = (logits > logits.gather(1, own)).sum(1)
+        shares.append((above < _TOP).view(ids.shape).float().mean(1))
+    return torch.stack(shares, dim=1)
+
+
+def compute_copying(
+    values: Float[Tensor, "head d_model d_head"],
+    out: Float[Tensor, "head d_head d_model"],
+    back: Float[Tensor, "d_model d_model"],
+) -> Float[Tensor, " head"]:
+    """What share of a head's eigenvalues from token to logit is positive, weighed by size.
+
+    Args:
+      values: As `read_circuit` gives them.
+      out: Likewise.
+      back: W_U, its norm folded, times what stands for each token: the way from what a head writes to what it reads.
+    """
     # The eigenvalues other than zero of a long chain of matrices are those of the chain turned around.
-    turned = out @ (unembed @ weights["W_E"].to(values)) @ values  # head d_head d_head
+    turned = out.double() @ back @ values.double()  # head d_head d_head
     eigenvalues: Tensor = torch.linalg.eigvals(turned.cpu())
     return eigenvalues.sum(-1).real / eigenvalues.abs().sum(-1)
