@@ -27,6 +27,7 @@ from training.tokenizer import train_tokenizer
 from training.train import Recipe, train
 
 SAE_LENS = Path(".peers/sae_lens/bin/python")  # `make bundled-model` installs it
+N_COUNTED = 4000  # sequences over which the text's shares are taken
 
 
 def make_tokenizer(prose: Prose, path: Path) -> Tokenizer:
@@ -73,7 +74,8 @@ def main() -> None:
     recipe = replace(Recipe(), seed=asked.seed, n_steps=asked.steps)
     folder = asked.into / f"seed_{recipe.seed}"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = train(recipe, Mixture(prose, tokenizer, recipe.seed), folder, device)
+    mixture = Mixture(prose, tokenizer, recipe.seed)
+    model = train(recipe, mixture, folder, device)
     export(model, tokenizer, folder / "model")
     ours = rs.load(folder / "model")
     findings = measure_behaviours(ours, asked.prompts, prose.held_out[STORIES], rs.load(other))
@@ -87,6 +89,7 @@ def main() -> None:
     figures = measure_dictionaries(ours, folder / "dictionaries", write_held_out(prose, 100))
     print("\n".join([HEADER, *map(str, figures)]), flush=True)
     kept = {"recipe": asdict(recipe), "tokens_seen": recipe.tokens_seen, "measured": told}
+    kept["shares"] = mixture.measure_shares(N_COUNTED)
     kept["dictionaries"] = [asdict(one) | {"missed": one.missed} for one in figures]
     (folder / "evaluation.json").write_text(json.dumps(kept, indent=1) + "\n")
 

@@ -2,6 +2,8 @@
 
 import random
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +17,13 @@ from residscope.running.texts import read_texts
 from training.grammar import write_story, write_task
 
 Ids = Int[Tensor, "batch pos"]
+Piece = tuple[str, list[int]]  # a source, and tokens
+Pieces = Iterator[Piece]
 
 N_POS = 128
 SHARES = {"prose": 0.45, "tasks": 0.3, "repeats": 0.25}
 HELD_OUT_SHARE = 0.05
+STORY, TASK, REPEAT = "stories of the grammar", "tasks of the grammar", "repeated random tokens"
 STORIES = "tinystories_sample_2MB.txt"
 _REAL_STORIES = 4.0  # how much more often they are drawn than their length says
 _STORIES = 0.15  # of prose: from the grammar
@@ -91,41 +96,58 @@ class Mixture:
         """Sequences that begin with the first token; the shares of each kind hold on average."""
         rng = random.Random(f"{self.seed} {number}")
         kinds = rng.choices(list(SHARES), list(SHARES.values()), k=n_sequences)
-        makers = {"prose": self._prose, "tasks": self._tasks, "repeats": self._repeats}
-        return torch.tensor([makers[kind](rng, n_pos)[:n_pos] for kind in kinds])
+        rows = ([token for _, ids in self._write(kind, rng, n_pos) for token in ids] for kind in kinds)
+        return torch.tensor([row[:n_pos] for row in rows])
 
-    def _prose(self, rng: random.Random, n_pos: int) -> list[int]:
-        ids: list[int] = []
-        while len(ids) < n_pos:
+    def measure_shares(self, n_sequences: int) -> dict[str, float]:
+        """The share of the tokens that each source has, over so many sequences of the usual length."""
+        rng = random.Random(f"{self.seed} shares")
+        counts: Counter[str] = Counter()
+        for kind in rng.choices(list(SHARES), list(SHARES.values()), k=n_sequences):
+            room = N_POS
+            for source, ids in self._write(kind, rng, N_POS):
+                counts[source] += min(len(ids), room)
+                room -= min(len(ids), room)
+        return {source: n / counts.total() for source, n in counts.most_common()}
+
+    def _write(self, kind: str, rng: random.Random, n_pos: int) -> Pieces:
+        """A sequence of at least so many tokens, in pieces, each with its source."""
+        if kind == "repeats":
+            return self._repeats(rng, n_pos)
+        return self._prose(rng, n_pos) if kind == "prose" else self._tasks(rng, n_pos)
+
+    def _prose(self, rng: random.Random, n_pos: int) -> Pieces:
+        room = n_pos
+        while room > 0:
             if rng.random() < _STORIES:
-                ids += self.tokenizer.encode(write_story(rng)).ids
-                continue
-            document = self._document(rng)
-            longest = len(document) - (n_pos - len(ids))
-            start = rng.randint(0, longest) if longest > 0 and rng.random() < 0.7 else 0
-            ids += [self.bos, *document[start or 1 : start + n_pos].tolist()]
-        return ids
+                source, ids = STORY, self.tokenizer.encode(write_story(rng)).ids
+            else:
+                source, document = self._document(rng)
+                longest = len(document) - room
+                start = rng.randint(0, longest) if longest > 0 and rng.random() < 0.7 else 0
+                ids = [self.bos, *document[start or 1 : start + n_pos].tolist()]
+            room -= len(ids)
+            yield source, ids
 
-    def _tasks(self, rng: random.Random, n_pos: int) -> list[int]:
-        ids: list[int] = []
-        while len(ids) < n_pos:
-            before = self._prefix(rng) if rng.random() < _PREFIXED else []
+    def _tasks(self, rng: random.Random, n_pos: int) -> Pieces:
+        room = n_pos
+        while room > 0:
+            source, before = self._prefix(rng) if rng.random() < _PREFIXED else (TASK, [])
             text = write_task(rng)
             own = self.tokenizer.encode(f" {text}" if before else text).ids[1:]
-            ids += [self.bos, *before, *own]
-        return ids
+            yield from ((TASK, [self.bos]), (source, before), (TASK, own))
+            room -= 1 + len(before) + len(own)
 
-    def _prefix(self, rng: random.Random) -> list[int]:
-        document = self._document(rng)
+    def _prefix(self, rng: random.Random) -> Piece:
+        source, document = self._document(rng)
         start, n = rng.randrange(len(document)), rng.randint(1, _LONGEST_PREFIX)
-        found: list[int] = document[max(1, start) : start + n].tolist()
-        return found
+        return source, document[max(1, start) : start + n].tolist()
 
-    def _repeats(self, rng: random.Random, n_pos: int) -> list[int]:
+    def _repeats(self, rng: random.Random, n_pos: int) -> Pieces:
         period = rng.randint(4, (n_pos - 1) // 2)
         once = [rng.randrange(1, self.n_tokens) for _ in range(period)]
-        return [self.bos, *(once * (n_pos // period + 1))]
+        yield REPEAT, [self.bos, *(once * (n_pos // period + 1))]
 
-    def _document(self, rng: random.Random) -> np.ndarray:
+    def _document(self, rng: random.Random) -> tuple[str, np.ndarray]:
         source = rng.choices(self._sources, self._weights)[0]
-        return rng.choice(self._documents[source])
+        return source, rng.choice(self._documents[source])

@@ -3,12 +3,14 @@
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.optim import Optimizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from training.corpus import N_POS, Mixture
@@ -24,7 +26,7 @@ class Recipe:
     n_heads: int = 8
     n_ctx: int = 256
     n_sequences: int = 32
-    n_steps: int = 8000
+    n_steps: int = 5000
     n_warmup: int = 200
     learning_rate: float = 3e-3
     weight_decay: float = 0.1
@@ -64,33 +66,40 @@ def train(recipe: Recipe, mixture: Mixture, folder: Path, device: torch.device) 
       device: Where it runs.
     """
     model = make_model(recipe, mixture.n_tokens, mixture.bos).to(device)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim == 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=recipe.learning_rate,
-        betas=(0.9, 0.98),
-        fused=True,
-    )
-    first = _resume(model, optimizer, recipe, folder)
+    optimizers = make_optimizers(model, recipe)
+    first = _resume(model, optimizers, recipe, folder)
     begin = time.perf_counter()
     for step in range(first, recipe.n_steps):
-        for group in optimizer.param_groups:
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = recipe.learning_rate * _share_of_rate(step, recipe)
         longer = 2 if step % 8 == 7 else 1  # for positions beyond the usual length
         ids = mixture.make_batch(step, recipe.n_sequences // longer, N_POS * longer).to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             loss = model(input_ids=ids, labels=ids).loss
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         done = step + 1
         if done % 50 == 0:
             _log(folder, recipe, done, float(loss), (time.perf_counter() - begin) / (done - first))
         if done % recipe.save_every == 0 or done == recipe.n_steps:
-            _save(model, optimizer, recipe, done, folder)
+            _save(model, optimizers, recipe, done, folder)
     return model
+
+
+def make_optimizers(model: GPT2LMHeadModel, recipe: Recipe) -> Sequence[Optimizer]:
+    """Muon for the matrices of the blocks, its steps as large as AdamW's; AdamW for embeddings, norms and biases."""
+    inner = [p for p in model.transformer.h.parameters() if p.ndim == 2]
+    outer = [model.transformer.wte.weight, model.transformer.wpe.weight]
+    plain = [p for p in model.parameters() if p.ndim == 1]
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    groups = [{"params": outer, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
+    return (
+        torch.optim.Muon(inner, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True),
+    )
 
 
 def _share_of_rate(step: int, recipe: Recipe) -> float:
@@ -113,18 +122,18 @@ def _log(folder: Path, recipe: Recipe, done: int, loss: float, seconds_a_step: f
         log.write(json.dumps(line) + "\n")
 
 
-def _save(model: GPT2LMHeadModel, optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, folder: Path) -> None:
-    """Parameters and what the optimizer knows of each, as safetensors; written whole or not at all."""
+def _save(model: GPT2LMHeadModel, optimizers: Sequence[Optimizer], recipe: Recipe, step: int, folder: Path) -> None:
+    """Parameters and what its optimizer knows of each, as safetensors; written whole or not at all."""
     state: dict[str, Tensor] = {}
+    known = {parameter: kept for optimizer in optimizers for parameter, kept in optimizer.state.items()}
     for name, parameter in model.named_parameters():
         state[name] = parameter.detach().cpu().contiguous()
-        kept = optimizer.state[parameter]
-        state |= {f"{name}|{key}": kept[key].detach().cpu().contiguous() for key in ("step", "exp_avg", "exp_avg_sq")}
+        state |= {f"{name}|{key}": value.detach().cpu().contiguous() for key, value in known[parameter].items()}
     save_file(state, folder / "new.safetensors", metadata={"step": str(step), "recipe": json.dumps(asdict(recipe))})
     (folder / "new.safetensors").replace(folder / "state.safetensors")
 
 
-def _resume(model: GPT2LMHeadModel, optimizer: torch.optim.Optimizer, recipe: Recipe, folder: Path) -> int:
+def _resume(model: GPT2LMHeadModel, optimizers: Sequence[Optimizer], recipe: Recipe, folder: Path) -> int:
     """The step to go on from."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "state.safetensors"
@@ -133,12 +142,13 @@ def _resume(model: GPT2LMHeadModel, optimizer: torch.optim.Optimizer, recipe: Re
     metadata = read_metadata(path)
     if json.loads(metadata["recipe"]) != asdict(recipe):
         raise SystemExit(f"{path} is of another recipe: {metadata['recipe']}. Choose another folder.")
-    state = load_file(path)
+    state = load_file(path, device=str(model.device))
+    owner = {one: opt for opt in optimizers for group in opt.param_groups for one in group["params"]}
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(state[name])
-            kept = {key: state[f"{name}|{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in kept.items()}
+            kept = {key.partition("|")[2]: value for key, value in state.items() if key.startswith(f"{name}|")}
+            owner[parameter].state[parameter] = kept
     return int(metadata["step"])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer
-from training.corpus import N_POS, Mixture, Prose
+from training.corpus import N_POS, REPEAT, SHARES, STORY, TASK, Mixture, Prose
 from training.export import export
 from training.tokenizer import BOS, N_TOKENS, whole_words
 from training.train import Recipe, make_model, train
@@ -48,6 +48,14 @@ def test_batches_follow_from_the_seed_and_the_number(mixture: Mixture, prose: Pr
     once = batch[(batch == mixture.bos).sum(1) == 1]
     periods = [next((p for p in range(4, 64) if torch.equal(row[1 + p :], row[1:-p])), 0) for row in once]
     assert 0.1 < sum(p > 0 for p in periods) / 64 < 0.4  # a quarter is repeated tokens
+
+
+def test_shares_are_those_of_the_batches(mixture: Mixture) -> None:
+    shares = mixture.measure_shares(400)
+    assert {*shares} == {"stories.txt", "articles.txt", STORY, TASK, REPEAT}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares[REPEAT] == pytest.approx(SHARES["repeats"], abs=0.08)  # three standard errors
+    assert SHARES["tasks"] / 2 < shares[TASK] < SHARES["tasks"] + 0.08  # the rest of its sequences are prefixes
 
 
 @pytest.mark.slow
