@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 import residscope as rs
 from training.corpus import STORIES, Mixture, Prose, read_prose
-from training.evaluate import measure_behaviours, measure_circuits, measure_parts, tell
+from training.evaluate import measure_behaviours, measure_circuits, measure_first_position, measure_parts, tell
 from training.evaluate_dictionaries import HEADER, measure_dictionaries
 from training.export import export
 from training.grammar import write_story, write_task
@@ -57,13 +57,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Recipe.n_steps)
     parser.add_argument("--stories", type=int, default=12_000, help="how many are sampled from the other model")
     parser.add_argument("--prompts", type=int, default=500, help="of each task in the evaluation")
-    parser.add_argument("--tokens", type=int, help="that each dictionary sees; unset, as its own recipe says")
+    parser.add_argument("--tokens", type=int, help="that each dictionary sees; 0 for none; unset, as its own recipe")
     asked = parser.parse_args()
     if asked.prompts < 24:
         parser.error(f"--prompts {asked.prompts}: every wording and order is to be there; take 24 at least.")
     if not (asked.shared / "corpora" / STORIES).is_file():
         parser.error(f"--shared {asked.shared}: there is no corpora/{STORIES}.")
-    if not SAE_LENS.is_file():
+    if asked.tokens != 0 and not SAE_LENS.is_file():
         parser.error(f"There is no {SAE_LENS}, which trains the dictionaries; run `make bundled-model`.")
     asked.into.mkdir(parents=True, exist_ok=True)
     other = asked.shared / "models/stories260K"
@@ -79,18 +79,27 @@ def main() -> None:
     export(model, tokenizer, folder / "model")
     ours = rs.load(folder / "model")
     findings = measure_behaviours(ours, asked.prompts, prose.held_out[STORIES], rs.load(other))
-    told = tell([*findings, *measure_parts(ours, 100), *measure_circuits(ours, 100)])
-    if not (folder / "dictionaries").is_dir():
+    findings += [*measure_parts(ours, 100), *measure_circuits(ours, 100)]
+    told = tell([*findings, measure_first_position(ours, prose.held_out[STORIES][:50])])
+    if asked.tokens != 0 and not (folder / "dictionaries").is_dir():
         call: list[str | Path] = [SAE_LENS, "-m", "training.dictionaries", folder / "model", "--sampled", sampled]
         call += ["--corpora", asked.shared / "corpora", "--into", folder / "new", "--seed", str(recipe.seed)]
         call += ["--tokens", str(asked.tokens)] if asked.tokens else []
         subprocess.run(call, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
         (folder / "new").rename(folder / "dictionaries")
-    figures = measure_dictionaries(ours, folder / "dictionaries", write_held_out(prose, 100))
+    figures = (
+        measure_dictionaries(ours, folder / "dictionaries", write_held_out(prose, 100)) if asked.tokens != 0 else []
+    )
     print("\n".join([HEADER, *map(str, figures)]), flush=True)
-    kept = {"recipe": asdict(recipe), "tokens_seen": recipe.tokens_seen, "measured": told}
-    kept["shares"] = mixture.measure_shares(N_COUNTED)
-    kept["dictionaries"] = [asdict(one) | {"missed": one.missed} for one in figures]
+    kept = {
+        "recipe": asdict(recipe),
+        "tokens_seen": recipe.tokens_seen,
+        "tokens_a_second": json.loads((folder / "log.jsonl").read_text().splitlines()[-1])["tokens_a_second"],
+        "machine": torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads",
+        "shares": mixture.measure_shares(N_COUNTED),
+        "measured": told,
+        "dictionaries": [asdict(one) | {"missed": one.missed} for one in figures],
+    }
     (folder / "evaluation.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 

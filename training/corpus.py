@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,10 +79,11 @@ class Mixture:
       prose: Documents.
       tokenizer: The model's.
       seed: Of everything that is drawn.
+      shares: Of the sequences, by kind.
     """
 
-    def __init__(self, prose: Prose, tokenizer: Tokenizer, seed: int) -> None:
-        self.tokenizer, self.seed = tokenizer, seed
+    def __init__(self, prose: Prose, tokenizer: Tokenizer, seed: int, shares: Mapping[str, float] = SHARES) -> None:
+        self.tokenizer, self.seed, self._shares = tokenizer, seed, shares
         self.bos = tokenizer.encode("").ids[0]
         self.n_tokens = tokenizer.get_vocab_size()
         self._sources = list(prose.train)
@@ -95,26 +96,24 @@ class Mixture:
     def make_batch(self, number: int, n_sequences: int, n_pos: int = N_POS) -> Ids:
         """Sequences that begin with the first token; the shares of each kind hold on average."""
         rng = random.Random(f"{self.seed} {number}")
-        kinds = rng.choices(list(SHARES), list(SHARES.values()), k=n_sequences)
-        rows = ([token for _, ids in self._write(kind, rng, n_pos) for token in ids] for kind in kinds)
+        rows = ([token for _, ids in pieces for token in ids] for pieces in self._draw(rng, n_sequences, n_pos))
         return torch.tensor([row[:n_pos] for row in rows])
 
     def measure_shares(self, n_sequences: int) -> dict[str, float]:
         """The share of the tokens that each source has, over so many sequences of the usual length."""
-        rng = random.Random(f"{self.seed} shares")
         counts: Counter[str] = Counter()
-        for kind in rng.choices(list(SHARES), list(SHARES.values()), k=n_sequences):
+        for pieces in self._draw(random.Random(f"{self.seed} shares"), n_sequences, N_POS):
             room = N_POS
-            for source, ids in self._write(kind, rng, N_POS):
+            for source, ids in pieces:
                 counts[source] += min(len(ids), room)
                 room -= min(len(ids), room)
         return {source: n / counts.total() for source, n in counts.most_common()}
 
-    def _write(self, kind: str, rng: random.Random, n_pos: int) -> Pieces:
-        """A sequence of at least so many tokens, in pieces, each with its source."""
-        if kind == "repeats":
-            return self._repeats(rng, n_pos)
-        return self._prose(rng, n_pos) if kind == "prose" else self._tasks(rng, n_pos)
+    def _draw(self, rng: random.Random, n_sequences: int, n_pos: int) -> Iterator[Pieces]:
+        """Sequences of at least so many tokens, in pieces, each with its source."""
+        makers = {"prose": self._prose, "tasks": self._tasks, "repeats": self._repeats}
+        kinds = rng.choices(list(self._shares), list(self._shares.values()), k=n_sequences)
+        return (makers[kind](rng, n_pos) for kind in kinds)
 
     def _prose(self, rng: random.Random, n_pos: int) -> Pieces:
         room = n_pos

@@ -37,6 +37,7 @@ from training.corpus import Mixture, read_prose
 
 MODEL_NAME = "residscope-demo"
 DATASET = "the mixture of training/corpus.py"
+SHARES = {"prose": 0.65, "tasks": 0.3, "repeats": 0.05}  # random tokens are half noise, and would take many features
 _N_MEASURED = 20  # batches that the mean and the scale are taken from
 
 
@@ -173,7 +174,7 @@ def main() -> None:
     asked = parser.parse_args()
     model, recipe = rs.load(asked.model), replace(Recipe(), seed=asked.seed, n_tokens=asked.tokens)
     tokenizer = Tokenizer.from_file(str(asked.model / "tokenizer.json"))
-    mixture = Mixture(read_prose(asked.corpora, asked.sampled), tokenizer, asked.seed)
+    mixture = Mixture(read_prose(asked.corpora, asked.sampled), tokenizer, asked.seed, SHARES)
     batches = (mixture.make_batch(number, recipe.n_sequences, model.config.n_ctx) for number in count())
     train_dictionaries(model, batches, asked.into, recipe)
 

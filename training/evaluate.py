@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import Tensor
 
 import residscope as rs
 from residscope.analyses.head_scores import draw_repeated
+from residscope.demo.tasks import FRAMES
+from residscope.demo.words import HELD_OUT_NAMES
 from residscope.results.interval import bootstrap_interval
 from residscope.running.run import Run
 
@@ -74,11 +76,12 @@ def measure_behaviours(model: rs.Model, n: int, stories: Sequence[str], other: r
       other: Whose loss on the same text stands beside.
     """
     found = [
-        _measure_pairs(model, "ioi", 2 * n, 0.97, cells=4),
+        _measure_pairs(model, "ioi", 2 * n, 0.97),
         _measure_third(model, n),
+        _measure_bystander(model, n),
         _measure_repeats(model, n),
-        _measure_pairs(model, "name", n, 0.95, cells=3),
-        _measure_pairs(model, "agreement", n, 0.95, cells=3),
+        _measure_pairs(model, "name", n, 0.95),
+        _measure_pairs(model, "agreement", n, 0.95),
         _measure_years(model, n),
     ]
     texts = [_cut(text, [model, *([other] if other else [])]) for text in stories]
@@ -109,15 +112,21 @@ def _measure_positions(model: rs.Model, texts: Sequence[str]) -> dict[str, float
     }
 
 
-def _measure_pairs(model: rs.Model, task: str, n: int, least: float, cells: int) -> Finding:
+def _measure_pairs(model: rs.Model, task: str, n: int, least: float) -> Finding:
     pairs = rs.demo.pairs(task, n)
     right = [bool(x > 0) for part in _parts(pairs) for x in part.metric()(model.run(list(part.clean)))]
-    # Wordings and the alternation within each, as `rs.demo.pairs` goes through them.
-    by_cell = {
-        f"wording {frame}, {'ab'[order]}": [r for i, r in enumerate(right) if (i // 2 % cells, i % 2) == (frame, order)]
-        for frame, order in product(range(cells), range(2))
+    return share_right(f"{task}, right answer above the other", right, least, _by_cell(task, right))
+
+
+def _by_cell(task: str, right: Sequence[bool]) -> dict[str, list[bool]]:
+    """By wording and by what alternates within each, as `rs.demo.pairs` goes through them."""
+    n_wordings = len(FRAMES[task])
+    return {
+        f"wording {frame}, {'ab'[order]}": [
+            one for i, one in enumerate(right) if (i // 2 % n_wordings, i % 2) == (frame, order)
+        ]
+        for frame, order in product(range(n_wordings), range(2))
     }
-    return share_right(f"{task}, right answer above the other", right, least, by_cell)
 
 
 def _parts(pairs: rs.Pairs, size: int = 100) -> list[rs.Pairs]:
@@ -136,6 +145,32 @@ def _measure_third(model: rs.Model, n: int) -> Finding:
     met = all(abs(one) < 0.1 * whole for one in orders.values())
     cells = {"usual": whole, "mean size": float(apart.abs().mean()), **orders}
     return Finding(name, float(apart.mean()), low, high, aim, met, cells)
+
+
+def _measure_bystander(model: rs.Model, n: int) -> Finding:
+    """A known shortcut: whoever was named once receives. Here a third one was, too, who has nothing to do with it."""
+    pairs, right = rs.demo.pairs("ioi", n), []
+    rng = random.Random("bystander")
+    for text, receiver, giver in zip(pairs.clean, pairs.correct, pairs.wrong, strict=True):
+        other = rng.choice([name for name in HELD_OUT_NAMES if f" {name}" not in (receiver, giver)])
+        logits = model.run(f"Nobody had seen {other} that day. {text}").at("logits", -1)[0]
+        right.append(bool(logits[model.single_token(receiver)] > logits[model.single_token(f" {other}")]))
+    found = share_right("ioi, right answer above one who was named before and has no part in it", right, 0.0)
+    return replace(found, aim="", met=None)
+
+
+def measure_first_position(model: rs.Model, texts: Sequence[str]) -> Finding:
+    """How much longer the stream is at position 0 than elsewhere: the ratio of norms after the last layer, and each."""
+    run = model.run([_cut(text, [model]) for text in texts], keep="resid_post")
+    cells = {}
+    for layer in range(model.config.n_layers):
+        norms = run[f"resid_post.{layer}"].norm(dim=-1)
+        rest = norms[:, 1:]
+        cells[f"resid_post.{layer}, at 0"] = float(norms[0, 0])
+        cells[f"resid_post.{layer}, elsewhere"] = float(rest.nanmedian())
+    ratios = norms[:, 0] / rest.nanmedian(1).values
+    low, high = bootstrap_interval(ratios, 0.95).tolist()
+    return Finding("norm at position 0 over the median elsewhere", float(ratios.mean()), low, high, cells=cells)
 
 
 def draw_repeats(model: rs.Model, n: int) -> Int[Tensor, "batch pos"]:
@@ -163,7 +198,7 @@ def _measure_years(model: rs.Model, n: int) -> Finding:
         probs = model.run(list(part.clean)).at("logits", -1).softmax(-1)[:, ids]
         for row, start in zip(probs, starts[100 * number :], strict=False):
             right.append(bool(row[start + 1 :].sum() > row[: start + 1].sum()))
-    return share_right("greater than, later years more probable", right, 0.90)
+    return share_right("greater than, later years more probable", right, 0.90, _by_cell("greater_than", right))
 
 
 def measure_nats_per_byte(model: rs.Model, texts: Sequence[str]) -> Float[Tensor, " batch"]:
@@ -247,7 +282,7 @@ def measure_circuits(model: rs.Model, n: int) -> list[Finding]:
     found = []
     for task in ("ioi", "name", "agreement", "greater_than"):
         pairs = rs.demo.pairs(task, n)
-        metric, clean = pairs.metric(), model.run(list(pairs.clean), keep="z")
+        metric, clean = pairs.metric(), model.run(list(pairs.clean), keep=["z", "pattern"])
         patches = [rs.replace(f"z.{layer}", clean, head=head) for layer, head in heads]
         sweep = model.sweep(model.run(list(pairs.corrupted)), patches, metric)
         whole = float((metric(clean) - sweep.base_values).mean())
@@ -255,8 +290,14 @@ def measure_circuits(model: rs.Model, n: int) -> list[Finding]:
         means = shares.mean(1)
         largest = means.abs().argsort(descending=True).tolist()[:5]
         low, high = bootstrap_interval(shares[largest[0]], 0.95).tolist()
-        name = f"{task}: share of the difference that head {_name(heads[largest[0]])} alone restores"
+        layer, head = heads[largest[0]]
+        name = f"{task}: share of the difference that head {layer}.{head} alone restores"
         cells = {_name(heads[i]): float(means[i]) for i in largest} | {"whole, in logits": whole}
+        without = rs.ablate_head(model, clean, layer=layer, head=head, metric=metric)
+        cells |= {f"removed, {effect}": float(without[effect].mean()) for effect in ("total", "direct")}
+        looks = clean[f"pattern.{layer}"][torch.arange(n), head, clean.tokens.n_tokens - 1]  # batch key
+        roles = [role for role in pairs.roles if role != "end"]
+        cells |= {f"looks at {role}": float(looks.gather(1, pairs.positions(model, role)).mean()) for role in roles}
         found.append(Finding(name, float(means[largest[0]]), low, high, cells=cells))
     return found
 

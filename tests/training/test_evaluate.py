@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 from training.corpus import Mixture
-from training.evaluate import measure_behaviours, measure_circuits, measure_parts, share_right, tell
+from training.evaluate import (
+    measure_behaviours,
+    measure_circuits,
+    measure_first_position,
+    measure_parts,
+    share_right,
+    tell,
+)
 from training.export import export
 from training.train import Recipe, make_model
 
@@ -20,8 +27,9 @@ def test_an_untrained_model_misses_everything(mixture: Mixture, tokenizer: Token
     does = measure_behaviours(model, 24, ["A dog ran home.", "They saw a red ball."], None)
     parts = measure_parts(model, 4)
     circuits = measure_circuits(model, 4)
-    told = tell([*does, *parts, *circuits])
-    assert len(told) == len(does) + len(parts) + len(circuits) == 18
+    first = measure_first_position(model, ["A dog ran home.", "They saw a red ball."])
+    told = tell([*does, *parts, *circuits, first])
+    assert len(told) == len(does) + len(parts) + len(circuits) + 1 == 20
     missed = {name for name, finding in told.items() if finding["met"] is False}
     assert {"repeated tokens, loss saved in nats", "prose, nats per byte"} <= missed
     assert {name.split(" head ")[0] for name in missed} >= {"previous_token", "induction"}
@@ -31,6 +39,11 @@ def test_an_untrained_model_misses_everything(mixture: Mixture, tokenizer: Token
     assert sum(ioi.cells.values()) / 8 == pytest.approx(ioi.value)
     assert [one.name.split(":")[0] for one in circuits] == ["ioi", "name", "agreement", "greater_than"]
     assert all(next(iter(one.cells.values())) == one.value for one in circuits)
+    looks = sum(value for name, value in circuits[0].cells.items() if name.startswith("looks at"))
+    assert 0.1 < looks < 0.5  # three of some twenty tokens, evenly
+    norms = model.run("A dog ran home.", keep="resid_post")["resid_post.1"].norm(dim=-1)[0]
+    assert first.cells["resid_post.1, at 0"] == pytest.approx(float(norms[0]))
+    assert first.low <= first.value <= first.high
 
 
 def test_a_share_has_wilsons_interval() -> None:

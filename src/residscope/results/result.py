@@ -18,7 +18,6 @@ from torch import Tensor
 
 from residscope.errors import BadResult
 from residscope.results.html import render_html
-from residscope.results.widget import make_widget
 
 Indices = np.ndarray[Any, np.dtype[np.intp]]
 
@@ -110,6 +109,8 @@ class Result:
     def _repr_mimebundle_(self, **options: Any) -> Any:
         if not self.view:
             return {"text/plain": self.name, "text/html": self.to_frame().to_html(max_rows=20)}
+        from residscope.results.widget import make_widget  # a fifth of a second that only notebooks need
+
         return make_widget(self.view, self.to_bytes(torch.float32))._repr_mimebundle_(**options)
 
     def __repr__(self) -> str:
