@@ -6,12 +6,13 @@ import { fileURLToPath } from "node:url";
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const out = here("../src/residscope/results/static");
 
+const VIEWS = ["attention", "attribution", "coloured_text", "heads", "logit_lens", "patching", "river", "vocabulary"];
+
 const options = {
   entryPoints: {
     workbench: here("src/pages/workbench.tsx"),
     saved: here("src/saved.ts"),
-    "views/coloured_text": here("src/views/coloured_text.tsx"),
-    "views/river": here("src/views/river.tsx"),
+    ...Object.fromEntries(VIEWS.map((view) => [`views/${view}`, here(`src/views/${view}.tsx`)])),
   },
   outdir: out,
   bundle: true,

@@ -7,8 +7,27 @@ if TYPE_CHECKING:
     from residscope import demo as demo
     from residscope.analyses.ablation import Ablation as Ablation
     from residscope.analyses.ablation import ablate_head as ablate_head
+    from residscope.analyses.ablation import ablate_layer as ablate_layer
+    from residscope.analyses.ablation import ablate_neuron as ablate_neuron
+    from residscope.analyses.attention import Attention as Attention
+    from residscope.analyses.attention import attention as attention
+    from residscope.analyses.attribution import Attribution as Attribution
+    from residscope.analyses.attribution import attribute as attribute
+    from residscope.analyses.comparison import Comparison as Comparison
+    from residscope.analyses.comparison import compare as compare
+    from residscope.analyses.composition import Composition as Composition
+    from residscope.analyses.composition import composition as composition
     from residscope.analyses.head_scores import HeadScores as HeadScores
     from residscope.analyses.head_scores import head_scores as head_scores
+    from residscope.analyses.logit_lens import LogitLens as LogitLens
+    from residscope.analyses.logit_lens import logit_lens as logit_lens
+    from residscope.analyses.next_tokens import NextTokens as NextTokens
+    from residscope.analyses.next_tokens import next_tokens as next_tokens
+    from residscope.analyses.patching import Patching as Patching
+    from residscope.analyses.patching import patch as patch
+    from residscope.analyses.path_patching import path_patch as path_patch
+    from residscope.analyses.singular import SingularVectors as SingularVectors
+    from residscope.analyses.singular import singular_vectors as singular_vectors
     from residscope.analyses.vocabulary import Vocabulary as Vocabulary
     from residscope.analyses.vocabulary import vocabulary as vocabulary
     from residscope.dictionaries.loading import load_dictionary as load_dictionary
@@ -115,12 +134,31 @@ _PUBLIC = {
     "Pairs": "residscope.running.pairs",
     "head_scores": "residscope.analyses.head_scores",
     "HeadScores": "residscope.analyses.head_scores",
+    "attribute": "residscope.analyses.attribution",
+    "Attribution": "residscope.analyses.attribution",
+    "attention": "residscope.analyses.attention",
+    "Attention": "residscope.analyses.attention",
+    "compare": "residscope.analyses.comparison",
+    "Comparison": "residscope.analyses.comparison",
+    "patch": "residscope.analyses.patching",
+    "path_patch": "residscope.analyses.path_patching",
+    "Patching": "residscope.analyses.patching",
     "ablate_head": "residscope.analyses.ablation",
+    "ablate_neuron": "residscope.analyses.ablation",
+    "ablate_layer": "residscope.analyses.ablation",
     "Ablation": "residscope.analyses.ablation",
+    "composition": "residscope.analyses.composition",
+    "Composition": "residscope.analyses.composition",
+    "singular_vectors": "residscope.analyses.singular",
+    "SingularVectors": "residscope.analyses.singular",
     "load_dictionary": "residscope.dictionaries.loading",
     "SparseAutoencoder": "residscope.dictionaries.sparse_autoencoder",
     "vocabulary": "residscope.analyses.vocabulary",
     "Vocabulary": "residscope.analyses.vocabulary",
+    "next_tokens": "residscope.analyses.next_tokens",
+    "NextTokens": "residscope.analyses.next_tokens",
+    "logit_lens": "residscope.analyses.logit_lens",
+    "LogitLens": "residscope.analyses.logit_lens",
     "Result": "residscope.results.result",
     "open": "residscope.results.result",
     "progress": "residscope.running.progress",

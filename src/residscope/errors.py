@@ -74,6 +74,10 @@ class TooLarge(ResidscopeError):
     """The work does not fit the memory it may use."""
 
 
+class NoFinalNorm(ResidscopeError):
+    """The model has no final norm, and what was asked for is read through it."""
+
+
 class UnknownWeight(ResidscopeError):
     """The model has no weight of that name."""
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 import residscope as rs
-from residscope.analyses.head_scores import SCORES, draw_repeated, find_own_token, measure_pattern, read_circuit
+from residscope.analyses.head_scores import SCORES, draw_repeated, find_own_token, measure_pattern
 from residscope.errors import BadArgument, BadTokenizer
+from residscope.transformer.circuits import read_ov
 from tests.models import family_model, own_state, shared_path
 
 
@@ -92,9 +93,9 @@ def test_a_copying_head_copies() -> None:
     scores = rs.head_scores(model, n_tokens=4)
     torch.testing.assert_close(scores["copying"][0], torch.tensor([1.0, -1.0]).double())
     ids = torch.arange(16).view(2, 8)  # the first head reads one half of the tokens, the other the other
-    circuit = read_circuit(model, 0)
-    own = find_own_token(*circuit, torch.eye(16).double(), torch.eye(16).double(), ids)
-    assert own.tolist() == [[1.0, 1.0], [1.0, 0.0]]  # what a head does not see, it promotes as it does all others
+    circuit = read_ov(model.weights, model.config, 0)
+    shares = find_own_token(*circuit, torch.eye(16).double(), torch.eye(16).double(), ids)
+    assert shares.tolist() == [[1.0, 1.0], [1.0, 0.0]]  # what a head does not see, it promotes as it does all others
 
 
 def test_scores_are_means_over_drawn_sequences(gpt2: rs.Model, tmp_path: Path) -> None:

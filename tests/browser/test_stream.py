@@ -210,15 +210,17 @@ def test_hovering_shows_the_token_its_position_and_its_value(open_page: OPEN) ->
 
 def test_the_river_reads_every_layer(open_page: OPEN) -> None:
     page = open_page("/?site=resid_pre.3&count=4")
-    labels = page.locator(".river li")
+    page.locator(".river summary").click()
+    labels = page.locator(".river tbody th")
     assert labels.all_inner_texts() == ["4 post", "4", "3", "2", "1", "0"]
-    expect(page.locator(".river li.here")).to_have_text("3")
+    expect(page.locator(".river tbody [aria-current]")).to_have_text("3")
+    page.locator(".river summary").click()
     canvas = page.locator(".river canvas")
     box = canvas.bounding_box()
     assert box
-    page.mouse.move(box["x"] + 20, box["y"] + 4)
+    page.mouse.move(box["x"] + 90, box["y"] + 4)
     expect(page.locator(".tip:popover-open")).to_contain_text("resid_post.4")
-    page.mouse.click(box["x"] + 20, box["y"] + 4)
+    page.mouse.click(box["x"] + 90, box["y"] + 4)
     expect(page.locator(".tokens > [aria-current]")).to_have_count(1)
     page.locator(".river summary").click()
     expect(page.locator(".river tbody tr")).to_have_count(6)

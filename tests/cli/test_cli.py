@@ -16,7 +16,7 @@ import pytest
 from residscope.cli.main import main
 from tests.patience import PATIENCE
 
-COMMANDS = [[], ["serve"], ["run"], ["doctor"]]
+COMMANDS = [[], ["serve"], ["run"], ["heads"], ["doctor"]]
 
 
 def residscope(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

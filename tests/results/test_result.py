@@ -1,6 +1,9 @@
 """Results: frames, JSON, files, HTML, code."""
 
+import base64
+import gzip
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -112,11 +115,18 @@ def test_html_is_one_file_that_points_nowhere(results: dict[str, rs.Result], nam
     assert "onerror=alert" not in content
 
 
+def test_html_holds_the_bytes_that_the_view_reads(results: dict[str, rs.Result]) -> None:
+    for name in ("projection", "vocabulary"):
+        found = re.search(r'id="data">([^<]+)<', results[name].to_html())
+        assert found
+        assert gzip.decompress(base64.b64decode(found[1])) == results[name].to_bytes(torch.float32)
+
+
 def test_results_without_a_view_show_a_table(results: dict[str, rs.Result]) -> None:
-    shown = results["vocabulary"]._repr_mimebundle_()
+    shown = results["projections"]._repr_mimebundle_()
     assert "<table" in shown["text/html"]
     with pytest.raises(BadResult, match="no view of its own"):
-        results["vocabulary"].to_html()
+        results["projections"].to_html()
 
 
 @pytest.mark.parametrize("name", ["projection", "river"])

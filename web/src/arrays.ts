@@ -1,4 +1,4 @@
-// The safetensors container: eight bytes of header length, a JSON header, then the numbers. float32 only.
+// The safetensors container: eight bytes of header length, a JSON header, then the numbers. float32; float16 is read as float32.
 
 export interface Tensor {
   shape: number[];
@@ -18,6 +18,16 @@ interface Entry {
   data_offsets: [number, number];
 }
 
+/** float16, as the browsers that we support have no array of it yet. */
+function fromHalves(halves: Uint16Array): Float32Array {
+  return Float32Array.from(halves, (half) => {
+    const exponent = (half >> 10) & 31;
+    const fraction = half & 1023;
+    const size = exponent === 31 ? (fraction ? NaN : Infinity) : exponent ? 2 ** (exponent - 25) * (1024 + fraction) : 2 ** -24 * fraction;
+    return half & 0x8000 ? -size : size;
+  });
+}
+
 /** Reads safetensors bytes; the payload is the JSON string under `payload` in the metadata (null where there is none). */
 export function parseArrays<Payload = unknown>(bytes: Bytes): Arrays<Payload> {
   const view = ArrayBuffer.isView(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) : new Uint8Array(bytes);
@@ -29,11 +39,12 @@ export function parseArrays<Payload = unknown>(bytes: Bytes): Arrays<Payload> {
   };
   const arrays: Record<string, Tensor> = {};
   for (const [name, { dtype, shape, data_offsets }] of Object.entries(entries)) {
-    if (dtype !== "F32") throw new Error(`The tensor "${name}" is ${dtype}; only F32 is read here.`);
+    if (dtype !== "F32" && dtype !== "F16") throw new Error(`The tensor "${name}" is ${dtype}; only F32 and F16 are read here.`);
     const [from, to] = data_offsets.map((offset) => 8 + length + offset);
     if (to > view.length) throw new Error(`These bytes are cut off: the tensor "${name}" ends after their end.`);
-    // A copy, because the numbers may start at an address that float32 cannot be read from.
-    arrays[name] = { shape, data: new Float32Array(view.slice(from, to).buffer) };
+    // A copy, because the numbers may start at an address that they cannot be read from.
+    const { buffer } = view.slice(from, to);
+    arrays[name] = { shape, data: dtype === "F16" ? fromHalves(new Uint16Array(buffer)) : new Float32Array(buffer) };
   }
   return { payload: JSON.parse(metadata?.payload ?? "null") as Payload, arrays };
 }

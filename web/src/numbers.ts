@@ -15,6 +15,25 @@ export function signed(value: number): string {
   return value === 0 ? text : (value < 0 ? "−" : "+") + text;
 }
 
+/** "0.73", "−2.60": without a plus. */
+export const plain = (value: number): string => signed(value).replace("+", "");
+
+/** With as many decimals as all values of one range have: "0.000", "0.013" where it ends at 0.012. */
+export function within(value: number, limit: number): string {
+  if (Number.isNaN(value)) return "";
+  const text = Math.abs(value).toFixed(Math.max(0, 1 - Math.floor(Math.log10(limit))));
+  return value < 0 && Number(text) ? `−${text}` : text;
+}
+
+/** Round numbers within [low, high], about so many. */
+export function ticks(low: number, high: number, about: number): number[] {
+  const rough = (high - low) / about;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough)!;
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+}
+
 /** The ends of a colour range: two significant digits, "2.6", "0.034", "310". */
 export function rounded(size: number): string {
   if (!Number.isFinite(size)) return "n/a";

@@ -3,18 +3,33 @@
 import { hostedModel } from "./host.ts";
 import type { View } from "./host.ts";
 import { parseArrays } from "./arrays.ts";
-import type { Payload } from "./views/reading.ts";
+import attention from "./views/attention.tsx";
+import attribution from "./views/attribution.tsx";
 import colouredText from "./views/coloured_text.tsx";
+import heads from "./views/heads.tsx";
+import logitLens from "./views/logit_lens.tsx";
+import patching from "./views/patching.tsx";
 import river from "./views/river.tsx";
+import vocabulary from "./views/vocabulary.tsx";
 import "./saved.css";
 
-const VIEWS: Record<string, View> = { coloured_text: colouredText, river };
+const VIEWS: Record<string, View> = {
+  attention,
+  attribution,
+  coloured_text: colouredText,
+  heads,
+  logit_lens: logitLens,
+  patching,
+  river,
+  vocabulary,
+};
 
 const el = document.getElementById("view")!;
 try {
   const text = document.getElementById("data")!.textContent!;
-  const data = Uint8Array.from(atob(text.trim()), (char) => char.charCodeAt(0));
-  const { payload } = parseArrays<Payload>(data);
+  const zipped = new Blob([Uint8Array.from(atob(text.trim()), (char) => char.charCodeAt(0))]);
+  const data = await new Response(zipped.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+  const { payload } = parseArrays<{ view: string; name: string }>(data);
   const view = VIEWS[payload.view];
   if (!view) throw new Error(`No view is called "${payload.view}"; this file knows ${Object.keys(VIEWS).join(", ")}.`);
   document.documentElement.classList.add("residscope");

@@ -35,7 +35,17 @@ test("bytes that are no such file are refused in words", () => {
   assert.throws(() => parseArrays(new Uint8Array(3)), /no safetensors file/);
   assert.throws(() => parseArrays(bytes.subarray(0, 40)), /cut off/);
   assert.throws(() => parseArrays(bytes.subarray(0, bytes.length - 1)), /cut off/);
-  const half = writeArrays({ ...file, payload: null });
-  half.set(new TextEncoder().encode("F16"), new TextDecoder().decode(half).indexOf("F32"));
-  assert.throws(() => parseArrays(half), /only F32/);
+  const wide = writeArrays({ ...file, payload: null });
+  wide.set(new TextEncoder().encode("F64"), new TextDecoder().decode(wide).indexOf("F32"));
+  assert.throws(() => parseArrays(wide), /only F32 and F16/);
+});
+
+test("halves are read as they are", () => {
+  const halves = Uint16Array.of(0x3c00, 0xc000, 0x3555, 0x0001, 0x7bff, 0x7c00, 0x7e00, 0x8000);
+  const header = '{"values":{"dtype":"F16","shape":[8],"data_offsets":[0,16]}}';
+  const bytes = new Uint8Array(8 + header.length + 16);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(header.length), true);
+  bytes.set(new TextEncoder().encode(header), 8);
+  bytes.set(new Uint8Array(halves.buffer), 8 + header.length);
+  assert.deepEqual([...parseArrays(bytes).arrays.values.data], [1, -2, 0.333251953125, 2 ** -24, 65504, Infinity, NaN, -0]);
 });

@@ -1,4 +1,4 @@
-"""What taking a head away does, directly and after the rest has made up for it."""
+"""What taking a head, a neuron or a layer away does, directly and after the rest has made up for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,15 @@ from torch import Tensor
 from residscope.errors import BadArgument
 from residscope.results.interval import bootstrap_interval
 from residscope.results.result import Indices, Result
-from residscope.running.edits import ablate, freeze
+from residscope.running.edits import Edit, ablate, freeze
 from residscope.running.metrics import Metric
 from residscope.running.model import Model
+from residscope.running.packing import write_lines
 from residscope.running.run import Run
 from residscope.running.texts import Texts
+from residscope.sites import Site
+
+With = Literal["zero", "constant", "mean", "resample"] | Run
 
 EFFECTS = {
     "total": "the metric after the ablation less that before",
@@ -69,13 +73,7 @@ class Ablation(Result):
 
 
 def ablate_head(
-    model: Model,
-    prompts: Texts | Run,
-    *,
-    layer: int,
-    head: int,
-    metric: Metric,
-    with_: "Literal['zero', 'constant', 'mean', 'resample'] | Run" = "constant",
+    model: Model, prompts: Texts | Run, *, layer: int, head: int, metric: Metric, with_: With = "constant"
 ) -> Ablation:
     """Take a head away everywhere, and tell what that does itself from what the rest of the model makes up for.
 
@@ -97,25 +95,86 @@ def ablate_head(
     Source: McGrath et al., "The Hydra Effect" (2023); Rushing and Nanda, "Explorations of Self-Repair in Language
       Models" (2024).
     """
+    cut = ablate(f"z.{layer}", with_, head=head)
+    return _ablate(model, prompts, cut, f"head {layer}.{head}", "head", metric, layer=layer, head=head)
+
+
+def ablate_neuron(
+    model: Model, prompts: Texts | Run, *, layer: int, neuron: int, metric: Metric, with_: With = "zero"
+) -> Ablation:
+    """Take a neuron away everywhere: a hidden entry of an MLP, after its activation and any gate. See `ablate_head`.
+
+    Args:
+      model: Any with MLPs.
+      prompts: Texts, or a run of them, which may be edited itself.
+      layer: Of the MLP.
+      neuron: Its number there.
+      metric: With one number for each text.
+      with_: What stands in its place, as for `rs.ablate`; no neuron has a "constant".
+    Returns:
+      values  [effect batch]  see `EFFECTS` for what each means
+    Raises:
+      BadArgument, BadEdit, UnknownSite, BadMetric: As for `ablate_head`.
+    Holds:
+      The direct effects of all neurons of an MLP without a bias sum to that of the MLP.
+    """
+    cut = ablate(f"mlp_act.{layer}", with_, neuron=neuron)
+    return _ablate(model, prompts, cut, f"neuron {layer}.{neuron}", "neuron", metric, layer=layer, neuron=neuron)
+
+
+def ablate_layer(
+    model: Model,
+    prompts: Texts | Run,
+    *,
+    layer: int,
+    part: Literal["attn", "mlp"],
+    metric: Metric,
+    with_: With = "zero",
+) -> Ablation:
+    """Take all that a layer's attention or its MLP adds to the stream away everywhere. See `ablate_head`.
+
+    Args:
+      model: Any.
+      prompts: Texts, or a run of them, which may be edited itself.
+      layer: Which.
+      part: Its attention or its MLP; the other then counts among what makes up for it, where it comes after.
+      metric: With one number for each text.
+      with_: What stands in its place, as for `rs.ablate`. Zero takes the output's bias away too; "constant", of
+        attention alone, takes away what all its heads together write but for their constants.
+    Returns:
+      values  [effect batch]  see `EFFECTS` for what each means
+    Raises:
+      BadArgument: No such part, or as for `ablate_head`.
+      BadEdit, UnknownSite, BadMetric: As for `ablate_head`.
+    Holds:
+      With "constant", the direct effects of a layer's heads sum to that of its attention.
+    """
+    if part not in ("attn", "mlp"):
+        raise BadArgument(f"part={part!r} was asked for.", "Choose 'attn' or 'mlp'.")
+    # What does not depend on the text is known head by head, before any norm that follows attention.
+    cut = ablate(f"z.{layer}" if (part, with_) == ("attn", "constant") else f"{part}_out.{layer}", with_)
+    return _ablate(model, prompts, cut, f"{part}_out.{layer}", "layer", metric, layer=layer, part=part)
+
+
+def _ablate(
+    model: Model, prompts: Texts | Run, cut: Edit, name: str, what: str, metric: Metric, **asked: int | str
+) -> Ablation:
     if isinstance(prompts, Run) and prompts.model is not model:
         raise BadArgument("The run is of another model.", "Run the texts through this one.")
     base = prompts if isinstance(prompts, Run) else model.run(prompts)
-    cut = ablate(f"z.{layer}", with_, head=head)
-    later = [site for site in model.sites if site.layer is not None and site.layer > layer]
-    writers = [site for site in later if site.kind in ("attn_out", "mlp_out")]
-    own = [site for site in model.sites if site.layer == layer and site.kind in ("mlp_out", "attn_norm_post_scale")]
+    with_ = cut.arguments["with_"]
     scale = [site for site in model.sites if site.kind == "ln_final_scale"]
-    held = [[freeze(sites, base)] if sites else [] for sites in (scale, [*own, *writers, *scale])]
+    held = [[freeze(sites, base)] if sites else [] for sites in (scale, [*_list_later(model, cut), *scale])]
     swept = model.sweep(base, [[cut], *([cut, *one] for one in held)], metric)
     if swept.values.ndim != 2:
         raise BadArgument(f"{metric!r} gives several numbers for each text.", "Give a metric that gives one.")
     total, without_norm, direct = (value - swept.base_values for value in swept.values)
     effects = {"total": total, "direct": direct, "self_repair": total - direct, "norm": total - without_norm}
+    words = ", ".join(f"{key}={value!r}" for key, value in asked.items())
     return Ablation(
-        name=f"head {layer}.{head} of {model.name} ablated",
+        name=f"{name} of {model.name} ablated",
         settings={
-            "layer": layer,
-            "head": head,
+            **asked,
             "with": with_ if isinstance(with_, str) else "a run",
             "metric": repr(metric),
             "unit": metric.unit,
@@ -124,12 +183,23 @@ def ablate_head(
             "meaning": EFFECTS,
             "dtype": str(model.dtype).removeprefix("torch."),
         },
-        python=(
-            *model.python,
-            f"run = {base!r}",
-            f"rs.ablate_head(model, run, layer={layer}, head={head}, metric={metric!r}, with_={with_!r})",
+        python=write_lines(
+            model.python,
+            [f"run = {base!r}", f"rs.ablate_{what}(model, run, {words}, metric={metric!r}, with_={with_!r})"],
         ),
         values=torch.stack(list(effects.values())).cpu(),
         base_values=swept.base_values.cpu(),
         effects=list(effects),
     )
+
+
+def _list_later(model: Model, cut: Edit) -> list[Site]:
+    """What is held for the direct effect: what later parts add, and the scale of a norm that the cut part passes."""
+    site = model.find(cut.sites[0])
+    own = "mlp" if site.kind.startswith("mlp") else "attn"
+    return [
+        later
+        for later in model.sites[model.depth(site) + 1 :]
+        if (later.kind in ("attn_out", "mlp_out") and later != Site(f"{own}_out", site.layer))
+        or later == Site(f"{own}_norm_post_scale", site.layer)
+    ]

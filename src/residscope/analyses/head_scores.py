@@ -13,6 +13,8 @@ from torch import Tensor
 from residscope.errors import BadArgument, BadTokenizer
 from residscope.results.result import Indices, Result
 from residscope.running.model import Model
+from residscope.running.progress import report
+from residscope.transformer.circuits import read_ov
 
 SCORES = {
     "previous_token": "attention to the token before",
@@ -48,6 +50,7 @@ class HeadScores(Result):
     scores: Sequence[str]
 
     axes: ClassVar[tuple[str, ...]] = ("score", "layer", "head")
+    view: ClassVar[str | None] = "heads"
 
     def __getitem__(self, score: str) -> Float[Tensor, "layer head"]:
         """One score of every head.
@@ -133,13 +136,15 @@ def head_scores(
     back = [unembed.double() @ each.double() for each in tokens]
     means, errors = [], []
     for layer in range(model.config.n_layers):
-        values, out = read_circuit(model, layer)
+        report(layer, model.config.n_layers, "scoring heads")
+        values, out = read_ov(model.weights, model.config, layer)
         own = find_own_token(values, out, unembed, tokens[layer > 0], drawn)
         measured = torch.cat((measure_pattern(run[f"pattern.{layer}"], n_tokens, int(with_bos)), own[None]))
         copying = compute_copying(values, out, back[layer > 0])
         means.append(torch.cat((measured.mean(1), copying[None].to(measured))))
         spread = measured.std(1) / n_sequences**0.5
         errors.append(torch.cat((spread, torch.full_like(spread[:1], torch.nan))))
+    report(model.config.n_layers, model.config.n_layers, "scoring heads")
     asked = f"n_sequences={n_sequences}, n_tokens={n_tokens}, seed={seed}, bos={bos!r}, read={read!r}"
     return HeadScores(
         name=f"head scores of {model.name}",
@@ -198,20 +203,9 @@ def read_layer0(model: Model, *, with_bos: bool) -> Float[Tensor, "d_vocab d_mod
     """The stream after layer 0 of every token of the vocabulary, alone."""
     start = torch.full((model.config.d_vocab, int(with_bos)), model.tokenizer.bos_id or 0)
     ids = torch.cat((start, torch.arange(model.config.d_vocab)[:, None]), dim=1)
-    return torch.cat([model.run(part, keep="resid_post.0").at("resid_post.0", -1) for part in ids.split(_AT_ONCE)])
-
-
-def read_circuit(
-    model: Model, layer: int
-) -> tuple[Float[Tensor, "head d_model d_head"], Float[Tensor, "head d_head d_model"]]:
-    """What every head of a layer reads and writes, norms folded: W_V, one for each head, and W_O."""
-    weights = model.weights
-    values = weights.folded(f"W_V.{layer}", centre=True).weight
-    values = values.repeat_interleave(model.config.n_heads // model.config.n_kv_heads, dim=0)
-    out = weights[f"W_O.{layer}"].to(values)
-    if f"attn_norm_post_w.{layer}" in weights:
-        out = out * (model.config.norm_offset + weights[f"attn_norm_post_w.{layer}"].to(values))
-    return values, out
+    return torch.cat(
+        [model.run(part, keep="resid_post.0").at("resid_post.0", -1) for part in torch.split(ids, _AT_ONCE)]
+    )
 
 
 def find_own_token(
@@ -224,7 +218,7 @@ def find_own_token(
     """Of how many tokens the token itself is among the five that a head promotes most where it reads them.
 
     Args:
-      values: As `read_circuit` gives them.
+      values: As `read_ov` gives them.
       out: Likewise.
       unembed: With the norm before it folded.
       tokens: What stands for each token of the vocabulary.
@@ -247,7 +241,7 @@ def compute_copying(
     """What share of a head's eigenvalues from token to logit is positive, weighed by size.
 
     Args:
-      values: As `read_circuit` gives them.
+      values: As `read_ov` gives them.
       out: Likewise.
       back: W_U, its norm folded, times what stands for each token: the way from what a head writes to what it reads.
     """

@@ -1,87 +1,234 @@
-"""What a model expects next: a vector over the vocabulary as a table."""
+"""A vector over the vocabulary as a table: what a model expects next, what a direction promotes, a bias."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
-from residscope.errors import BadArgument
+from residscope.direction import Direction
+from residscope.errors import BadArgument, UnknownPosition
 from residscope.results.result import Result
+from residscope.running.arguments import read_whole
+from residscope.running.metrics import Answer
+from residscope.running.model import Model
+from residscope.running.packing import source_of, write_lines
+from residscope.running.positions import is_single
 from residscope.running.run import Run
-from residscope.running.texts import describe_texts
+
+Vector = Run | Direction | Tensor | NDArray[Any]
+
+_STREAMS = ("embed", "pos_embed", "resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Vocabulary(Result):
-    """The best next tokens at one position of each text.
+    """Some tokens of one vector over the vocabulary for each text, or all.
 
     Attributes:
-      token_ids: [batch top] Best first.
-      logits: [batch top] As the model gives them.
-      log_probs: [batch top] Nats.
+      token_ids: [batch top] Best first, or as they were chosen.
+      logits: [batch top] The vector there.
+      log_probs: [batch top] Of its softmax over the whole vocabulary, in nats.
+      ranks: [batch top] How many of all tokens have a larger logit.
+      changes: [batch top] The logit less that of the other vector; None without one.
       texts: The tokens, as people read them.
     """
 
     token_ids: Int[Tensor, "batch top"]
     logits: Float[Tensor, "batch top"]
     log_probs: Float[Tensor, "batch top"]
+    ranks: Int[Tensor, "batch top"]
+    changes: Float[Tensor, "batch top"] | None
     texts: Sequence[Sequence[str]]
 
     axes: ClassVar[tuple[str, ...]] = ("batch", "top")
+    view: ClassVar[str | None] = "vocabulary"
 
     @property
     def values(self) -> Tensor:
         return self.logits
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a token: batch, rank (from 0), token_id, text, logit, log_prob (nats), prob."""
-        n_batch, n_top = self.logits.shape
-        return pd.DataFrame(
-            {
-                "batch": [b for b in range(n_batch) for _ in range(n_top)],
-                "rank": [*range(n_top)] * n_batch,
-                "token_id": self.token_ids.flatten().numpy(),
-                "text": [text for row in self.texts for text in row],
-                "logit": self.logits.flatten().float().numpy(),
-                "log_prob": self.log_probs.flatten().float().numpy(),
-                "prob": self.log_probs.flatten().float().exp().numpy(),
-            }
-        )
+        """One row a token: batch, rank (from 0), token_id, text, logit, log_prob (nats), prob, and any change."""
+        log_probs = self.log_probs.flatten().numpy()
+        columns = {
+            "batch": np.arange(len(self.logits)).repeat(self.logits.shape[1]),
+            "rank": self.ranks.flatten().numpy(),
+            "token_id": self.token_ids.flatten().numpy(),
+            "text": [text for row in self.texts for text in row],
+            "logit": self.logits.flatten().numpy(),
+            "log_prob": log_probs,
+            "prob": np.exp(log_probs),
+        }
+        return pd.DataFrame(columns if self.changes is None else {**columns, "change": self.changes.flatten().numpy()})
 
 
-def vocabulary(run: Run, *, pos: int = -1, top: int = 10) -> Vocabulary:
-    """The most probable next tokens after one position of each text.
+@torch.no_grad()
+def vocabulary(
+    source: Vector,
+    *,
+    pos: int = -1,
+    top: int | None = 10,
+    bottom: int = 0,
+    tokens: Sequence[Answer] | None = None,
+    minus: Vector | None = None,
+    model: Model | None = None,
+) -> Vocabulary:
+    """The tokens that a vector over the vocabulary has most and least of: logits, a direction's, a bias.
 
     Args:
-      run: Any run; logits are computed at that position only.
-      pos: From 0, negative from each text's own end.
-      top: Tokens to keep, 1 to d_vocab.
+      source: A run, whose logits are computed at `pos` only; a direction of the stream, read through the final norm's
+        weight and the unembedding; or a vector, [d_vocab] or [batch d_vocab].
+      pos: Of a run: from 0, negative from each text's own end.
+      top: How many of the best; None is all of the vocabulary.
+      bottom: How many of the worst, which follow them.
+      tokens: These instead, as texts of one token or ids.
+      minus: Another, for `changes`; one for all texts or one for each.
+      model: Whose vocabulary it is; a run has its own.
     Returns:
-      token_ids, logits, log_probs  [batch top], best first
+      token_ids, logits, log_probs, ranks, changes  [batch top]
     Raises:
       UnknownPosition: A text has no such position.
-      BadArgument: `top` is outside the vocabulary.
+      UnknownToken: A text that was chosen is not one token.
+      BadArgument: No or too many tokens are asked for; the vector does not fit the vocabulary, or holds NaN.
     Holds:
-      Logits equal `run.logits` there; probabilities of all tokens sum to one.
+      Logits of a run equal `run.logits` there; probabilities of all tokens sum to one.
+      A direction's are what adding it once to the last stream does to the logits, directly and times the final norm's
+      scale, less their mean; under a soft cap, before it and with their mean.
     """
-    d_vocab = run.model.config.d_vocab
-    if not 1 <= top <= d_vocab:
-        raise BadArgument(f"top={top} was asked for, and the vocabulary has {d_vocab} tokens.", "Ask for 1 at least.")
-    logits = run.at("logits", pos).float()
-    best = logits.topk(top, dim=-1)
+    if not is_single(pos):
+        raise UnknownPosition(f"The positions {pos!r} were asked for.", "Give one whole number.")
+    model = _find_model(source, model)
+    d_vocab = model.config.d_vocab
+    hint = f"The vocabulary has {d_vocab} tokens; top=None is all."
+    n_top = d_vocab if top is None else read_whole("top", top, 0, d_vocab, hint)
+    n_bottom = read_whole("bottom", bottom, 0, d_vocab - n_top, hint)
+    if not (n_top + n_bottom if tokens is None else tokens):
+        raise BadArgument("No token was asked for.", hint)
+    logits = _read_vectors(source, model, pos)
+    other = None if minus is None else _read_vectors(minus, model, pos)
+    if other is not None and len(other) not in (1, len(logits)):
+        raise BadArgument(f"minus has {len(other)} vectors, and there are {len(logits)}.", "Give one, or as many.")
+    if tokens is None:
+        worst = logits.topk(n_bottom, largest=False).indices.flip(-1)
+        ids = torch.cat((logits.topk(n_top).indices, worst), dim=1)
+    else:
+        ids = torch.tensor([[read_token(token, model) for token in tokens]]).expand(len(logits), -1)
+    kept = logits.gather(-1, ids)
+    ordered = torch.from_numpy(np.sort(logits.numpy()))  # many times faster than torch's
+    given = {"source": source} if minus is None else {"source": source, "minus": minus}
+    asked = f"top={top}, bottom={bottom}" if tokens is None else f"tokens={list(tokens)!r}"
     return Vocabulary(
-        name=f"next tokens of {run.model.name}",
-        settings={"pos": pos, "has_bos": run.tokens.has_bos, "dtype": str(run.model.dtype).removeprefix("torch.")},
-        python=(
-            *run.model.python,
-            f"run = model.run({describe_texts(run.source)})",
-            f"rs.vocabulary(run, pos={pos}, top={top})",
-        ),
-        token_ids=best.indices.cpu(),
-        logits=best.values.cpu(),
-        log_probs=logits.log_softmax(-1).gather(-1, best.indices).cpu(),
-        texts=[[run.model.tokenizer.piece(i) for i in row] for row in best.indices.tolist()],
+        name=f"{_describe(source, model, pos)} of {model.name}",
+        settings={
+            **{name: _describe(one, model, pos) for name, one in given.items()},
+            "asked": asked,
+            "has_bos": source.tokens.has_bos if isinstance(source, Run) else None,
+            "dtype": str(model.dtype).removeprefix("torch."),
+        },
+        python=_write_call(given, model, f"pos={pos}, {asked}"),
+        token_ids=ids,
+        logits=kept,
+        log_probs=logits.log_softmax(-1).gather(-1, ids),
+        ranks=d_vocab - torch.searchsorted(ordered, kept, right=True),
+        changes=None if other is None else kept - other.expand(len(ids), -1).gather(-1, ids),
+        texts=[[model.tokenizer.piece(i) for i in row] for row in ids.tolist()],
     )
+
+
+def read_token(token: object, model: Model) -> int:
+    """The id of a token that was given as its text or as that id.
+
+    Raises:
+      UnknownToken, BadArgument: The vocabulary has none such.
+    """
+    if isinstance(token, str):
+        return model.single_token(token)
+    last = model.config.d_vocab - 1
+    return read_whole("token", token, 0, last, f"Give the text of one token, or an id from 0 to {last}.")
+
+
+def for_each_text(answers: Answer | Sequence[Answer], n_batch: int) -> list[Answer]:
+    """One answer for each text, where one may be given for all.
+
+    Raises:
+      BadArgument: There are more or fewer than texts.
+    """
+    several = [answers] * n_batch if isinstance(answers, (str, int)) else list(answers)
+    if len(several) != n_batch:
+        raise BadArgument(f"{len(several)} tokens were given for {n_batch} texts.", "Give one, or one for each text.")
+    return several
+
+
+def _find_model(source: Vector, model: Model | None) -> Model:
+    own = source.model if isinstance(source, Run) else model
+    if own is None:
+        raise BadArgument(f"A {type(source).__name__} was given, and no model.", "Say whose vocabulary: model=...")
+    if model not in (None, own):
+        raise BadArgument("A run was given, and another model.", "Leave the model out: a run has its own.")
+    return own
+
+
+def _read_vectors(source: object, model: Model, pos: int) -> Float[Tensor, "batch d_vocab"]:
+    """One vector or one for each text, on the CPU, in float32 at least."""
+    if isinstance(source, Run):
+        found = source.at("logits", pos)
+    elif isinstance(source, Direction):
+        found = _promote(source, model)
+    elif isinstance(source, (Tensor, np.ndarray)):
+        found = torch.as_tensor(source).detach()
+    else:
+        raise BadArgument(f"A {type(source).__name__} was given.", "Give a run, a direction, or a vector.")
+    if found.ndim not in (1, 2) or not found.numel() or found.shape[-1] != model.config.d_vocab:
+        raise BadArgument(
+            f"An array of shape {list(found.shape)} was given, and the vocabulary has {model.config.d_vocab} tokens.",
+            "Give [d_vocab] or [batch d_vocab]; a vector of the stream as an rs.Direction.",
+        )
+    found = found.reshape(-1, model.config.d_vocab).to("cpu", torch.promote_types(found.dtype, torch.float32))
+    if bool(found.isnan().any()):
+        token = int(found.isnan().any(0).nonzero()[0])
+        raise BadArgument(f"What was given is NaN at token {token}.", "NaN has no rank: mend what made it.")
+    return found
+
+
+def _promote(direction: Direction, model: Model) -> Float[Tensor, " d_vocab"]:
+    """What one unit of a direction in the last stream adds to the logits, directly, at a final norm's scale of one."""
+    config, transformer = model.config, model.transformer
+    if direction.site.kind not in _STREAMS or len(direction.vector) != config.d_model:
+        raise BadArgument(
+            f"A direction of {direction.site} with {len(direction.vector)} entries was given.",
+            f"Give one of the stream, of {config.d_model}: at {', '.join(_STREAMS)}.",
+        )
+    weight = transformer.unembedding.weight
+    vector = direction.vector.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
+    norm = transformer.ln_final
+    if norm is not None:
+        vector = norm.centre(vector)
+        vector = vector if norm.weight is None else vector * (norm.offset + norm.weight.to(vector))
+    promoted = weight.to(vector) @ vector
+    return promoted if config.logit_cap else promoted - promoted.mean()
+
+
+def _describe(source: Vector, model: Model, pos: int) -> str:
+    """What a vector is, with its convention."""
+    if isinstance(source, Run):
+        return f"logits at position {pos}"
+    if not isinstance(source, Direction):
+        return "a vector that was given"
+    centred = "before the cap" if model.config.logit_cap else "centred over the vocabulary"
+    return f"logits from {source.name}, direct path only, times the final norm's scale, {centred}"
+
+
+def _write_call(given: Mapping[str, Vector], model: Model, asked: str) -> list[str]:
+    lines: list[str] = []
+    for name, one in given.items():
+        made = one.python if isinstance(one, Direction) else ()
+        lines += [*made, f"{name} = {'direction' if made else source_of(one)}"]
+    minus = ", minus=minus" if "minus" in given else ""
+    own = "" if isinstance(given["source"], Run) else ", model=model"
+    return write_lines(model.python, [*lines, f"rs.vocabulary(source, {asked}{minus}{own})"])

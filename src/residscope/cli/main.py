@@ -14,6 +14,7 @@ from residscope.errors import ResidscopeError
 _COMMANDS = {
     "serve": "residscope.server.command",
     "run": "residscope.cli.run",
+    "heads": "residscope.cli.heads",
     "doctor": "residscope.cli.doctor",
 }
 

@@ -12,7 +12,7 @@ from residscope.direction import Direction
 from residscope.directions.pca import Basis
 from residscope.results.result import Indices, TokenResult
 from residscope.running.run import Run
-from residscope.running.texts import describe_texts
+from residscope.running.texts import describe_texts, token_facts
 from residscope.sites import Site
 
 
@@ -79,7 +79,7 @@ def project(run: Run, direction: Direction | Basis) -> Projection | Projections:
     Holds:
       Equal to `(run[site] - mean) @ v`; a text's values do not depend on the texts beside it.
     """
-    texts = token_facts(run)
+    texts = token_facts(run.tokens)
     if isinstance(direction, Basis):
         return Projections(
             name=direction.name,
@@ -112,14 +112,6 @@ def read_along(
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     centred = wide if mean is None else wide - mean.to(wide)
     return (centred @ vectors.T.to(wide)).cpu()
-
-
-def token_facts(run: Run) -> dict[str, Any]:
-    """What every result on tokens says of them."""
-    return {
-        "pieces": run.tokens.pieces,
-        "special": [row[:n] for row, n in zip(run.tokens.special.tolist(), run.tokens.n_tokens.tolist(), strict=True)],
-    }
 
 
 def run_lines(python: Sequence[str], run: Run) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from residscope.direction import Direction
-from residscope.directions.projection import read_along, run_lines, token_facts
+from residscope.directions.projection import read_along, run_lines
 from residscope.results.result import Indices, TokenResult
 from residscope.running.run import Run
+from residscope.running.texts import token_facts
 from residscope.sites import Site, find_site
 
 
@@ -67,7 +68,7 @@ def river(run: Run, direction: Direction) -> River:
         name=direction.name,
         settings=direction.history,
         python=(*run_lines(direction.python, run), "rs.river(run, direction)"),
-        **token_facts(run),
+        **token_facts(run.tokens),
         values=torch.stack(values, dim=1),
         rows=[str(row) for row in rows],
         here=rows.index(site),

@@ -1,6 +1,7 @@
 """A result as one HTML file that opens without a network."""
 
 import base64
+import gzip
 from html import escape
 
 from residscope.results.static_files import read_static
@@ -24,7 +25,7 @@ def render_html(title: str, data: bytes) -> str:
 <title>{escape(title)}</title>
 <style>{read_static("saved.css")}</style>
 <main id="view"></main>
-<script type="application/octet-stream" id="data">{base64.b64encode(data).decode()}</script>
+<script type="application/gzip" id="data">{base64.b64encode(gzip.compress(data, mtime=0)).decode()}</script>
 <script type="module">{read_static("saved.js")}</script>
 </html>
 """

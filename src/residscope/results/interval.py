@@ -9,13 +9,20 @@ from residscope.errors import BadArgument
 N_DRAWS = 2000
 
 
-def bootstrap_interval(values: Float[Tensor, "*rest batch"], level: float, seed: int = 0) -> Float[Tensor, "*rest 2"]:
+def bootstrap_interval(
+    values: Float[Tensor, "*rest batch"],
+    level: float,
+    seed: int = 0,
+    *,
+    over: Float[Tensor, " batch"] | None = None,
+) -> Float[Tensor, "*rest 2"]:
     """The percentile interval of the mean over texts, from texts drawn anew with replacement.
 
     Args:
       values: One number for each text.
       level: The share of drawn means that lies within, as 0.95.
       seed: Of the draws, which are the same for all of `rest`.
+      over: Of the same texts, what the mean is divided by the mean of.
     Returns:
       Its lower and upper end.
     Raises:
@@ -28,6 +35,6 @@ def bootstrap_interval(values: Float[Tensor, "*rest batch"], level: float, seed:
         )
     drawn = torch.randint(n, (N_DRAWS, n), generator=torch.Generator().manual_seed(seed))
     counts = torch.nn.functional.one_hot(drawn, n).sum(1).double()
-    means = values.double().cpu() @ counts.T / n
+    means = values.double().cpu() @ counts.T / (n if over is None else counts @ over.double().cpu())
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     return means.quantile(ends, dim=-1).movedim(0, -1)

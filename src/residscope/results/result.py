@@ -38,6 +38,7 @@ class Result:
 
     axes: ClassVar[tuple[str, ...]]
     view: ClassVar[str | None] = None
+    view_dtype: ClassVar[torch.dtype] = torch.float32  # of the arrays that the view gets
 
     if TYPE_CHECKING:
 
@@ -92,7 +93,7 @@ class Result:
         """
         if not self.view:
             raise BadResult(f"{self.name} has no view of its own.", "Use to_frame().to_html().")
-        return render_html(self.name, self.to_bytes(torch.float32))
+        return render_html(self.name, self.to_bytes(self.view_dtype))
 
     def save_html(self, path: str | Path) -> None:
         """Write `to_html()` to a file."""
@@ -111,7 +112,7 @@ class Result:
             return {"text/plain": self.name, "text/html": self.to_frame().to_html(max_rows=20)}
         from residscope.results.widget import make_widget  # a fifth of a second that only notebooks need
 
-        return make_widget(self.view, self.to_bytes(torch.float32))._repr_mimebundle_(**options)
+        return make_widget(self.view, self.to_bytes(self.view_dtype))._repr_mimebundle_(**options)
 
     def __repr__(self) -> str:
         shape = " ".join(f"{axis}={size}" for axis, size in zip(self.axes, self.values.shape, strict=True))
@@ -153,6 +154,13 @@ def _as_json(value: Any) -> Any:
     return [_as_json(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
+def find_tokens(pieces: Sequence[Sequence[str]], texts: Indices, positions: Indices) -> np.ndarray[Any, np.dtype[Any]]:
+    """The token at each position of each text; None where that is padding."""
+    longest = max(map(len, pieces))
+    padded = np.array([[*row, *[None] * (longest - len(row))] for row in pieces], dtype=object)
+    return padded[texts, positions]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class TokenResult(Result):
     """A result with a value for every token of some texts.
@@ -166,12 +174,10 @@ class TokenResult(Result):
     special: Sequence[Sequence[bool]]
 
     def columns(self, axis: str, index: Indices, places: Mapping[str, Indices]) -> dict[str, Any]:
-        if axis != "pos":
+        if axis not in ("pos", "query", "key"):
             return {}
-        longest = max(map(len, self.pieces))
-        padded = np.array([[*row, *[None] * (longest - len(row))] for row in self.pieces], dtype=object)
-        return {"token": padded[places["batch"], index]}
+        return {"token" if axis == "pos" else f"{axis}_token": find_tokens(self.pieces, places["batch"], index)}
 
     def to_frame(self) -> pd.DataFrame:
         frame = super().to_frame()
-        return frame[frame["token"].notna()].reset_index(drop=True)
+        return frame.dropna(subset=[name for name in frame.columns if str(name).endswith("token")], ignore_index=True)

@@ -13,8 +13,8 @@ class ViewWidget(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget has no
 
     Attributes:
       data: The result's bytes.
-      picked: `{"text": 0, "pos": 4}`, or None.
-      units, centre, scale: As the view's controls stand; None for their defaults.
+      picked: `{"text": 0, "pos": 4}`, `{"layer": 9, "head": 6}` or such; None where nothing is.
+      units, centre, scale, chosen: As the view's controls stand; None for their defaults.
     """
 
     data = traitlets.Bytes().tag(sync=True)
@@ -22,6 +22,7 @@ class ViewWidget(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget has no
     units = traitlets.Unicode(allow_none=True, default_value=None).tag(sync=True)
     centre = traitlets.Unicode(allow_none=True, default_value=None).tag(sync=True)
     scale = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    chosen = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
 
 
 @cache

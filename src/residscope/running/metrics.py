@@ -42,6 +42,7 @@ class Reading:
       compute: From the values at each place, `[set batch n ...]`, to `[set batch ...]`.
       n_wide: Numbers that computing it holds for each value read, as the logits of a vocabulary.
       axes: Names of its values' axes after the batch's.
+      weighs: Of a weighted sum of logits at one position: token ids and their weights, each `[batch k]`.
     """
 
     places: tuple[Site, ...]
@@ -49,6 +50,7 @@ class Reading:
     compute: Callable[[Sequence[Tensor]], Tensor]
     n_wide: int = 0
     axes: tuple[str, ...] = ()
+    weighs: tuple[Int[Tensor, "batch k"], Float[Tensor, "batch k"]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,20 +304,20 @@ def _of_tokens(name: str, pos: int, *answers: Answers) -> Metric:
     def bind(model: "Model", tokens: Tokens) -> Reading:
         sides = [_read_answers(side, model, tokens) for side in answers]
         transformer = model.transformer
+        wide = torch.promote_types(model.dtype, torch.float32)  # rounded logits would drown small differences
+        ids = torch.cat([side for side, _ in sides], dim=1)
+        means = [there.to(wide) / there.sum(1, keepdim=True) for _, there in sides]
+        weights = torch.cat((means[0], *(-mean for mean in means[1:])), dim=1)
         rows = transformer.unembedding.weight
         bias: Tensor | None = transformer.unembedding.bias
 
-        def mean_logit(x: Float[Tensor, "set batch d_model"], ids: Tensor, there: Tensor) -> Tensor:
-            wide = torch.promote_types(x.dtype, torch.float32)  # rounded logits would drown small differences
-            logits = torch.einsum("sbd,bkd->sbk", x.to(wide), rows[ids].to(wide))
-            logits = transformer.cap_logits(logits if bias is None else logits + bias[ids])
-            return logits.masked_fill(~there, 0).sum(-1) / there.sum(-1)
-
         def compute(values: Sequence[Tensor]) -> Tensor:
-            found = [mean_logit(values[0][:, :, 0], *side) for side in sides]
-            return found[0] - found[1] if len(found) > 1 else found[0]
+            x = values[0][:, :, 0].to(wide)
+            logits = torch.einsum("sbd,bkd->sbk", x, rows[ids].to(wide))
+            logits = transformer.cap_logits(logits if bias is None else logits + bias[ids])
+            return (logits * weights).sum(-1)
 
-        return Reading((model.last_site,), _one(pos, tokens), compute)
+        return Reading((model.last_site,), _one(pos, tokens), compute, weighs=(ids, weights))
 
     return Metric(name, "logits", bind)
 

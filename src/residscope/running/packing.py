@@ -3,7 +3,7 @@
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -46,6 +46,13 @@ class Numbered(Protocol):
 
 LENGTHS = "n_tokens"  # beside the sites of a recorded run
 _INLINE = 16
+
+# What the Python of edits, metrics and texts may use.
+_IMPORTS = {
+    "Path(": "from pathlib import Path",
+    "safetensors.": "import safetensors.torch",
+    "torch.tensor(": "import torch",
+}
 
 
 def pack(value: Any, edit: "Edit", folder: Path | None) -> Any:
@@ -161,6 +168,16 @@ def source_of(value: Any) -> str:
     if isinstance(value, (list, tuple, range)):
         return f"[{', '.join(map(source_of, value))}]"
     return value.__name__ if callable(value) and hasattr(value, "__name__") else repr(value)
+
+
+def write_lines(before: Sequence[str], lines: Sequence[str]) -> list[str]:
+    """The Python of a result, with the imports that its lines use in front of those before.
+
+    Args:
+      before: Lines that make the model, or what else comes first.
+      lines: With values as `source_of` writes them, and runs, edits and metrics as they print.
+    """
+    return [*(line for used, line in _IMPORTS.items() if any(used in text for text in lines)), *before, *lines]
 
 
 def recorded(run: Run, edit: "Edit") -> dict[str, Tensor]:

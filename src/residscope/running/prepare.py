@@ -122,13 +122,10 @@ def _constant(target: Target) -> Tensor:
     block: Any = model.transformer.blocks[target.place.layer or 0]
     attention: Attention = block.attn
     config, kind = model.config, target.place.kind
-    bias: Tensor | None = block.ln1.bias if block.ln1 else None
-    nothing = attention.v.weight.new_zeros(config.d_model)
-    values = attention.v(nothing if bias is None else bias).view(config.n_kv_heads, config.d_head)
-    mixed = values.repeat_interleave(attention.groups, dim=0)
+    mixed = block.constant_values()
     by_head = attention.o.weight.view(-1, config.n_heads, config.d_head)
     constants: dict[str, Callable[[], Tensor]] = {
-        "v": lambda: values,
+        "v": lambda: mixed[:: attention.groups],
         "z": lambda: mixed,
         "head_out": lambda: torch.einsum("mhd,hd->hm", by_head, mixed),
         "attn_raw" if config.post_norm else "attn_out": lambda: attention.o(mixed.flatten()),

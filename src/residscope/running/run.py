@@ -172,7 +172,8 @@ class Run:
         if found.kind == "logits" and found not in self._kept and not self._strict:
             transformer = self.model.transformer
             with torch.no_grad():
-                value = transformer.cap_logits(transformer.unembedding(self.at(self.model.last_site, positions)))
+                stream = gather(self[self.model.last_site], positions, 1)
+                value = transformer.cap_logits(transformer.unembedding(stream))
         else:
             value = gather(self[found], positions, _position_axes(found)[0])
         return value.squeeze(_position_axes(found)[0]) if is_single(pos) else value
@@ -278,6 +279,13 @@ class Run:
         except Enough:
             pass
         return recording.found
+
+    @torch.no_grad()
+    def look_up(self, places: Collection[Site]) -> dict[Site, Tensor]:
+        """What some places hold, with whatever padded positions do; what was not kept is computed, and let go."""
+        found = {place: self._kept[place] for place in places if place in self._kept}
+        missing = set(places) - found.keys()
+        return {**found, **self.record(missing)} if missing else found
 
     def raw(self, site: Site) -> Tensor:
         """The activation with whatever padded positions hold.

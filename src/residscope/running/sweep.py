@@ -17,6 +17,7 @@ from residscope.running.edits import Edit, as_edits
 from residscope.running.memory import Allocations, bytes_of_token
 from residscope.running.metrics import Metric, Reading, values_of
 from residscope.running.packed import Packed
+from residscope.running.packing import write_lines
 from residscope.running.positions import PADDED
 from residscope.running.progress import report
 from residscope.running.run import Run
@@ -31,14 +32,6 @@ EditSet = Edit | Sequence[Edit]
 
 # Of the MLP's hidden entries in one walk: more at once is slower on a CPU, which gets fresh pages each time.
 WALK_BYTES = 24_000_000
-
-
-# What the Python of edits, metrics and texts may use.
-_IMPORTS = {
-    "Path(": "from pathlib import Path",
-    "safetensors.": "import safetensors.torch",
-    "torch.tensor(": "import torch",
-}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -155,8 +148,7 @@ def write_call(base: Run, edits: Sequence[EditSet], metric: Metric, **options: A
     sets = f"edits = ...  # the {len(edits)} sets that were given" if many else f"edits = {list(edits)!r}"
     said = "".join(f", {name}={value!r}" for name, value in options.items())
     lines = [f"base = {base!r}", sets, f"model.sweep(base, edits, metric={metric!r}{said})"]
-    imports = [line for used, line in _IMPORTS.items() if any(used in text for text in lines)]
-    return [*imports, *base.model.python, *lines]
+    return write_lines(base.model.python, lines)
 
 
 def draw_sets(edits: Sequence[EditSet]) -> tuple[list[list[Edit]], list[int]]:

@@ -119,6 +119,12 @@ def describe_texts(texts: Texts) -> str:
     return repr(texts if isinstance(texts, str) else _as_strings(texts))
 
 
+def token_facts(tokens: Tokens) -> dict[str, Any]:
+    """What every result on tokens says of them."""
+    special = zip(tokens.special.tolist(), tokens.n_tokens.tolist(), strict=True)
+    return {"pieces": tokens.pieces, "special": [row[:n] for row, n in special]}
+
+
 def _as_ids(texts: Texts) -> list[list[int]] | None:
     """Token ids of each text, where ids were given."""
     if isinstance(texts, Tokens):

@@ -265,12 +265,27 @@ class Tokenizer:
         Raises:
           UnknownToken: It is none or several; the message shows the pieces.
         """
-        matches = [i for i in self._ids_of_piece.get(text, ()) if i < self.d_vocab]
-        if matches:
-            return matches[0]
-        pieces = [self.piece(i) for i in self._backend.encode(text, add_special_tokens=False).ids]
+        ids = self.encode_after(text)
+        pieces = [self.piece(i) for i in ids]
+        if pieces == [text] and ids[0] < self.d_vocab:
+            return ids[0]
         raise UnknownToken(
             f"{text!r} is {len(pieces)} tokens: {'|'.join(pieces)}.", "Choose one that is a single token."
+        )
+
+    def encode_after(self, text: str) -> list[int]:
+        """The ids of a text that goes on another; one where a token is that very text.
+
+        Raises:
+          BadTexts: The text is no Unicode.
+        """
+        matches = [i for i in self._ids_of_piece.get(text, ()) if i < self.d_vocab]
+        if matches:
+            return matches[:1]
+        # Behind a line break: some tokenizers put a space before what begins a text.
+        before, whole = (self._encode(one, add_special_tokens=False).ids for one in ("\n", f"\n{text}"))
+        return (
+            whole[len(before) :] if whole[: len(before)] == before else self._encode(text, add_special_tokens=False).ids
         )
 
     def decode(self, ids: Sequence[int]) -> str:

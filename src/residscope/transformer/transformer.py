@@ -206,6 +206,11 @@ class Norm(nn.Module):
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         return wide - wide.mean(-1, keepdim=True) if self.centres else wide
 
+    def transpose(self, direction: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
+        """A direction of what is normed: `norm(x) . d = x . transpose(d) / scale + bias . d`."""
+        weighed = direction if self.weight is None else direction * (self.offset + self.weight.to(direction))
+        return weighed - weighed.mean(-1, keepdim=True) if self.centres else weighed
+
     def compute_scale(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch"]:
         """What `x` is divided by."""
         length: Tensor = torch.linalg.vector_norm(self.centre(x), dim=-1)
@@ -381,6 +386,13 @@ class Block(nn.Module):
     def device(self) -> torch.device:
         """Where its weights are, all together."""
         return self.attn.q.weight.device
+
+    def constant_values(self) -> Float[Tensor, "head d_head"]:
+        """What every head mixes whatever the tokens are: the bias of its values, and what the norm's bias gives."""
+        attention, bias = self.attn, self.ln1.bias if self.ln1 else None
+        nothing = attention.v.weight.new_zeros(attention.v.in_features)
+        values: Tensor = attention.v(nothing if bias is None else bias)
+        return values.view(-1, attention.d_head).repeat_interleave(attention.groups, dim=0)
 
     def forward(self, x: Float[Tensor, "*batch d_model"], p: Pass) -> Float[Tensor, "*token d_model"]:
         """The stream after this layer; what it reads has been announced by whoever made it."""

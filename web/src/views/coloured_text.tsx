@@ -3,7 +3,7 @@
 import type { Model, View } from "../host.ts";
 import { stepOf } from "../shades.ts";
 import { type Backdrop, createBackdrop } from "./backdrop.ts";
-import { frame, labelsOf, titled } from "./frame.tsx";
+import { frameProjection, labelsOf, titled } from "./projected.tsx";
 import { colourLimit, type Picked, rankOf, type Reading, valueText, visiblePiece } from "./reading.ts";
 import { createTooltip } from "./tooltip.ts";
 import "./coloured_text.css";
@@ -146,7 +146,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   el.addEventListener("focusout", leave);
   el.addEventListener("click", click);
   el.addEventListener("keydown", key);
-  const takeDown = frame(model, el, draw);
+  const takeDown = frameProjection(model, el, draw);
   return () => {
     el.removeEventListener("pointerover", over);
     el.removeEventListener("pointerleave", leave);

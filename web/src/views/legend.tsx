@@ -1,4 +1,3 @@
-import type { ComponentChildren } from "preact";
 import { rounded } from "../numbers.ts";
 import { type Centre, type Payload, type Scale, type Units, unitName } from "./reading.ts";
 
@@ -33,33 +32,35 @@ export const UNITS: readonly (readonly [Units, string])[] = [
   ["sd", "standard deviations"],
   ["stream", "units of the stream"],
 ];
-const SCALES = [
-  ["shared", "99% of all texts shown", "shared range"],
-  ["text", "each text its own", "range per text"],
-  ["fixed", "a fixed number", "fixed range"],
-] as const;
 
-interface LegendProps {
+export interface RangeProps {
   limit: number; // of the range, or the largest of the ranges
-  units: Units;
+  signed: boolean; // around zero, or from zero on
+  unit: string;
   scale: Scale;
-  leftOut: readonly number[];
-  several: boolean; // texts, each of which may have a range of its own
+  each: string | null; // what may have a range of its own: "text", "score"; null where there is but one
   onScale: (scale: Scale) => void;
 }
 
-/** Numbers at the ends of the colours, their unit, what is left out; a click changes the range. */
-export function Legend({ limit, units, scale, leftOut, several, onScale }: LegendProps) {
+/** Numbers at the ends of the colours, and their unit; a click changes the range. */
+export function Range({ limit, signed, unit, scale, each, onScale }: RangeProps) {
+  const modes: [Scale["mode"], string, string][] = [
+    ["shared", each ? `99% of all ${each}s shown` : "99% of what is shown", "shared range"],
+    ["text", `each ${each} its own`, `range per ${each}`],
+    ["fixed", "a fixed number", "fixed range"],
+  ];
   const choose = (mode: string): void => onScale(mode === "fixed" ? { mode, limit: Number(limit.toPrecision(2)) } : { mode: mode as "shared" | "text" });
   const end = rounded(limit);
   return (
-    <div class="legend">
+    <>
       <label class="word range" title="Change the range of colours">
-        −{end}
-        <i />+{end} {unitName(units)}
-        <u>{SCALES.find(([mode]) => mode === scale.mode)![2]}</u>
-        <select aria-label={`Range of colours, now ${end} ${unitName(units)} on each side`} value={scale.mode} onChange={({ currentTarget }) => choose(currentTarget.value)}>
-          {SCALES.filter(([mode]) => several || mode !== "text").map(([mode, text]) => (
+        {signed ? `−${end}` : "0"}
+        <i class={signed ? "" : "unsigned"} />
+        {signed && "+"}
+        {end} {unit}
+        <u>{modes.find(([mode]) => mode === scale.mode)![2]}</u>
+        <select aria-label={`Range of colours, now ${end} ${unit}${signed ? " on each side" : ""}`} value={scale.mode} onChange={({ currentTarget }) => choose(currentTarget.value)}>
+          {modes.filter(([mode]) => each || mode !== "text").map(([mode, text]) => (
             <option key={mode} value={mode}>
               {text}
             </option>
@@ -76,7 +77,22 @@ export function Legend({ limit, units, scale, leftOut, several, onScale }: Legen
           onChange={({ currentTarget: { valueAsNumber } }) => valueAsNumber > 0 && onScale({ mode: "fixed", limit: valueAsNumber })}
         />
       )}
-      {scale.mode === "text" && <span>each text has its own range; these are the widest ends</span>}
+      {scale.mode === "text" && <span>each {each} has its own range; these are the widest ends</span>}
+    </>
+  );
+}
+
+interface LegendProps extends Omit<RangeProps, "signed" | "unit" | "each"> {
+  units: Units;
+  leftOut: readonly number[];
+  several: boolean; // texts, each of which may have a range of its own
+}
+
+/** The range of projections, and what is left out of it. */
+export function Legend({ units, leftOut, several, ...range }: LegendProps) {
+  return (
+    <div class="legend">
+      <Range {...range} signed unit={unitName(units)} each={several ? "text" : null} />
       {leftOut.length > 0 && (
         <span>
           position{leftOut.length > 1 && "s"} {leftOut.join(", ")} left out
@@ -91,7 +107,6 @@ interface HeaderProps extends LegendProps {
   centre: Centre;
   onCentre: (centre: Centre) => void;
   onUnits: (units: Units) => void;
-  children?: ComponentChildren;
 }
 
 /** What a view says of itself where no page says it: its name, centre, unit and legend. */

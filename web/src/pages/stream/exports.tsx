@@ -1,18 +1,13 @@
 import { useState } from "preact/hooks";
+import { drawPng, saveFile } from "../../views/files.ts";
 import { copyText, say } from "../notes.tsx";
 import { server } from "../server.ts";
-import { drawPng, drawSvg } from "./picture.ts";
 import { writeAddress } from "./history.ts";
+import { drawSvg } from "./picture.ts";
 import { picture } from "./state.ts";
 
 function download(blob: Blob, extension: string): void {
-  const { name } = picture.value!;
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = `${name.replace(/[^\w.-]+/g, "_")}.${extension}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-  say(`${link.download} saved to your downloads.`, { seconds: 4 });
+  say(`${saveFile(blob, picture.value!.name, extension)} saved to your downloads.`, { seconds: 4 });
 }
 
 async function fromServer(format: "html" | "csv" | "python"): Promise<Response> {

@@ -1,18 +1,10 @@
-// The coloured text as an SVG file, drawn from where the browser put each token, and as a PNG made of it.
+// The coloured text as an SVG file, drawn from where the browser put each token.
 
 import { count, percent, rounded } from "../../numbers.ts";
 import { readPalette, STEPS, stepOf } from "../../shades.ts";
+import { escapeXml as escape } from "../../views/pen.ts";
 import { unitName } from "../../views/reading.ts";
 import { chosen, direction, limits, picture, settings, shownTexts } from "./state.ts";
-
-// XML 1.0 has no place for most control characters, escaped or not.
-const escape = (text: string): string =>
-  text
-    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "\ufffd")
-    .replaceAll("&", "&amp;")
-    .replaceAll("<", "&lt;")
-    .replaceAll(">", "&gt;")
-    .replaceAll('"', "&quot;");
 
 interface Part {
   text: string;
@@ -91,22 +83,4 @@ export function drawSvg(root: HTMLElement): string {
 <rect width="100%" height="100%" fill="${ground}"/>
 ${out.join("\n")}
 </svg>`;
-}
-
-/** The same picture in pixels, two for each of the page's. */
-export async function drawPng(svg: string): Promise<Blob> {
-  const url = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
-  try {
-    const image = new Image();
-    image.src = url;
-    await image.decode();
-    const ratio = Math.min(2, 16000 / image.height, 16000 / image.width);
-    const canvas = document.createElement("canvas");
-    canvas.width = image.width * ratio;
-    canvas.height = image.height * ratio;
-    canvas.getContext("2d")!.drawImage(image, 0, 0, canvas.width, canvas.height);
-    return await new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("The browser could not make the PNG."))), "image/png"));
-  } finally {
-    URL.revokeObjectURL(url);
-  }
 }

@@ -1,0 +1,153 @@
+"""What the matrices of heads and MLPs read and write most, as tokens: their singular vectors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from residscope.errors import BadArgument
+from residscope.results.result import Indices, Result
+from residscope.running.arguments import read_whole
+from residscope.running.model import Model
+from residscope.transformer.circuits import pass_norm, read_ov, read_qk
+
+# The ends of each matrix that are streams; neurons have no tokens.
+SIDES = {
+    "OV": ("in", "out"),
+    "QK": ("query", "key"),
+    "W_in": ("in",),
+    "W_gate": ("in",),
+    "W_out": ("out",),
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SingularVectors(Result):
+    """The tokens that lie furthest along the singular vectors of one matrix.
+
+    Attributes:
+      values: [side component top] Of each token, best first: what its embedding has along the vector, or, of "out",
+        the logit that the vector gives it, before the final norm's scale divides; less the vocabulary's mean.
+      singular_values: [component] Largest first.
+      vectors: [side component d_model] Of length one, in the stream as normed before the norm's weight, or as written.
+      token_ids: [side component top] Which tokens.
+      texts: The same, as people read them.
+      sides: What each side is, in the order of `values`.
+    """
+
+    values: Float[Tensor, "side component top"]
+    singular_values: Float[Tensor, " component"]
+    vectors: Float[Tensor, "side component d_model"]
+    token_ids: Int[Tensor, "side component top"]
+    texts: Sequence[Sequence[Sequence[str]]]
+    sides: Sequence[str]
+
+    axes: ClassVar[tuple[str, ...]] = ("side", "component", "top")
+
+    def columns(self, axis: str, index: Indices, places: Mapping[str, Indices]) -> dict[str, Any]:
+        if axis == "side":
+            return {"side": np.array(self.sides)[index]}
+        if axis == "component":
+            return {"singular_value": self.singular_values.double().numpy()[index]}
+        cell = (places["side"], places["component"], index)
+        return {"token_id": self.token_ids.numpy()[cell], "token": np.array(self.texts, dtype=object)[cell]}
+
+
+def singular_vectors(
+    model: Model,
+    matrix: Literal["OV", "QK", "W_in", "W_gate", "W_out"],
+    *,
+    layer: int,
+    head: int | None = None,
+    n: int = 5,
+    top: int = 10,
+) -> SingularVectors:
+    """Split a matrix into what it reads and writes, strongest first, and name the tokens that lie along each.
+
+    Args:
+      model: Any.
+      matrix: "OV", from the stream that a head reads to what it writes; "QK", from the stream of the query to that of
+        the key, before both are turned; or a matrix of the MLP, of which one side is the stream.
+      layer: Which.
+      head: Of OV and QK.
+      n: Components, 1 to the rank.
+      top: Tokens of each, 1 to d_vocab.
+    Returns:
+      values, token_ids  [side component top]  best first
+    Raises:
+      BadArgument: No such matrix, head, or number.
+      UnknownWeight: No such layer, or the model has no such matrix.
+    Holds:
+      Equal to the singular values and vectors of the whole matrix, norms folded, scales left out. A vector and its
+      partner may change sign together: the token furthest along the last side's lies on the positive end.
+    Source: Millidge and Black, "The Singular Value Decompositions of Transformer Weight Matrices are Highly
+      Interpretable" (2022).
+    """
+    config = model.config
+    if matrix not in SIDES:
+        raise BadArgument(f"The matrix {matrix!r} was asked for.", f"Choose {', '.join(SIDES)}.")
+    if matrix in ("OV", "QK"):
+        head = read_whole("head", head, 0, config.n_heads - 1)
+    elif head is not None:
+        raise BadArgument(f"head={head!r} was asked for, and {matrix} is the MLP's.", "Leave it out, or take OV or QK.")
+    scales, sides = decompose(model, matrix, layer, head)
+    n, top = read_whole("n", n, 1, len(scales)), read_whole("top", top, 1, config.d_vocab)
+    vectors = torch.stack([side[:n] for side in sides]).to(model.device)
+    readings = torch.stack([_read(model, name, side) for name, side in zip(SIDES[matrix], vectors, strict=True)])
+    furthest = readings[-1].gather(1, readings[-1].abs().argmax(1, keepdim=True)).sign()
+    best = (readings * furthest).topk(top)
+    asked = f"layer={layer}" if head is None else f"layer={layer}, head={head}"
+    return SingularVectors(
+        name=f"singular vectors of {matrix} of {asked.replace('=', ' ')} of {model.name}",
+        settings={
+            "matrix": matrix,
+            "layer": layer,
+            "head": head,
+            "norms": "folded, scales left out",
+            "read": "W_E" if matrix == "QK" else "in: W_E; out: W_U, direct path only",
+            "centre": "the vocabulary's mean" + (", not of logits, which the model caps" if config.logit_cap else ""),
+            "dtype": str(model.dtype).removeprefix("torch."),
+        },
+        python=(*model.python, f"rs.singular_vectors(model, {matrix!r}, {asked}, n={n}, top={top})"),
+        values=best.values.cpu(),
+        singular_values=scales[:n].cpu(),
+        vectors=(vectors * furthest).cpu(),
+        token_ids=best.indices.cpu(),
+        texts=[[[model.tokenizer.piece(i) for i in row] for row in side] for side in best.indices.tolist()],
+        sides=SIDES[matrix],
+    )
+
+
+def decompose(
+    model: Model, matrix: str, layer: int, head: int | None
+) -> tuple[Float[Tensor, " component"], list[Float[Tensor, "component d_model"]]]:
+    """Singular values of a matrix, and the vectors of those sides that are streams."""
+    weights, config = model.weights, model.config
+    if head is not None:
+        read = read_ov if matrix == "OV" else read_qk
+        left, right = (each[head] for each in read(weights, config, layer))
+        # Thin matrices are turned upright first, so that what is left to split is d_head by d_head.
+        (left, first), (right, second) = map(torch.linalg.qr, (left, right.mT if matrix == "OV" else right))
+        u, scales, v = torch.linalg.svd(first @ second.mT)
+        return scales, [(left @ u).mT, v @ right.mT]
+    whole = weights.folded(f"{matrix}.{layer}", centre=True).weight
+    if matrix == "W_out":
+        whole = (pass_norm(weights, config, f"mlp_norm_post_w.{layer}", whole) if config.post_norm else whole).mT
+    u, scales, _ = torch.linalg.svd(whole, full_matrices=False)
+    return scales, [u.mT]
+
+
+def _read(model: Model, side: str, vectors: Float[Tensor, "component d_model"]) -> Float[Tensor, "component d_vocab"]:
+    """What each token has to do with a side's vectors."""
+    if side != "out":
+        found = vectors @ model.weights["W_E"].to(vectors).mT
+    else:  # the norm folded into the vectors, of which there are fewer than tokens
+        normed = pass_norm(model.weights, model.config, "ln_final_w", vectors)
+        found = normed @ model.weights["W_U"].to(vectors)
+        if model.config.logit_cap:
+            return found
+    return found - found.mean(-1, keepdim=True)

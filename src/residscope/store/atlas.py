@@ -1,0 +1,43 @@
+"""The head atlas: scores of every head of any number of models, kept as files."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from residscope.analyses.head_scores import SCORES, HeadScores, head_scores
+from residscope.errors import BadArgument, BadResult
+from residscope.results.result import open as open_result
+from residscope.running.model import Model
+
+
+class Atlas:
+    """Head scores in a folder: of each model a file that `rs.open` reads, and the same as CSV, named for the model.
+
+    Args:
+      folder: Made where it is missing.
+    Raises:
+      BadArgument: It cannot be written.
+    Holds:
+      A model whose weights, settings and definitions of scores are those of a kept file is not scored again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadArgument(f"{folder} cannot be written ({error.strerror}).", "Name another folder.") from None
+
+    def score(self, model: Model, **options: Any) -> HeadScores:
+        """What is kept, or what `rs.head_scores` gives under these options."""
+        key = hashlib.blake2b(f"{model.fingerprint} {options} {SCORES}".encode(), digest_size=4).hexdigest()
+        path = self._folder / f"{Path(model.name).name}-{key}.safetensors"
+        try:
+            found = open_result(path)
+        except BadResult:
+            found = None
+        if not isinstance(found, HeadScores):
+            found = head_scores(model, **options)
+            found.to_frame().to_csv(path.with_suffix(".csv"), index=False)
+            found.save(path)
+        return found

@@ -1,0 +1,245 @@
+"""The analyst's views, as saved files without a network and as modules of a notebook."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+import residscope as rs
+from residscope.results.static_files import STATIC
+
+OPEN_FILE = Callable[[rs.Result], Page]
+HOSTILE = "Once <img src=x onerror=window.hit=1> upon </script><script>window.hit=1</script> a time"
+MAPS = ["attention", "heads", "logit_lens", "patching"]
+
+
+@pytest.fixture(scope="module")
+def results(stories: rs.Model) -> dict[str, rs.Result]:
+    run = stories.run([HOSTILE, "One day a cat"])
+    starts = ["Once upon a time,", "One day", "Then"]
+    frame = [
+        {"clean": f"{start} there was a little", "corrupted": f"{start} there was a big", "verb": -3, "end": -1}
+        | {"correct": " g", "wrong": " b"}
+        for start in starts
+    ]
+    return {
+        "heads": rs.head_scores(stories, n_sequences=2, n_tokens=20),
+        "logit_lens": rs.logit_lens(run, target="next"),
+        "vocabulary": rs.vocabulary(run, top=None, minus=stories.run("The cat")),
+        "patching": rs.patch(stories, rs.pairs(frame), site=["resid_pre", "mlp_out"], pos=["verb", "end"]),
+        "attention": rs.attention(run),
+        "attribution": rs.attribute(run, rs.logit(" a")),
+    }
+
+
+@pytest.fixture
+def open_file(context: BrowserContext, tmp_path: Path) -> Iterator[OPEN_FILE]:
+    """Open a result's saved file; afterwards: no error was thrown, nothing was asked of anybody, and no token ran."""
+    if not (STATIC / "saved.js").is_file():
+        pytest.skip("the views are not built; run `make build`")
+    asked: list[str] = []
+    errors: list[str] = []
+    pages: list[Page] = []
+    context.on("request", lambda request: asked.append(request.url))
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+
+    def open_result(result: rs.Result) -> Page:
+        result.save_html(tmp_path / "saved.html")
+        pages.append(context.new_page())
+        pages[-1].goto(f"file://{tmp_path / 'saved.html'}")
+        pages[-1].wait_for_selector("header strong")
+        return pages[-1]
+
+    yield open_result
+    assert not [url for url in asked if not url.startswith(("file:///tmp", f"file://{tmp_path}", "data:", "blob:"))]
+    assert not errors
+    assert all(page.evaluate("window.hit === undefined") for page in pages)
+
+
+def press(page: Page, *keys: str) -> None:
+    page.locator(".heat canvas").focus()
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def tip(page: Page) -> Locator:
+    return page.locator(".tip:popover-open")
+
+
+def shown(page: Page) -> float:
+    """The number in the tooltip."""
+    return float(tip(page).locator(".value").inner_text().replace("−", "-"))
+
+
+@pytest.mark.parametrize("name", [*MAPS, "vocabulary", "attribution"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_saved_file_says_what_it_shows_and_fits(
+    results: dict[str, rs.Result], open_file: OPEN_FILE, name: str, width: int
+) -> None:
+    page = open_file(results[name])
+    page.set_viewport_size({"width": width, "height": 800})
+    expect(page.locator("header strong")).to_have_text(results[name].name)
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    assert page.locator(".problem:visible").count() == 0
+
+
+@pytest.mark.parametrize("name", [*MAPS, "vocabulary", "attribution"])
+def test_every_view_gives_its_files(results: dict[str, rs.Result], open_file: OPEN_FILE, name: str) -> None:
+    page = open_file(results[name])
+    content: dict[str, bytes] = {}
+    for kind in ("SVG", "PNG", "CSV"):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=kind, exact=True).click()
+        assert download.value.suggested_filename.endswith(f".{kind.lower()}")
+        content[kind] = Path(download.value.path()).read_bytes()
+    parse = (
+        "text => new DOMParser().parseFromString(text, 'image/svg+xml').querySelectorAll('parsererror, script, img')"
+    )
+    assert page.evaluate(f"{parse}.length", content["SVG"].decode()) == 0
+    assert content["PNG"].startswith(b"\x89PNG")
+    assert content["CSV"].decode().count("\n") > 5
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_maps_are_drawn_again_in_the_other_theme(
+    results: dict[str, rs.Result], open_file: OPEN_FILE, name: str
+) -> None:
+    page = open_file(results[name])
+    drawn = """light => {
+      const canvas = document.querySelector(".heat canvas");
+      const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      let bright = 0;
+      for (let i = 0; i < data.length; i += 4) if (data[i + 3]) bright += data[i + 1] > 128 ? 1 : -1;
+      return bright > 0 === light;
+    }"""
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(drawn, arg=False)
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function(drawn, arg=True)
+
+
+def test_heads_show_one_score_all_scores_and_one_against_another(
+    results: dict[str, rs.Result], open_file: OPEN_FILE
+) -> None:
+    scores = results["heads"]
+    assert isinstance(scores, rs.HeadScores)
+    page = open_file(scores)
+    assert page.locator(".multiples canvas").count() == len(scores.scores)
+    page.get_by_label("Score", exact=True).select_option("previous_token")
+    expect(page.locator(".heat canvas")).to_have_count(1)
+    press(page, "ArrowUp", "ArrowRight")
+    expect(tip(page)).to_contain_text("head 1.1")
+    page.keyboard.press("Enter")
+    expect(page.locator(".head-card h2")).to_have_text("Head 1.1")
+    said = page.locator(".head-card dd").first.inner_text().split(" ± ")[0]
+    assert float(said) == pytest.approx(float(scores["previous_token"][1, 1]), rel=0.06, abs=0.006)
+    page.get_by_label("Other score").select_option("copying")
+    assert page.locator(".scatter circle").count() == scores.values[0].numel()
+    assert page.locator(".scatter circle.picked").count() == 1
+    page.locator(".scatter circle").nth(3).focus()
+    expect(tip(page)).to_contain_text("head 0.3")
+
+
+def test_lens_opens_a_cell_and_compares_two(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    lens = results["logit_lens"]
+    assert isinstance(lens, rs.LogitLens)
+    page = open_file(lens)
+    press(page, "ArrowUp", "ArrowRight", "Enter")
+    best = lens.texts[str(int(lens.token_ids[0, 1, 1, 0]))].replace(" ", "·")
+    expect(tip(page).locator("b")).to_have_text(best)
+    card = page.locator(".lens aside")
+    expect(card.locator("h2")).to_contain_text("resid_pre.1 at 1")
+    expect(card.locator("b").first).to_have_text(best)
+    assert card.locator("[role=rowgroup] [role=row]").count() == lens.token_ids.shape[-1]
+    press(page, "ArrowUp", "Shift+Enter")
+    expect(card.locator("h2")).to_contain_text("then resid_pre.")
+    expect(card.get_by_role("button", name="log ratio")).to_be_visible()
+    page.get_by_label("Close").click()
+    expect(card).to_have_count(0)
+    page.get_by_label("Text").select_option("1")
+    assert "6 positions" in str(page.locator(".heat canvas").get_attribute("aria-label"))
+
+
+def test_a_map_can_be_read_as_a_table(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    page = open_file(results["logit_lens"])
+    page.locator("summary").click()
+    heads = page.locator("thead th").all_inner_texts()
+    assert heads[1:3] == ["0 <s>", "1 ·Once"]
+    assert page.locator("tbody tr").first.locator("th").inner_text() == "4 post"
+
+
+def test_vocabulary_scrolls_sorts_and_searches(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    page = open_file(results["vocabulary"])
+    table = page.locator(".tokens-table [role=table]")
+    assert table.get_attribute("aria-rowcount") == "513"
+    assert page.locator("[role=rowgroup] [role=row]").count() < 40
+    table.evaluate("el => (el.scrollTop = el.scrollHeight)")
+    expect(page.locator("[aria-rowindex='513']")).to_be_visible()
+    page.get_by_role("button", name="logit").click()
+    page.get_by_role("button", name="logit").click()
+    table.evaluate("el => (el.scrollTop = 0)")
+    expect(page.locator("[aria-rowindex='2'] [role=cell]").nth(2)).to_have_text("511")
+    page.get_by_role("searchbox").fill("·upon")
+    expect(page.locator("[role=rowgroup] b")).to_have_text(["·upon"])
+    page.get_by_role("searchbox").fill("407")
+    expect(page.locator("[role=rowgroup] b")).to_have_text(["·upon"])
+
+
+def test_patching_shows_means_intervals_and_each_pair(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    patched = results["patching"]
+    assert isinstance(patched, rs.Patching)
+    page = open_file(patched)
+    page.get_by_label("site").select_option("1")
+    press(page, "ArrowUp", "End", "Enter")
+    expect(tip(page)).to_contain_text("layer 1, role end")
+    assert shown(page) == pytest.approx(float(patched.mean()[1, 1, 1]), rel=0.06, abs=0.006)
+    said = re.search(r"95% (\S+) to ([+−]?[\d.]+)", tip(page).inner_text())
+    low, high = patched.interval()[1, 1, 1].tolist()
+    assert said
+    ends = [float(end.replace("−", "-")) for end in said.groups()]
+    assert ends == pytest.approx([low, high], abs=0.006 + 0.1 * (high - low))
+    expect(page.locator(".pairs li")).to_have_count(3)
+    page.get_by_label("Quantity").select_option("raw")
+    page.get_by_label("Pair", exact=True).select_option("2")
+    press(page, "ArrowUp", "ArrowDown")
+    assert shown(page) == pytest.approx(float(patched.values[1, 1, 1, 2]), rel=0.06, abs=0.006)
+
+
+def test_attention_shows_every_head_and_the_picked_one(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    patterns = results["attention"]
+    assert isinstance(patterns, rs.Attention)
+    page = open_file(patterns)
+    assert page.locator(".thumbs canvas").count() == len(patterns.heads)
+    page.locator(".thumbs button").nth(11).click()
+    expect(page.locator(".pattern h2")).to_have_text("Head 1.3")
+    press(page, "ArrowDown", "ArrowDown")
+    assert shown(page) == pytest.approx(float(patterns.values[0, 11, 2, 0]), rel=0.06, abs=0.006)
+
+
+def test_144_patterns_of_100_tokens_are_a_small_file(stories: rs.Model, tmp_path: Path) -> None:
+    noise = torch.randn(1, 144, 100, 100, generator=torch.Generator().manual_seed(0))
+    seen = noise.masked_fill(~torch.ones(100, 100).tril().bool(), -torch.inf).softmax(-1)
+    one = rs.attention(stories.run("Once upon a time"))
+    names = [[layer, head] for layer in range(12) for head in range(12)]
+    pieces = [[f" token{i}" for i in range(100)]]
+    many = replace(one, values=seen, heads=names, pieces=pieces, special=[[False] * 100])
+    many.save_html(tmp_path / "patterns.html")
+    assert (tmp_path / "patterns.html").stat().st_size < 3_000_000
+
+
+def test_attribution_adds_up(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    page = open_file(results["attribution"])
+    values = results["attribution"].values[0]
+    said = re.search(r"sum to \+([\d.]+) logits", page.locator(".legend").inner_text())
+    assert said
+    assert float(said[1]) == pytest.approx(float(values.sum()), abs=0.06)
+    boxes = page.locator("[role=rowgroup] .running > i > i")
+    read = "els => els.map((el) => el.getBoundingClientRect()).map(({left, right}) => [left, right])"
+    ends = boxes.evaluate_all(read)
+    for (left, right), (next_left, next_right), value in zip(ends, ends[1:], values, strict=False):
+        end = right if value > 0 else left
+        assert min(abs(end - next_left), abs(end - next_right)) < 1.5

@@ -1,0 +1,216 @@
+// The logit lens: layers by positions, the best token in each cell. A click opens a cell's tokens, another with shift compares two.
+
+import { useMemo } from "preact/hooks";
+import type { Tensor } from "../arrays.ts";
+import { percent, plain, signed } from "../numbers.ts";
+import { type Cell, type Heat, heatDrawing, siteLabel, stepsOf } from "./heat.ts";
+import { HeatMap } from "./heat_map.tsx";
+import { Word } from "./legend.tsx";
+import { type Named, present, rangeOf, type Shown, Stand } from "./present.tsx";
+import { visiblePiece } from "./reading.ts";
+import { type Column, type Rows, TokenTable, useOrder } from "./token_table.tsx";
+import "./logit_lens.css";
+
+interface Payload extends Named {
+  settings: Named["settings"] & { value: string; norm: string; target: string | number; meaning: Record<string, string>; cap: string | null };
+  pieces: string[][];
+  sites: string[];
+  texts: Record<string, string>; // of every token that is named, by its id
+}
+
+type Shade = "value" | "best" | "entropy";
+
+interface Chosen {
+  shade: Shade;
+  text: number;
+}
+
+interface Picked {
+  text: number;
+  cells: Cell[]; // one, or two that are compared
+}
+
+/** The lens of one text. */
+class Lens {
+  readonly pieces: string[];
+  private readonly n_rows: number;
+  private readonly width: number; // positions, those of longer texts included
+  private readonly top: number;
+
+  constructor(
+    readonly payload: Payload,
+    readonly arrays: Record<string, Tensor>,
+    readonly text: number,
+  ) {
+    this.pieces = payload.pieces[text];
+    [, this.n_rows, this.width, this.top] = arrays.token_ids.shape;
+  }
+
+  private at = ({ row, column }: Cell): number => (this.text * this.n_rows + row) * this.width + column;
+  token = (id: number): string => visiblePiece(this.payload.texts[id] ?? "");
+  best = (cell: Cell): string => this.token(this.ids(cell)[0]);
+  ids = (cell: Cell): Float32Array => this.arrays.token_ids.data.subarray(this.at(cell) * this.top, (this.at(cell) + 1) * this.top);
+  logProbs = (cell: Cell): Float32Array => this.arrays.log_probs.data.subarray(this.at(cell) * this.top, (this.at(cell) + 1) * this.top);
+  logits = (cell: Cell): Float32Array => this.arrays.logits.data.subarray(this.at(cell) * this.top, (this.at(cell) + 1) * this.top);
+  value = (cell: Cell): number => this.arrays.values.data[this.at(cell)];
+  entropy = (cell: Cell): number => this.arrays.entropy.data[this.at(cell)];
+
+  /** What a cell is shaded by. */
+  shade(cell: Cell, shade: Shade): number {
+    if (shade === "best") return Math.exp(this.logProbs(cell)[0]);
+    if (shade === "entropy") return this.entropy(cell);
+    return this.payload.settings.value === "rank" ? 1 / (1 + this.value(cell)) : this.value(cell);
+  }
+
+  shades(shade: Shade): Float32Array {
+    const columns = this.pieces.length;
+    return Float32Array.from({ length: this.n_rows * columns }, (_, i) => this.shade({ row: Math.floor(i / columns), column: i % columns }, shade));
+  }
+
+  number = (cell: Cell): string => {
+    const { value } = this.payload.settings;
+    const number = this.value(cell);
+    return Number.isNaN(number) ? "no target" : value === "prob" ? percent(number) : value === "rank" ? `rank ${number}` : value === "logit" ? `logit ${signed(number)}` : `${plain(number)} nats`;
+  };
+
+  /** The token that stands for the target over a column. */
+  target = (column: number): string | undefined => {
+    if (this.payload.settings.target === "own" || !this.arrays.targets) return undefined;
+    const id = this.arrays.targets.data[this.text * this.width + column];
+    return id < 0 ? "" : `→${this.token(id)}`;
+  };
+
+  heat(steps: Int8Array): Heat {
+    const { sites } = this.payload;
+    return {
+      rows: sites.map((site) => ({ text: siteLabel(site, sites[0]) })),
+      columns: this.pieces.map((piece, index) => ({ index, text: visiblePiece(piece), below: this.target(index) })),
+      steps,
+      upward: true,
+      words: this.best,
+      width: [60, 96],
+      height: 22,
+    };
+  }
+
+  place = ({ row, column }: Cell): string => `${this.payload.sites[row]} at ${column} ${visiblePiece(this.pieces[column])}`;
+}
+
+const SHADES: readonly (readonly [Shade, string])[] = [
+  ["best", "the best token's probability"],
+  ["entropy", "entropy"],
+];
+
+/** What the value of a result is, in a sentence. */
+function valueName({ value, target }: Payload["settings"]): string {
+  if (value === "entropy" || value === "kl") return value === "kl" ? "KL to the final prediction" : value;
+  const whose = { own: "the cell's best token", final: "the final prediction", next: "the next token" }[target] ?? "the chosen token";
+  return `${{ prob: "probability", logit: "logit", rank: "rank" }[value]} of ${whose}`;
+}
+
+const UNITS: Record<string, string> = { rank: "of 1 / (1 + rank)", entropy: "nats", kl: "nats", logit: "logits", prob: "" };
+
+function LogitLens({ payload, arrays, alone, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Picked>) {
+  const { settings, pieces } = payload;
+  const { shade = "value" } = chosen;
+  const text = Math.min(picked?.text ?? chosen.text ?? 0, pieces.length - 1);
+  const lens = useMemo(() => new Lens(payload, arrays, text), [payload, arrays, text]);
+  const shades = useMemo(() => lens.shades(shade), [lens, shade]);
+  const range = rangeOf(shades, scale, shade === "value" ? UNITS[settings.value] : shade === "entropy" ? "nats" : "");
+  const heat = useMemo(() => lens.heat(stepsOf(shades, range.limit)), [lens, shades, range.limit]);
+  const cells = picked?.text === text ? picked.cells : [];
+  const same = (a: Cell, b: Cell): boolean => a.row === b.row && a.column === b.column;
+  const choosePair = (cell: Cell, also: boolean): void => {
+    const known = cells.some((other) => same(other, cell));
+    const kept = known ? cells.filter((other) => !same(other, cell)) : also ? [...cells.slice(0, 1), cell] : [cell];
+    pick(kept.length ? { text, cells: kept } : null);
+  };
+  const options = [["value", valueName(settings)] as const, ...SHADES.filter(([name]) => (name === "best" ? settings.value !== "prob" || settings.target !== "own" : settings.value !== "entropy"))];
+  const caption = `Best token of every layer at every position, shaded by ${options.find(([name]) => name === shade)![1]}`;
+  return (
+    <Stand
+      shown={{ payload, alone }}
+      caption={caption}
+      sentence={
+        <>
+          Show the best token of every layer
+          {pieces.length > 1 && (
+            <>
+              {" "}
+              in <Word label="Text" value={String(text)} options={pieces.map((_, i) => [String(i), `text ${i}`])} onChange={(text) => (pick(null), choose({ text: Number(text) }))} />
+            </>
+          )}
+          , shaded by <Word label="Shade" value={shade} options={options} onChange={(shade) => choose({ shade })} />
+        </>
+      }
+      range={{ ...range, scale, each: null, onScale }}
+      notes={[`norm: ${settings.meaning.norm}`, settings.cap && `logits ${settings.cap} the cap`, cells.length === 1 ? "shift-click compares" : null]}
+      drawing={() => heatDrawing(heat)}
+      table={() => [
+        ["site", "pos", "token", "best", "best_prob", "entropy", settings.value],
+        ...payload.sites.flatMap((site, row) =>
+          lens.pieces.map((piece, column) => {
+            const cell = { row, column };
+            return [site, column, piece, payload.texts[lens.ids(cell)[0]] ?? "", Math.exp(lens.logProbs(cell)[0]), lens.entropy(cell), lens.value(cell)];
+          }),
+        ),
+      ]}
+    >
+      <div class={alone && cells.length ? "lens open" : "lens"}>
+        <HeatMap
+          {...heat}
+          label={`${caption}, ${payload.sites.length} layers by ${lens.pieces.length} positions`}
+          picked={cells}
+          number={(cell) => `${lens.best(cell)} ${lens.number(cell)}`}
+          tip={(cell) => ({ piece: lens.best(cell), value: lens.number(cell), facts: [`best ${percent(Math.exp(lens.logProbs(cell)[0]))}`, `entropy ${plain(lens.entropy(cell))} nats`, `after ${cell.column} ${visiblePiece(lens.pieces[cell.column])}`, payload.sites[cell.row]] })}
+          onPick={choosePair}
+        />
+        {alone && cells.length > 0 && <CellCard lens={lens} cells={cells} onClose={() => pick(null)} />}
+      </div>
+    </Stand>
+  );
+}
+
+/** The tokens of a cell, or of two beside each other. */
+function cellRows(lens: Lens, cells: readonly Cell[]): Rows {
+  const ids = [...new Set(cells.flatMap((cell) => [...lens.ids(cell)]))].filter((id) => id >= 0);
+  const read = (of: (cell: Cell) => Float32Array, cell: Cell): number[] => ids.map((id) => of(cell)[lens.ids(cell).indexOf(id)] ?? NaN);
+  const probs = cells.map((cell) => read(lens.logProbs, cell).map(Math.exp));
+  const ratios = cells.length > 1 ? probs[0].map((prob, i) => Math.log(probs[1][i] / prob)) : [];
+  const shown = (value: number): string => (Number.isNaN(value) ? "<" : percent(value));
+  const columns: Column[] =
+    cells.length === 1
+      ? [
+          { name: "prob", values: probs[0], show: shown, bar: Math.max(...probs[0]) },
+          { name: "logit", values: read(lens.logits, cells[0]), show: signed },
+        ]
+      : [
+          { name: "first", values: probs[0], show: shown },
+          { name: "second", values: probs[1], show: shown },
+          { name: "log ratio", values: ratios, show: (value) => (Number.isNaN(value) ? "" : signed(value)), bar: Math.max(...ratios.map((ratio) => Math.abs(ratio) || 0)) || 1 },
+        ];
+  return { noun: "token", ids: cells.length === 1 ? ids : undefined, texts: ids.map((id) => lens.payload.texts[id] ?? ""), columns };
+}
+
+function CellCard({ lens, cells, onClose }: { lens: Lens; cells: readonly Cell[]; onClose: () => void }) {
+  const rows = useMemo(() => cellRows(lens, cells), [lens, cells]);
+  const ordered = useOrder(rows);
+  return (
+    <aside aria-live="polite">
+      <h2>
+        {cells.map(lens.place).join(", then ")}
+        <button type="button" aria-label="Close" onClick={onClose}>
+          ×
+        </button>
+      </h2>
+      <p>
+        {cells.length === 1
+          ? `${lens.number(cells[0])}, entropy ${plain(lens.entropy(cells[0]))} nats`
+          : `entropy ${plain(lens.entropy(cells[0]))}, then ${plain(lens.entropy(cells[1]))} nats; "<" is below the tokens kept of a cell`}
+      </p>
+      <TokenTable {...ordered} label="Tokens of the cell" />
+    </aside>
+  );
+}
+
+export default present(LogitLens);

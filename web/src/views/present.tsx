@@ -1,0 +1,164 @@
+// A view of one result: its name, a sentence whose words are its controls, the legend, the picture, and files made of it.
+
+import { type ComponentChildren, type FunctionComponent, render } from "preact";
+import { useState } from "preact/hooks";
+import { type Arrays, type Bytes, parseArrays, type Tensor } from "../arrays.ts";
+import type { View } from "../host.ts";
+import { frame } from "./frame.tsx";
+import { Range, type RangeProps } from "./legend.tsx";
+import { type Drawing, drawPng, drawSvg, saveFile } from "./files.ts";
+import { colourLimit, type Scale } from "./reading.ts";
+
+/** What the payload of every result has. */
+export interface Named {
+  name: string;
+  settings: Record<string, unknown>;
+  python: string[];
+}
+
+/** What a view is given. `chosen` is how its controls stand, `picked` what a reader picked in it. */
+export interface Shown<Payload extends Named, Chosen extends object, Picked> {
+  payload: Payload;
+  arrays: Record<string, Tensor>;
+  alone: boolean; // nothing around the view says what it shows
+  chosen: Partial<Chosen>;
+  choose: (changed: Partial<Chosen>) => void;
+  picked: Picked | null;
+  pick: (picked: Picked | null) => void;
+  scale: Scale;
+  onScale: (scale: Scale) => void;
+}
+
+const parsed = new WeakMap<object, Arrays>();
+
+function parseOnce(data: Bytes): Arrays {
+  const known = parsed.get(data) ?? parseArrays(data);
+  parsed.set(data, known);
+  return known;
+}
+
+/** A module of a component that draws what it is given. */
+export function present<Payload extends Named, Chosen extends object, Picked>(Body: FunctionComponent<Shown<Payload, Chosen, Picked>>): View {
+  return {
+    render({ model, el }) {
+      const write = (key: string, value: unknown): void => {
+        model.set(key, value);
+        model.save_changes();
+      };
+      let root: HTMLElement | null = null;
+      const takeDown = frame(model, el, ["data", "chosen", "picked", "scale"], (place) => {
+        root = place;
+        const { payload, arrays } = parseOnce(model.get("data")) as Arrays<Payload>;
+        const chosen = (model.get("chosen") ?? {}) as Partial<Chosen>;
+        render(
+          <Body
+            payload={payload}
+            arrays={arrays}
+            alone={!model.get("bare")}
+            chosen={chosen}
+            choose={(changed) => write("chosen", { ...chosen, ...changed })}
+            picked={(model.get("picked") ?? null) as Picked | null}
+            pick={(picked) => write("picked", picked)}
+            scale={model.get("scale") ?? { mode: "shared" }}
+            onScale={(scale) => write("scale", scale)}
+          />,
+          place,
+        );
+      });
+      return () => {
+        if (root) render(null, root);
+        takeDown();
+      };
+    },
+  };
+}
+
+interface StandProps {
+  shown: Pick<Shown<Named, object, unknown>, "payload" | "alone">;
+  caption: string; // what is shown, as the sentence says it: for files
+  sentence?: ComponentChildren;
+  range?: RangeProps;
+  notes?: readonly (string | null)[]; // beside the legend: conventions
+  drawing: () => Drawing;
+  table: () => readonly (readonly (string | number)[])[]; // CSV, its head first
+  children: ComponentChildren;
+}
+
+/** What stands around a picture. */
+export function Stand({ shown: { payload, alone }, caption, sentence, range, notes = [], drawing, table, children }: StandProps) {
+  const said = notes.filter((note) => note !== null);
+  if (!alone) return <>{children}</>;
+  return (
+    <>
+      <header>
+        <strong>{payload.name}</strong>
+        <Tools payload={payload} table={table} svg={(el) => drawSvg(el, { title: payload.name, lines: [caption, ...said], range, ...drawing() })} />
+        {sentence && <p class="sentence">{sentence}</p>}
+        {(range || said.length > 0) && (
+          <div class="legend">
+            {range && <Range {...range} />}
+            {said.map((note) => (
+              <span key={note}>{note}</span>
+            ))}
+          </div>
+        )}
+      </header>
+      {children}
+    </>
+  );
+}
+
+interface ToolsProps {
+  payload: Named;
+  table: StandProps["table"];
+  svg: (el: HTMLElement) => string;
+}
+
+/** Files and code of what is shown. */
+function Tools({ payload, table, svg }: ToolsProps) {
+  const [said, setSaid] = useState<string | null>(null);
+  const [code, setCode] = useState<string | null>(null);
+  const say = (text: string): void => {
+    setSaid(text);
+    setTimeout(() => setSaid(null), 2500);
+  };
+  const save = (content: Blob, extension: string): void => say(`${saveFile(content, payload.name, extension)} saved`);
+  const python = payload.python.join("\n");
+  const rootOf = (event: Event): HTMLElement => (event.currentTarget as Element).closest<HTMLElement>(".residscope.view")!;
+  const tools: readonly [name: string, title: string, run: (root: HTMLElement) => unknown][] = [
+    ["Python", "Copy the code that computes this", () => navigator.clipboard.writeText(python).then(() => say("Python copied"), () => setCode(python))],
+    ["PNG", "Save the picture as pixels", async (root) => save(await drawPng(svg(root)), "png")],
+    ["SVG", "Save the picture as a drawing", (root) => save(new Blob([svg(root)], { type: "image/svg+xml" }), "svg")],
+    ["CSV", "Save the numbers as a table", () => save(new Blob([writeCsv(table())], { type: "text/csv" }), "csv")],
+    ["Full screen", "Fill the screen, or leave it", (root) => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen())],
+  ];
+  const run = async (act: (root: HTMLElement) => unknown, root: HTMLElement): Promise<void> => {
+    try {
+      await act(root);
+    } catch (error) {
+      say(`This cannot be done here. ${error instanceof Error ? error.message : error}`);
+    }
+  };
+  return (
+    <div class="files" role="group" aria-label="Export">
+      <span role="status">{said}</span>
+      {tools.map(([name, title, act]) => (
+        <button key={name} type="button" title={title} onClick={(event) => run(act, rootOf(event))}>
+          {name}
+        </button>
+      ))}
+      {code !== null && <textarea readOnly aria-label="Python, to copy by hand" rows={payload.python.length} value={code} ref={(el) => el?.select()} onBlur={() => setCode(null)} />}
+    </div>
+  );
+}
+
+/** The range of colours of some values. */
+export function rangeOf(values: Float32Array, scale: Scale, unit: string): { limit: number; signed: boolean; unit: string } {
+  return { limit: scale.mode === "fixed" ? scale.limit : colourLimit([values], []), signed: values.some((value) => value < 0), unit };
+}
+
+/** One line a row; quoted where it has to be. */
+export function writeCsv(rows: readonly (readonly (string | number)[])[]): string {
+  const cell = (value: string | number): string => (/[",\n\r]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+  return rows.map((row) => `${row.map(cell).join(",")}\n`).join("");
+}

@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { plain, ticks, within } from "../src/numbers.ts";
+import { namesOf } from "../src/views/attribution.tsx";
+import { bootstrapInterval } from "../src/views/bootstrap.ts";
+import { arrangeAxes } from "../src/views/patching.tsx";
+import { writeCsv } from "../src/views/present.tsx";
+import { barsOf, orderRows, type Rows } from "../src/views/token_table.tsx";
+
+const rows: Rows = {
+  noun: "token",
+  texts: [" a", "b", " Ab", "</script>"],
+  ids: [7, 8, 9, 10],
+  columns: [{ name: "logit", values: Float32Array.of(1, NaN, 3, -2), show: plain, bar: 3 }],
+};
+const order = (query: string, by: number | null, down = true): number[] => [...orderRows(rows, query, by, down)];
+
+test("rows are sorted both ways, NaN last", () => {
+  assert.deepEqual(order("", null), [0, 1, 2, 3]);
+  assert.deepEqual(order("", 0), [2, 0, 3, 1]);
+  assert.deepEqual(order("", 0, false), [3, 0, 2, 1]);
+});
+
+test("a search finds texts of either case, spaces written as dots, and ids", () => {
+  assert.deepEqual(order("AB", null), [2]);
+  assert.deepEqual(order("·a", null), [0, 2]);
+  assert.deepEqual(order("10", null), [3]);
+  assert.deepEqual(order("</scr", null), [3]);
+  assert.deepEqual(order("zzz", 0), []);
+});
+
+test("bars have one zero, and running ones begin where the last has ended", () => {
+  const at = barsOf({ ...rows.columns[0], bar: 4 }, Uint32Array.of(0, 3, 1));
+  assert.deepEqual(at(0), { from: 0.5, to: 0.625, zero: 0.5 });
+  assert.deepEqual(at(1), { from: 0.25, to: 0.5, zero: 0.5 });
+  assert.deepEqual(at(2), { from: 0.5, to: 0.5, zero: 0.5 });
+  const running = barsOf({ ...rows.columns[0], running: true }, Uint32Array.of(2, 3, 0)); // sums 3, 1, 2
+  assert.deepEqual([0, 1, 2].map((i) => [running(i).from * 3, running(i).to * 3]), [[0, 3], [1, 3], [1, 2]]); // prettier-ignore
+});
+
+test("parts are named in the order of their values", () => {
+  const names = namesOf({ embed: {}, head: { layer: 1, head: 2 }, source: { layer: 1, head: 1, key: 2 }, bias: {} }, ["<s>", " upon"]);
+  assert.deepEqual(names, ["embed", "head.0.0", "head.0.1", "source.0.0 ← 0 <s>", "source.0.0 ← 1 ·upon", "bias"]);
+});
+
+test("axes of a patching are rows, columns, or shown one at a time", () => {
+  const cases: [string[], string[], string | null, string[]][] = [
+    [["layer", "pos", "pair"], ["layer"], "pos", []],
+    [["direction", "site", "layer", "role", "pair"], ["layer"], "role", ["direction", "site"]],
+    [["layer", "head", "pair"], ["layer"], "head", []],
+    [["layer", "kv_head", "role", "pair"], ["layer", "kv_head"], "role", []],
+    [["layer", "pair"], ["layer"], null, []],
+  ];
+  for (const [axes, rows, columns, sliced] of cases) assert.deepEqual(arrangeAxes(axes), { rows, columns, sliced }, axes.join());
+});
+
+test("intervals are those of a mean, the same each time", () => {
+  const values = Float64Array.from({ length: 100 }, (_, i) => (i * 37) % 100);
+  const ones = new Float64Array(100).fill(1);
+  const [low, high] = bootstrapInterval(values, ones);
+  assert.deepEqual(bootstrapInterval(values, ones), [low, high]);
+  const error = 28.87 / Math.sqrt(100);
+  assert.ok(Math.abs(low - (49.5 - 1.96 * error)) < 0.8 && Math.abs(high - (49.5 + 1.96 * error)) < 0.8, `${low} ${high}`);
+  assert.deepEqual(bootstrapInterval([2, 2], [1, 1]), [2, 2]);
+  assert.deepEqual(bootstrapInterval([2, 6], [1, 3]), [2, 2], "a ratio of sums over the same pairs");
+});
+
+test("numbers beside each other have as many decimals as their range", () => {
+  assert.deepEqual([0.0131, 0.00001, -0.00001, -0.006, NaN].map((value) => within(value, 0.012)), ["0.013", "0.000", "0.000", "−0.006", ""]);
+  assert.deepEqual([within(12.3, 40), within(0.5, 1)], ["12", "0.5"]);
+  assert.equal(plain(0.734), "0.73");
+});
+
+test("ticks are round and within", () => {
+  assert.deepEqual(ticks(-0.9, 1, 4), [-0.5, 0, 0.5, 1]);
+  assert.deepEqual(ticks(0, 0.013, 6), [0, 0.005, 0.01]);
+});
+
+test("CSV quotes what has to be quoted", () => {
+  assert.equal(writeCsv([["a", "b"], [',"', 1.5], ["\n", "日"]]), 'a,b\n",""",1.5\n"\n",日\n'); // prettier-ignore
+});
