@@ -83,7 +83,7 @@ def train(recipe: Recipe, mixture: Mixture, folder: Path, device: torch.device) 
             optimizer.step()
         done = step + 1
         if done % 50 == 0 or done == recipe.n_steps:
-            _log(folder, recipe, done, float(loss), (time.perf_counter() - begin) / (done - first))
+            _log(folder, recipe, done, float(loss.detach()), (time.perf_counter() - begin) / (done - first))
         if done % recipe.save_every == 0 or done == recipe.n_steps:
             _save(model, optimizers, recipe, done, folder)
     return model

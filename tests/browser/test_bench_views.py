@@ -40,7 +40,7 @@ def results(stories: rs.Model) -> dict[str, rs.Result]:
 def open_file(context: BrowserContext, tmp_path: Path) -> Iterator[OPEN_FILE]:
     """Open a result's saved file; afterwards: no error was thrown, nothing was asked of anybody, and no token ran."""
     if not (STATIC / "saved.js").is_file():
-        pytest.skip("the views are not built; run `make build`")
+        pytest.skip("the pages are not built; run `make build`")
     asked: list[str] = []
     errors: list[str] = []
     pages: list[Page] = []
@@ -167,6 +167,7 @@ def test_lens_opens_a_cell_and_compares_two(results: dict[str, rs.Result], open_
 def test_a_map_can_be_read_as_a_table(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
     page = open_file(results["logit_lens"])
     page.locator("summary").click()
+    expect(page.locator("thead th").nth(1)).to_have_text("0 <s>")
     heads = page.locator("thead th").all_inner_texts()
     assert heads[1:3] == ["0 <s>", "1 ·Once"]
     assert page.locator("tbody tr").first.locator("th").inner_text() == "4 post"
