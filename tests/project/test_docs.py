@@ -72,7 +72,7 @@ def test_everything_is_documented(built: Path) -> None:
 def test_snippets_of_the_readme_run(tmp_path: Path) -> None:
     shared_path("models/stories260K")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     code = "\n".join(blocks).replace("../shared", str(SHARED)).replace("/tmp/coloured.html", str(tmp_path / "c.html"))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
