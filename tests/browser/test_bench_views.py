@@ -128,7 +128,7 @@ def test_heads_show_one_score_all_scores_and_one_against_another(
     scores = results["heads"]
     assert isinstance(scores, rs.HeadScores)
     page = open_file(scores)
-    assert page.locator(".multiples canvas").count() == len(scores.scores)
+    expect(page.locator(".multiples canvas")).to_have_count(len(scores.scores))
     page.get_by_label("Score", exact=True).select_option("previous_token")
     expect(page.locator(".heat canvas")).to_have_count(1)
     press(page, "ArrowUp", "ArrowRight")
@@ -138,8 +138,8 @@ def test_heads_show_one_score_all_scores_and_one_against_another(
     said = page.locator(".head-card dd").first.inner_text().split(" ± ")[0]
     assert float(said) == pytest.approx(float(scores["previous_token"][1, 1]), rel=0.06, abs=0.006)
     page.get_by_label("Other score").select_option("copying")
-    assert page.locator(".scatter circle").count() == scores.values[0].numel()
-    assert page.locator(".scatter circle.picked").count() == 1
+    expect(page.locator(".scatter circle")).to_have_count(scores.values[0].numel())
+    expect(page.locator(".scatter circle.picked")).to_have_count(1)
     page.locator(".scatter circle").nth(3).focus()
     expect(tip(page)).to_contain_text("head 0.3")
 
@@ -154,7 +154,7 @@ def test_lens_opens_a_cell_and_compares_two(results: dict[str, rs.Result], open_
     card = page.locator(".lens aside")
     expect(card.locator("h2")).to_contain_text("resid_pre.1 at 1")
     expect(card.locator("b").first).to_have_text(best)
-    assert card.locator("[role=rowgroup] [role=row]").count() == lens.token_ids.shape[-1]
+    expect(card.locator("[role=rowgroup] [role=row]")).to_have_count(lens.token_ids.shape[-1])
     press(page, "ArrowUp", "Shift+Enter")
     expect(card.locator("h2")).to_contain_text("then resid_pre.")
     expect(card.get_by_role("button", name="log ratio")).to_be_visible()
@@ -214,7 +214,7 @@ def test_attention_shows_every_head_and_the_picked_one(results: dict[str, rs.Res
     patterns = results["attention"]
     assert isinstance(patterns, rs.Attention)
     page = open_file(patterns)
-    assert page.locator(".thumbs canvas").count() == len(patterns.heads)
+    expect(page.locator(".thumbs canvas")).to_have_count(len(patterns.heads))
     page.locator(".thumbs button").nth(11).click()
     expect(page.locator(".pattern h2")).to_have_text("Head 1.3")
     press(page, "ArrowDown", "ArrowDown")
