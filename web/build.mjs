@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const out = here("../src/residscope/results/static");
 
-const VIEWS = ["attention", "attribution", "coloured_text", "heads", "logit_lens", "patching", "river", "vocabulary"];
+const VIEWS = ["attention", "attribution", "coloured_text", "head_mosaic", "heads", "logit_lens", "patching", "river", "vocabulary"];
 
 const options = {
   entryPoints: {

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from residscope.analyses.comparison import compare as compare
     from residscope.analyses.composition import Composition as Composition
     from residscope.analyses.composition import composition as composition
+    from residscope.analyses.head_scores import HeadMosaic as HeadMosaic
     from residscope.analyses.head_scores import HeadScores as HeadScores
+    from residscope.analyses.head_scores import head_mosaic as head_mosaic
     from residscope.analyses.head_scores import head_scores as head_scores
     from residscope.analyses.logit_lens import LogitLens as LogitLens
     from residscope.analyses.logit_lens import logit_lens as logit_lens
@@ -132,7 +134,9 @@ _PUBLIC = {
     "River": "residscope.directions.river",
     "pairs": "residscope.running.pairs",
     "Pairs": "residscope.running.pairs",
+    "head_mosaic": "residscope.analyses.head_scores",
     "head_scores": "residscope.analyses.head_scores",
+    "HeadMosaic": "residscope.analyses.head_scores",
     "HeadScores": "residscope.analyses.head_scores",
     "attribute": "residscope.analyses.attribution",
     "Attribution": "residscope.analyses.attribution",

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import residscope as rs
+from residscope.errors import BadArgument
 from residscope.store.atlas import Atlas
 from tests.cli.test_cli import CALL, call
 from tests.models import family_model, random_model, save
@@ -28,7 +29,8 @@ def test_models_side_by_side_and_as_files(call: CALL, paths: list[str], tmp_path
     atlas = tmp_path / "new" / "atlas"
     done = call("heads", *paths, "--out", str(atlas), *FEW)
     assert (done.returncode, done.stderr) == (0, "")
-    header, *rows = [line for line in done.stdout.splitlines() if line.strip()][1:]
+    header, *rows, last = [line for line in done.stdout.splitlines() if line.strip()][1:]
+    assert last == f"Side by side: {atlas / 'index.html'}"
     assert header.split() == ["score", *paths]
     assert [row.split("  ")[0].strip() for row in rows][-2:] == ["copying", "least copying"]
     loaded = rs.load(paths[1])
@@ -39,6 +41,7 @@ def test_models_side_by_side_and_as_files(call: CALL, paths: list[str], tmp_path
     least = divmod(int(scores["copying"].argmin()), 4)
     assert f"{least[0]}.{least[1]} {float(scores['copying'].min()):.3f}" in rows[-1]
     names = sorted(path.name for path in atlas.iterdir())
+    assert names.pop(2) == "index.html"
     assert [name.split("-")[0] for name in names] == ["gpt2", "gpt2", "llama", "llama"]
     kept = rs.open(atlas / names[3])
     assert torch.equal(kept.values, scores.values)
@@ -127,3 +130,24 @@ def test_progress_goes_to_those_who_wait(paths: list[str]) -> None:
     with rs.progress(steps.append):
         rs.head_scores(rs.load(paths[0]), n_tokens=5)
     assert [(step.done, step.total, step.what) for step in steps] == [(n, 3, "scoring heads") for n in range(4)]
+
+
+def test_the_mosaic_has_every_model_of_the_folder(call: CALL, paths: list[str], tmp_path: Path) -> None:
+    for path in paths:
+        call("heads", path, "--out", str(tmp_path), *FEW)
+    (tmp_path / "other.safetensors").write_text("no result")
+    kept = Atlas(tmp_path).kept
+    assert [*kept] == ["gpt2", "llama"]
+    call("heads", paths[0], "--out", str(tmp_path), *FEW, "--seed", "3")
+    assert [*Atlas(tmp_path).kept][2] == "llama"
+    assert all(name.startswith("gpt2-") for name in [*Atlas(tmp_path).kept][:2])
+    mosaic = rs.head_mosaic(kept)
+    assert (tmp_path / "index.html").stat().st_size > len(mosaic.to_bytes()) / 2
+    for model, scores in enumerate(kept.values()):
+        n_layers, n_heads = mosaic.shapes[model]
+        assert torch.equal(mosaic.values[model, :, :n_layers, :n_heads], scores.values)
+        assert bool(mosaic.values[model, :, n_layers:].isnan().all())
+    assert len(mosaic.to_frame()) == sum(scores.values.numel() for scores in kept.values())
+    assert mosaic.to_frame()["model"].unique().tolist() == ["gpt2", "llama"]
+    with pytest.raises(BadArgument, match="0 models were given"):
+        rs.head_mosaic({})

@@ -1,4 +1,4 @@
-// The safetensors container: eight bytes of header length, a JSON header, then the numbers. float32; float16 is read as float32.
+// The safetensors container: eight bytes of header length, a JSON header, then the numbers, all read as float32.
 
 export interface Tensor {
   shape: number[];
@@ -28,6 +28,13 @@ function fromHalves(halves: Uint16Array): Float32Array {
   });
 }
 
+const READERS: Record<string, (buffer: ArrayBuffer) => Float32Array> = {
+  F16: (buffer) => fromHalves(new Uint16Array(buffer)),
+  F32: (buffer) => new Float32Array(buffer),
+  F64: (buffer) => Float32Array.from(new Float64Array(buffer)),
+  I64: (buffer) => Float32Array.from(new BigInt64Array(buffer), Number),
+};
+
 /** Reads safetensors bytes; the payload is the JSON string under `payload` in the metadata (null where there is none). */
 export function parseArrays<Payload = unknown>(bytes: Bytes): Arrays<Payload> {
   const view = ArrayBuffer.isView(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) : new Uint8Array(bytes);
@@ -39,12 +46,12 @@ export function parseArrays<Payload = unknown>(bytes: Bytes): Arrays<Payload> {
   };
   const arrays: Record<string, Tensor> = {};
   for (const [name, { dtype, shape, data_offsets }] of Object.entries(entries)) {
-    if (dtype !== "F32" && dtype !== "F16") throw new Error(`The tensor "${name}" is ${dtype}; only F32 and F16 are read here.`);
+    const read = READERS[dtype];
+    if (!read) throw new Error(`The tensor "${name}" is ${dtype}; ${Object.keys(READERS).join(", ")} are read here.`);
     const [from, to] = data_offsets.map((offset) => 8 + length + offset);
     if (to > view.length) throw new Error(`These bytes are cut off: the tensor "${name}" ends after their end.`);
     // A copy, because the numbers may start at an address that they cannot be read from.
-    const { buffer } = view.slice(from, to);
-    arrays[name] = { shape, data: dtype === "F16" ? fromHalves(new Uint16Array(buffer)) : new Float32Array(buffer) };
+    arrays[name] = { shape, data: read(view.slice(from, to).buffer) };
   }
   return { payload: JSON.parse(metadata?.payload ?? "null") as Payload, arrays };
 }

@@ -6,6 +6,7 @@ import { parseArrays } from "./arrays.ts";
 import attention from "./views/attention.tsx";
 import attribution from "./views/attribution.tsx";
 import colouredText from "./views/coloured_text.tsx";
+import headMosaic from "./views/head_mosaic.tsx";
 import heads from "./views/heads.tsx";
 import logitLens from "./views/logit_lens.tsx";
 import patching from "./views/patching.tsx";
@@ -17,6 +18,7 @@ const VIEWS: Record<string, View> = {
   attention,
   attribution,
   coloured_text: colouredText,
+  head_mosaic: headMosaic,
   heads,
   logit_lens: logitLens,
   patching,

@@ -36,16 +36,23 @@ test("bytes that are no such file are refused in words", () => {
   assert.throws(() => parseArrays(bytes.subarray(0, 40)), /cut off/);
   assert.throws(() => parseArrays(bytes.subarray(0, bytes.length - 1)), /cut off/);
   const wide = writeArrays({ ...file, payload: null });
-  wide.set(new TextEncoder().encode("F64"), new TextDecoder().decode(wide).indexOf("F32"));
-  assert.throws(() => parseArrays(wide), /only F32 and F16/);
+  wide.set(new TextEncoder().encode("I16"), new TextDecoder().decode(wide).indexOf("F32"));
+  assert.throws(() => parseArrays(wide), /is I16; F16, F32, F64, I64 are read/);
 });
 
-test("halves are read as they are", () => {
-  const halves = Uint16Array.of(0x3c00, 0xc000, 0x3555, 0x0001, 0x7bff, 0x7c00, 0x7e00, 0x8000);
-  const header = '{"values":{"dtype":"F16","shape":[8],"data_offsets":[0,16]}}';
-  const bytes = new Uint8Array(8 + header.length + 16);
+/** What is read of numbers of some type. */
+function read(dtype: string, numbers: Uint16Array | BigInt64Array | Float64Array): number[] {
+  const header = JSON.stringify({ values: { dtype, shape: [numbers.length], data_offsets: [0, numbers.byteLength] } });
+  const bytes = new Uint8Array(8 + header.length + numbers.byteLength);
   new DataView(bytes.buffer).setBigUint64(0, BigInt(header.length), true);
   bytes.set(new TextEncoder().encode(header), 8);
-  bytes.set(new Uint8Array(halves.buffer), 8 + header.length);
-  assert.deepEqual([...parseArrays(bytes).arrays.values.data], [1, -2, 0.333251953125, 2 ** -24, 65504, Infinity, NaN, -0]);
+  bytes.set(new Uint8Array(numbers.buffer), 8 + header.length);
+  return [...parseArrays(bytes).arrays.values.data];
+}
+
+test("numbers of every type are read as they are", () => {
+  const halves = Uint16Array.of(0x3c00, 0xc000, 0x3555, 0x0001, 0x7bff, 0x7c00, 0x7e00, 0x8000);
+  assert.deepEqual(read("F16", halves), [1, -2, 0.333251953125, 2 ** -24, 65504, Infinity, NaN, -0]);
+  assert.deepEqual(read("I64", BigInt64Array.of(-1n, 0n, 50256n)), [-1, 0, 50256]);
+  assert.deepEqual(read("F64", Float64Array.of(0.5, NaN, -Infinity)), [0.5, NaN, -Infinity]);
 });

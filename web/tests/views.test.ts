@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { plain, ticks, within } from "../src/numbers.ts";
 import { namesOf } from "../src/views/attribution.tsx";
+import { boxesOf, massOf } from "../src/views/icicle.tsx";
 import { bootstrapInterval } from "../src/views/bootstrap.ts";
 import { arrangeAxes } from "../src/views/patching.tsx";
 import { writeCsv } from "../src/views/present.tsx";
@@ -78,4 +79,29 @@ test("ticks are round and within", () => {
 
 test("CSV quotes what has to be quoted", () => {
   assert.equal(writeCsv([["a", "b"], [',"', 1.5], ["\n", "日"]]), 'a,b\n",""",1.5\n"\n",日\n'); // prettier-ignore
+});
+
+test("probability is grouped, nothing of it is lost, and what is not listed is said", () => {
+  const root = massOf([" the", " then", "12", "!", " "], [0.4, 0.1, 0.2, 0.1, 0.05]);
+  assert.ok(Math.abs(root.mass - 1) < 1e-12);
+  assert.deepEqual(root.children.map(({ name }) => name), ["·…", "no space", "not listed"]);
+  const [spaced, bare, rest] = root.children;
+  assert.ok(Math.abs(spaced.mass - 0.55) < 1e-12 && Math.abs(bare.mass - 0.3) < 1e-12 && Math.abs(rest.mass - 0.15) < 1e-12);
+  assert.deepEqual(spaced.children.map(({ name }) => name), ["word", "space"]);
+  assert.deepEqual(spaced.children[0].children[0].children.map(({ name }) => name), ["·the", "·then"]);
+  assert.deepEqual(bare.children.map(({ name, n }) => [name, n]), [["number", 1], ["marks", 1]]); // prettier-ignore
+  const boxes = boxesOf(root);
+  for (const { node, depth, from, to } of boxes) {
+    assert.ok(Math.abs(to - from - node.mass) < 1e-12);
+    const below = boxes.filter((box) => box.depth === depth + 1 && box.from >= from && box.to <= to + 1e-12);
+    assert.ok(below.length === node.children.length);
+  }
+});
+
+test("of many tokens the most probable have a place, the others share one", () => {
+  const texts = Array.from({ length: 500 }, (_, i) => ` a${i}`);
+  const root = massOf(texts, Array.from({ length: 500 }, (_, i) => (i + 1) / 125_250));
+  const [letter] = root.children[0].children[0].children;
+  assert.equal(letter.children.length, 61);
+  assert.equal(letter.children.find(({ name }) => name === "others")!.n, 440);
 });

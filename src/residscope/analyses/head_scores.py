@@ -85,6 +85,71 @@ class HeadScores(Result):
         return self.scores.index(score)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadMosaic(Result):
+    """Head scores of several models, side by side.
+
+    Attributes:
+      values: [model score layer head] NaN where a model has no such layer or head.
+      models: Their names.
+      shapes: Layers and heads of each.
+      scores: What each is, in the order of `values`.
+    """
+
+    values: Float[Tensor, "model score layer head"]
+    models: Sequence[str]
+    shapes: Sequence[Sequence[int]]
+    scores: Sequence[str]
+
+    axes: ClassVar[tuple[str, ...]] = ("model", "score", "layer", "head")
+    view: ClassVar[str | None] = "head_mosaic"
+
+    def columns(self, axis: str, index: Indices, places: Mapping[str, Indices]) -> dict[str, Any]:
+        names = {"model": self.models, "score": self.scores}.get(axis)
+        return {axis: np.array(names)[index]} if names else {}
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a score of a head that is there."""
+        return super().to_frame().dropna(ignore_index=True)
+
+
+def head_mosaic(scores: Mapping[str, HeadScores]) -> HeadMosaic:
+    """Head scores of several models as one result, to be looked at side by side.
+
+    Args:
+      scores: By the name of the model, as `rs.head_scores` gives them.
+    Returns:
+      values  [model score layer head]
+    Raises:
+      BadArgument: There are none, or they are of several versions with other scores.
+    """
+    kinds = {tuple(one.scores) for one in scores.values()}
+    if len(kinds) != 1:
+        raise BadArgument(
+            f"{len(scores)} models were given, with {len(kinds)} lists of scores.",
+            "Give one model at least, and score all of them anew.",
+        )
+    first = next(iter(scores.values()))
+    shapes = [[*one.values.shape[1:]] for one in scores.values()]
+    most = [max(sizes) for sizes in zip(*shapes, strict=True)]
+    values = first.values.new_full((len(scores), len(first.scores), *most), torch.nan)
+    for place, one, (n_layers, n_heads) in zip(values, scores.values(), shapes, strict=True):
+        place[:, :n_layers, :n_heads] = one.values
+    lines: list[str] = []
+    for number, one in enumerate(scores.values()):
+        lines += [*one.python[:-1], f"scores_{number} = {one.python[-1]}"]
+    named = ", ".join(f"{name!r}: scores_{number}" for number, name in enumerate(scores))
+    return HeadMosaic(
+        name=f"heads of {', '.join(scores)}",
+        settings=dict(first.settings),
+        python=[*lines, f"rs.head_mosaic({{{named}}})"],
+        values=values,
+        models=[*scores],
+        shapes=shapes,
+        scores=first.scores,
+    )
+
+
 def head_scores(
     model: Model,
     *,

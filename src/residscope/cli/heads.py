@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from residscope.analyses.head_scores import HeadScores
 
 _SHOWN = 3  # heads of each score
+_PAGE = "index.html"
 
 
 @click.command()
@@ -34,15 +35,19 @@ def heads(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Score every head of each MODEL (a directory or a Hugging Face id), and show the models side by side."""
-    from residscope.analyses.head_scores import head_scores
+    """Score every head of each MODEL (a directory or a Hugging Face id), and show the models side by side.
+
+    With --out, a page beside the files shows all models that were ever scored there.
+    """
+    from residscope.analyses.head_scores import head_mosaic, head_scores
     from residscope.errors import ResidscopeError
     from residscope.running.model import load
     from residscope.settings import read_settings
     from residscope.store.atlas import Atlas
 
     loading = read_settings().loading(dtype, device)
-    score = Atlas(out).score if out else head_scores
+    atlas = Atlas(out) if out else None
+    score = atlas.score if atlas else head_scores
     found: dict[str, HeadScores] = {}
     models = tuple(dict.fromkeys(models))
     for model in models:
@@ -51,10 +56,14 @@ def heads(
                 found[model] = score(load(model, **loading), **options)
         except ResidscopeError as error:
             click.echo(f"Error: {model}: {error}", err=True)
+    if out and atlas and found:
+        head_mosaic(atlas.kept).save_html(out / _PAGE)
     if as_json:
         click.echo(json.dumps([json.loads(scores.to_json()) for scores in found.values()]))
     elif found:
         _print_table(found)
+        if out:
+            click.echo(f"Side by side: {out / _PAGE}")
     click.get_current_context().exit(int(len(found) < len(models)))
 
 

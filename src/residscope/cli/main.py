@@ -15,6 +15,7 @@ _COMMANDS = {
     "serve": "residscope.server.command",
     "run": "residscope.cli.run",
     "heads": "residscope.cli.heads",
+    "reproduce": "residscope.cli.reproduce",
     "doctor": "residscope.cli.doctor",
 }
 

@@ -1,6 +1,7 @@
 """The routes. Each parses, calls one function of the workbench through the queue, and answers."""
 
 import asyncio
+import base64
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Hashable
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field, StrictInt
 from starlette.exceptions import HTTPException
@@ -18,6 +19,7 @@ from starlette.exceptions import HTTPException
 from residscope.directions.projection import Projection
 from residscope.errors import Cancelled, ResidscopeError, UnknownComponent, UnknownSite, ViewsNotBuilt
 from residscope.results.static_files import STATIC
+from residscope.server.analyses import ANALYSES, Analysis
 from residscope.server.guard import Guard, error_response
 from residscope.server.work import Job, QueueFull, WorkQueue
 from residscope.server.workbench import Workbench
@@ -107,10 +109,9 @@ def _add_api(app: FastAPI, bench: Workbench) -> None:
     async def pca(request: Request, site: str) -> Response:
         found = bench.site(site)
         key, long = ("pca", *bench.kin(found)), not bench.has_basis(found)
-        if "text/event-stream" in request.headers.get("accept", ""):
+        if _wants(request, "text/event-stream"):
             job = _queue(request).submit(key, lambda: bench.basis(found), long=long)
-            events = _stream(request, job, lambda: bench.describe_basis(found))
-            return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+            return _events(request, job, lambda _: bench.describe_basis(found))
         await _compute(request, key, lambda: bench.basis(found), long=long)
         return JSONResponse(bench.describe_basis(found))
 
@@ -136,10 +137,27 @@ def _add_api(app: FastAPI, bench: Workbench) -> None:
         content = await _compute(request, key, call, long=not bench.has_basis(found))
         return Response(content, media_type=_EXPORTS[format][0])
 
+    for name, kind in ANALYSES.items():
+        _add_analysis(app, bench, name, kind)
+
+
+def _add_analysis(app: FastAPI, bench: Workbench, name: str, kind: type[Analysis]) -> None:
+    @app.post(f"/api/v1/{name}", name=name, description=kind.__doc__, response_class=Response)
+    async def analyse(request: Request, asked: kind) -> Response:  # type: ignore[valid-type]
+        call = lambda: asked.compute(bench)  # type: ignore[attr-defined]  # noqa: E731
+        if _wants(request, "text/event-stream"):
+            job = _queue(request).submit(asked, call, long=True)
+            return _events(request, job, lambda result: {"data": base64.b64encode(result.to_bytes()).decode()})
+        result = await _compute(request, asked, call, long=True)
+        return HTMLResponse(result.to_html()) if _wants(request, "text/html") else _binary(result.to_bytes())
+
 
 def _add_pages(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     @app.get("/stream", include_in_schema=False)
+    @app.get("/lens", include_in_schema=False)
+    @app.get("/patch", include_in_schema=False)
+    @app.get("/heads", include_in_schema=False)
     async def page() -> Response:
         if not (STATIC / "index.html").is_file():
             raise ViewsNotBuilt("The pages are not built.", "Run `make build` in the checkout, or install a wheel.")
@@ -202,7 +220,16 @@ async def _compute(request: Request, key: Hashable, call: Callable[[], Any], *, 
     return job.result.result()
 
 
-async def _stream(request: Request, job: Job, describe: Callable[[], dict[str, Any]]) -> AsyncIterator[str]:
+def _wants(request: Request, media_type: str) -> bool:
+    return media_type in request.headers.get("accept", "")
+
+
+def _events(request: Request, job: Job, describe: Callable[[Any], dict[str, Any]]) -> Response:
+    stream = _stream(request, job, describe)
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _stream(request: Request, job: Job, describe: Callable[[Any], dict[str, Any]]) -> AsyncIterator[str]:
     """The steps of a job as server-sent events, and last its result or its error."""
     done, told = asyncio.ensure_future(_done(job)), None
     try:
@@ -213,8 +240,7 @@ async def _stream(request: Request, job: Job, describe: Callable[[], dict[str, A
             if job.step and job.step is not told:
                 told = job.step
                 yield _event("progress", asdict(told))
-        job.result.result()
-        yield _event("result", describe())
+        yield _event("result", describe(job.result.result()))
     except ResidscopeError as error:
         yield _event("error", {"error": describe_error(error)})
     except Exception as error:

@@ -120,19 +120,19 @@ class Workbench:
                 f"Components {start} to {stop} were asked for, and {site} has {len(basis)}.",
                 "Give the first, and the one after the last.",
             )
-        found = project(self._run(texts), basis[start:stop])
+        found = project(self.run(texts), basis[start:stop])
         return _pack(found.values, {"axes": found.axes})
 
     def river(self, text: str, site: Site, component: int) -> bytes:
         """Values [layer pos] of one text, and the names of the rows."""
-        found = river(self._run([text]), self.basis(site)[component])
+        found = river(self.run([text]), self.basis(site)[component])
         return _pack(found.values[0], {"axes": found.axes[1:], "rows": found.rows, "here": found.here})
 
     def projection(self, texts: Sequence[str], site: Site, component: int) -> Projection:
         """The coloured text itself, to be exported."""
-        return project(self._run(texts), self.basis(site)[component])
+        return project(self.run(texts), self.basis(site)[component])
 
-    def _run(self, texts: Sequence[str]) -> Run:
+    def run(self, texts: Sequence[str]) -> Run:
         """A run of the texts, kept while those used since leave room."""
         key = tuple(texts)
         run = self._runs.pop(key, None) or self.model.run(list(texts))

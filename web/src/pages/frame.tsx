@@ -1,18 +1,16 @@
 // The frame around every place: its header, the places, search, help, theme, notes; and what is shown when drawing fails.
 
-import { computed } from "@preact/signals";
 import { Component, type ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { type Command, listen, open } from "./keys.ts";
 import { dismiss, Notes, say } from "./notes.tsx";
 import { Palette } from "./palette.tsx";
-import { PLACES } from "./places.ts";
-import { change, model, wanted } from "./stream/state.ts";
+import { place, PLACES } from "./places.ts";
+import { model, theme } from "./session.ts";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-const chosenTheme = computed(() => wanted.value.theme);
-const theme = (): "light" | "dark" => chosenTheme.value ?? (dark.matches ? "dark" : "light");
+const shade = (): "light" | "dark" => theme.value ?? (dark.matches ? "dark" : "light");
 
 async function toggleFullScreen(): Promise<void> {
   try {
@@ -25,7 +23,7 @@ async function toggleFullScreen(): Promise<void> {
 
 const FRAME_COMMANDS: Command[] = [
   { id: "search", label: "Search", key: "/", run: () => (open.value = "palette") },
-  { id: "theme", label: "Change between light and dark", run: () => change({ theme: theme() === "dark" ? "light" : "dark" }) },
+  { id: "theme", label: "Change between light and dark", run: () => (theme.value = shade() === "dark" ? "light" : "dark") },
   { id: "fullscreen", label: "Full screen", key: "f", run: () => void toggleFullScreen() },
   { id: "help", label: "Keys", key: "?", run: () => (open.value = "help") },
 ];
@@ -84,14 +82,13 @@ class Guard extends Component<{ children: ComponentChildren }, { error: Error | 
 }
 
 export function Frame() {
-  const place = PLACES.find(({ paths }) => paths.includes(location.pathname)) ?? PLACES[0];
   const commands = [...place.commands, ...FRAME_COMMANDS];
   const facts = model.value;
   useEffect(() => listen(() => commands, () => (open.value === "palette" || open.value === "help" ? undefined : open.value ? void (open.value = null) : void dismiss())), []);
   useEffect(() => {
-    if (chosenTheme.value) document.documentElement.dataset.theme = chosenTheme.value;
+    if (theme.value) document.documentElement.dataset.theme = theme.value;
     else delete document.documentElement.dataset.theme;
-  }, [chosenTheme.value]);
+  }, [theme.value]);
   useEffect(() => void (document.title = facts ? `${place.name} · ${facts.name} · Residscope` : "Residscope"), [facts]);
   return (
     <>
@@ -114,8 +111,8 @@ export function Frame() {
           <span>Search or type a command</span>
           <kbd>Ctrl K</kbd>
         </button>
-        <button type="button" class="chip" aria-label={`Theme: ${theme()}. Change it.`} onClick={FRAME_COMMANDS[1].run}>
-          {theme()}
+        <button type="button" class="chip" aria-label={`Theme: ${shade()}. Change it.`} onClick={FRAME_COMMANDS[1].run}>
+          {shade()}
         </button>
         <button type="button" class="chip" aria-label="Keys" onClick={() => (open.value = "help")}>
           ?

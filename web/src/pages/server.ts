@@ -134,27 +134,38 @@ async function* chunks(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Ar
   }
 }
 
+/** The result of a call that tells how far it is. */
+async function follow<T>(path: string, onProgress: (progress: Progress) => void, options: Call): Promise<T> {
+  const { signal } = options;
+  const response = await call(path, { ...options, accept: "text/event-stream" });
+  try {
+    for await (const { event, data } of readEvents(chunks(response.body!))) {
+      const message = JSON.parse(data);
+      if (event === "progress") onProgress(message);
+      else if (event === "result") return message;
+      else if (event === "error") throw errorOf(500, message);
+    }
+  } catch (error) {
+    if (signal?.aborted) throw signal.reason;
+    if (error instanceof TypeError) throw new ServerError(0, "unreachable", "The server went away while it computed.", 'See whether "residscope serve" still runs in its terminal.');
+    throw error;
+  }
+  throw new ServerError(0, "cut_off", `The answer of ${path} ended before its result.`, "Try again; the server's terminal may say more.");
+}
+
 export const server = {
   model: (signal?: AbortSignal) => json<ModelFacts>("model", { signal }),
   texts: (start: number, count: number, signal?: AbortSignal) => json<{ total: number; start: number; texts: string[] }>(`texts?start=${start}&count=${count}`, { signal }),
   tokens: (texts: string[], signal?: AbortSignal) => json<{ texts: Tokens[] }>("tokens", { body: { texts }, signal }),
 
-  async pca(site: string, onProgress: (progress: Progress) => void, signal?: AbortSignal): Promise<Pca> {
-    const response = await call(`pca/${encodeURIComponent(site)}`, { signal, accept: "text/event-stream" });
-    try {
-      for await (const { event, data } of readEvents(chunks(response.body!))) {
-        const message = JSON.parse(data);
-        if (event === "progress") onProgress(message);
-        else if (event === "result") return message;
-        else if (event === "error") throw errorOf(500, message);
-      }
-    } catch (error) {
-      if (signal?.aborted) throw signal.reason;
-      if (error instanceof TypeError) throw new ServerError(0, "unreachable", "The server went away while it computed.", 'See whether "residscope serve" still runs in its terminal.');
-      throw error;
-    }
-    throw new ServerError(0, "cut_off", `The answer for ${site} ended before its result.`, "Try again; the server's terminal may say more.");
+  pca: (site: string, onProgress: (progress: Progress) => void, signal?: AbortSignal) => follow<Pca>(`pca/${encodeURIComponent(site)}`, onProgress, { signal }),
+
+  /** The bytes of a result. */
+  async analysis(path: string, body: unknown, onProgress: (progress: Progress) => void, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    const { data } = await follow<{ data: string }>(path, onProgress, { body, signal });
+    return Uint8Array.from(atob(data), (char) => char.charCodeAt(0));
   },
+  analysisHtml: async (path: string, body: unknown): Promise<Blob> => (await call(path, { body, accept: "text/html" })).blob(),
 
   /** values [component batch pos], in units of the stream. */
   projection: (texts: string[], site: string, components: [number, number], signal?: AbortSignal) =>

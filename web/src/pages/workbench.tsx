@@ -1,10 +1,11 @@
 import { render } from "preact";
 import { Frame } from "./frame.tsx";
 import { say } from "./notes.tsx";
-import { start } from "./stream/history.ts";
+import { place } from "./places.ts";
 import "../tokens.css";
 import "./frame.css";
 import "./stream/stream.css";
+import "./bench/bench.css";
 
 addEventListener("unhandledrejection", ({ reason }) => {
   if (reason instanceof DOMException && reason.name === "AbortError") return;
@@ -14,4 +15,4 @@ addEventListener("unhandledrejection", ({ reason }) => {
 const page = document.getElementById("page")!;
 page.replaceChildren();
 render(<Frame />, page);
-void start();
+place.start();

@@ -74,7 +74,7 @@ function Thumbs({ names, patterns, limit, size, picked, onPick }: { names: strin
   );
 }
 
-function Attention({ payload, arrays, alone, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Head>) {
+function Attention({ payload, arrays, alone, tools, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Head>) {
   const { heads, settings } = payload;
   const { size = heads.length > 40 ? "small" : "medium" } = chosen;
   const text = Math.min(chosen.text ?? 0, payload.pieces.length - 1);
@@ -98,7 +98,7 @@ function Attention({ payload, arrays, alone, chosen, choose, picked, pick, scale
   const drawing = (): Drawing => heatDrawing(heat, 900);
   return (
     <Stand
-      shown={{ payload, alone }}
+      shown={{ payload, alone, tools }}
       caption={`Head ${names[at]}: queries downwards, keys across; ${settings.value}`}
       sentence={
         <>

@@ -32,7 +32,7 @@ export function namesOf(parts: Payload["parts"], pieces: readonly string[]): str
   });
 }
 
-function Attribution({ payload, arrays, alone, chosen, choose }: Shown<Payload, Chosen, never>) {
+function Attribution({ payload, arrays, alone, tools, chosen, choose }: Shown<Payload, Chosen, never>) {
   const { settings, pieces, parts } = payload;
   const { text = 0 } = chosen;
   const { shape, data } = arrays.values;
@@ -58,7 +58,7 @@ function Attribution({ payload, arrays, alone, chosen, choose }: Shown<Payload, 
   const total = `${settings.metric}: the parts sum to ${signed(sum)} ${settings.unit}${settings.before_cap ? `, before the cap; after it ${signed(metric)}` : ""}`;
   return (
     <Stand
-      shown={{ payload, alone }}
+      shown={{ payload, alone, tools }}
       caption={total}
       sentence={
         pieces.length > 1 && (

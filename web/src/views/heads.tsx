@@ -31,7 +31,7 @@ const ALL = "all";
 const ROOM = 280; // px of a small map in a file
 
 /** "previous token" */
-const spoken = (name: string): string => name.replaceAll("_", " ");
+export const spoken = (name: string): string => name.replaceAll("_", " ");
 
 class Scores {
   readonly n_layers: number;
@@ -79,18 +79,15 @@ class Scores {
   }
 }
 
-/** All scores beside each other, for a file. */
-function multiplesDrawing(scores: Scores, heatOf: (score: string) => Heat): Drawing {
-  const maps = scores.payload.scores.map((score) => {
-    const { limit, signed } = scores.range(score, { mode: "shared" });
-    return { title: `${spoken(score)}, ${signed ? "±" : "0 to "}${rounded(limit)}`, ...heatDrawing(heatOf(score), ROOM) };
-  });
-  const across = Math.ceil(Math.sqrt(maps.length));
-  const [width, height] = [Math.max(...maps.map(({ size }) => size[0])) + 32, Math.max(...maps.map(({ size }) => size[1])) + 48];
+/** Maps beside each other, for a file. */
+export function besideDrawing(maps: readonly { title: string; heat: Heat }[]): Drawing {
+  const drawn = maps.map(({ title, heat }) => ({ title, ...heatDrawing(heat, ROOM) }));
+  const across = Math.ceil(Math.sqrt(drawn.length));
+  const [width, height] = [Math.max(...drawn.map(({ size }) => size[0])) + 32, Math.max(...drawn.map(({ size }) => size[1])) + 48];
   return {
-    size: [across * width, Math.ceil(maps.length / across) * height],
+    size: [across * width, Math.ceil(drawn.length / across) * height],
     draw: (pen, palette) =>
-      maps.forEach(({ title, draw }, i) =>
+      drawn.forEach(({ title, draw }, i) =>
         pen.moved((i % across) * width, Math.floor(i / across) * height, () => {
           pen.text(title, 0, 8, palette.ink, { face: "sans", bold: true });
           pen.moved(0, 24, () => draw(pen, palette));
@@ -99,7 +96,17 @@ function multiplesDrawing(scores: Scores, heatOf: (score: string) => Heat): Draw
   };
 }
 
-function Heads({ payload, arrays, alone, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Head>) {
+/** All scores beside each other, for a file. */
+function multiplesDrawing(scores: Scores, heatOf: (score: string) => Heat): Drawing {
+  return besideDrawing(
+    scores.payload.scores.map((score) => {
+      const { limit, signed } = scores.range(score, { mode: "shared" });
+      return { title: `${spoken(score)}, ${signed ? "±" : "0 to "}${rounded(limit)}`, heat: heatOf(score) };
+    }),
+  );
+}
+
+function Heads({ payload, arrays, alone, tools, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Head>) {
   const scores = new Scores(payload, arrays.values, arrays.errors);
   const { n_heads } = scores;
   const { score = ALL, against = "" } = chosen;
@@ -122,7 +129,7 @@ function Heads({ payload, arrays, alone, chosen, choose, picked, pick, scale, on
   const names = payload.scores.map((name) => [name, spoken(name)] as const);
   return (
     <Stand
-      shown={{ payload, alone }}
+      shown={{ payload, alone, tools }}
       caption={score === ALL ? "All scores of every head" : `${spoken(score)} of every head${against && ` against ${spoken(against)}`}`}
       sentence={
         <>

@@ -1,6 +1,6 @@
 // The logit lens: layers by positions, the best token in each cell. A click opens a cell's tokens, another with shift compares two.
 
-import { useMemo } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Tensor } from "../arrays.ts";
 import { percent, plain, signed } from "../numbers.ts";
 import { type Cell, type Heat, heatDrawing, siteLabel, stepsOf } from "./heat.ts";
@@ -110,7 +110,7 @@ function valueName({ value, target }: Payload["settings"]): string {
 
 const UNITS: Record<string, string> = { rank: "of 1 / (1 + rank)", entropy: "nats", kl: "nats", logit: "logits", prob: "" };
 
-function LogitLens({ payload, arrays, alone, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Picked>) {
+function LogitLens({ payload, arrays, alone, tools, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Picked>) {
   const { settings, pieces } = payload;
   const { shade = "value" } = chosen;
   const text = Math.min(picked?.text ?? chosen.text ?? 0, pieces.length - 1);
@@ -129,7 +129,7 @@ function LogitLens({ payload, arrays, alone, chosen, choose, picked, pick, scale
   const caption = `Best token of every layer at every position, shaded by ${options.find(([name]) => name === shade)![1]}`;
   return (
     <Stand
-      shown={{ payload, alone }}
+      shown={{ payload, alone, tools }}
       caption={caption}
       sentence={
         <>
@@ -165,7 +165,7 @@ function LogitLens({ payload, arrays, alone, chosen, choose, picked, pick, scale
           tip={(cell) => ({ piece: lens.best(cell), value: lens.number(cell), facts: [`best ${percent(Math.exp(lens.logProbs(cell)[0]))}`, `entropy ${plain(lens.entropy(cell))} nats`, `after ${cell.column} ${visiblePiece(lens.pieces[cell.column])}`, payload.sites[cell.row]] })}
           onPick={choosePair}
         />
-        {alone && cells.length > 0 && <CellCard lens={lens} cells={cells} onClose={() => pick(null)} />}
+        {alone && cells.length > 0 && <CellCard lens={lens} cells={cells} onMove={(cell) => pick({ text, cells: [cell] })} onClose={() => pick(null)} />}
       </div>
     </Stand>
   );
@@ -192,7 +192,47 @@ function cellRows(lens: Lens, cells: readonly Cell[]): Rows {
   return { noun: "token", ids: cells.length === 1 ? ids : undefined, texts: ids.map((id) => lens.payload.texts[id] ?? ""), columns };
 }
 
-function CellCard({ lens, cells, onClose }: { lens: Lens; cells: readonly Cell[]; onClose: () => void }) {
+const WAYS = [
+  ["row", "layer"],
+  ["column", "position"],
+] as const;
+
+/** Goes through layers or positions, by hand or by itself: slower where the prediction is less sure. */
+function Player({ lens, cell, onMove }: { lens: Lens; cell: Cell; onMove: (cell: Cell) => void }) {
+  const [playing, play] = useState<"row" | "column" | null>(null);
+  const last = { row: lens.payload.sites.length - 1, column: lens.pieces.length - 1 };
+  const move = useRef(onMove);
+  move.current = onMove;
+  useEffect(() => {
+    if (playing === null) return;
+    if (cell[playing] >= last[playing]) return play(null);
+    const timer = setTimeout(() => move.current({ ...cell, [playing]: cell[playing] + 1 }), 200 + 200 * lens.entropy(cell));
+    return () => clearTimeout(timer);
+  }, [playing, lens, cell.row, cell.column]);
+  return (
+    <div class="player">
+      {WAYS.map(([way, name]) => (
+        <p key={way}>
+          <button
+            type="button"
+            aria-label={playing === way ? "Stop" : `Play through every ${name}`}
+            onClick={() => {
+              if (playing !== way && cell[way] >= last[way]) onMove({ ...cell, [way]: 0 });
+              play(playing === way ? null : way);
+            }}
+          >
+            {playing === way ? "■" : "▶"}
+          </button>
+          <label>
+            {name} <input type="range" min={0} max={last[way]} value={cell[way]} onInput={({ currentTarget }) => (play(null), onMove({ ...cell, [way]: Number(currentTarget.value) }))} />
+          </label>
+        </p>
+      ))}
+    </div>
+  );
+}
+
+function CellCard({ lens, cells, onMove, onClose }: { lens: Lens; cells: readonly Cell[]; onMove: (cell: Cell) => void; onClose: () => void }) {
   const rows = useMemo(() => cellRows(lens, cells), [lens, cells]);
   const ordered = useOrder(rows);
   return (
@@ -208,6 +248,7 @@ function CellCard({ lens, cells, onClose }: { lens: Lens; cells: readonly Cell[]
           ? `${lens.number(cells[0])}, entropy ${plain(lens.entropy(cells[0]))} nats`
           : `entropy ${plain(lens.entropy(cells[0]))}, then ${plain(lens.entropy(cells[1]))} nats; "<" is below the tokens kept of a cell`}
       </p>
+      {cells.length === 1 && <Player lens={lens} cell={cells[0]} onMove={onMove} />}
       <TokenTable {...ordered} label="Tokens of the cell" />
     </aside>
   );

@@ -135,7 +135,7 @@ const meanOf = (values: Float32Array): number => values.reduce((sum, value) => s
 const LONG = 80; // characters of a metric: one answer for each pair is too much
 const SPOKEN: Record<string, string> = { layer: "layer", head: "head", kv_head: "key-value head", role: "role", pos: "position" };
 
-function Patching({ payload, arrays, alone, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Cell>) {
+function Patching({ payload, arrays, alone, tools, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Cell>) {
   const { settings, labels } = payload;
   const { pair = null, slice = {} } = chosen;
   const patched = useMemo(() => new Patched(payload, arrays, slice), [payload, arrays, slice]);
@@ -172,7 +172,7 @@ function Patching({ payload, arrays, alone, chosen, choose, picked, pick, scale,
   const caption = `${spoken}, ${pairs.find(([name]) => name === (pair === null ? "" : String(pair)))![1]}`;
   return (
     <Stand
-      shown={{ payload, alone }}
+      shown={{ payload, alone, tools }}
       caption={[caption, ...sliced.map((axis) => labels[axis][slice[axis] ?? 0])].join(", ")}
       sentence={
         <>

@@ -16,11 +16,20 @@ export interface Named {
   python: string[];
 }
 
+type Tool = readonly [name: string, title: string, run: (root: HTMLElement) => unknown];
+
+/** What a host offers beside the view's own exports, before them and after. */
+export interface HostTools {
+  first: readonly Tool[];
+  last: readonly Tool[];
+}
+
 /** What a view is given. `chosen` is how its controls stand, `picked` what a reader picked in it. */
 export interface Shown<Payload extends Named, Chosen extends object, Picked> {
   payload: Payload;
   arrays: Record<string, Tensor>;
   alone: boolean; // nothing around the view says what it shows
+  tools: HostTools;
   chosen: Partial<Chosen>;
   choose: (changed: Partial<Chosen>) => void;
   picked: Picked | null;
@@ -46,7 +55,7 @@ export function present<Payload extends Named, Chosen extends object, Picked>(Bo
         model.save_changes();
       };
       let root: HTMLElement | null = null;
-      const takeDown = frame(model, el, ["data", "chosen", "picked", "scale"], (place) => {
+      const takeDown = frame(model, el, ["data", "chosen", "picked", "scale", "tools"], (place) => {
         root = place;
         const { payload, arrays } = parseOnce(model.get("data")) as Arrays<Payload>;
         const chosen = (model.get("chosen") ?? {}) as Partial<Chosen>;
@@ -55,6 +64,7 @@ export function present<Payload extends Named, Chosen extends object, Picked>(Bo
             payload={payload}
             arrays={arrays}
             alone={!model.get("bare")}
+            tools={model.get("tools") ?? { first: [], last: [] }}
             chosen={chosen}
             choose={(changed) => write("chosen", { ...chosen, ...changed })}
             picked={(model.get("picked") ?? null) as Picked | null}
@@ -74,7 +84,7 @@ export function present<Payload extends Named, Chosen extends object, Picked>(Bo
 }
 
 interface StandProps {
-  shown: Pick<Shown<Named, object, unknown>, "payload" | "alone">;
+  shown: Pick<Shown<Named, object, unknown>, "payload" | "alone" | "tools">;
   caption: string; // what is shown, as the sentence says it: for files
   sentence?: ComponentChildren;
   range?: RangeProps;
@@ -85,14 +95,14 @@ interface StandProps {
 }
 
 /** What stands around a picture. */
-export function Stand({ shown: { payload, alone }, caption, sentence, range, notes = [], drawing, table, children }: StandProps) {
+export function Stand({ shown: { payload, alone, tools }, caption, sentence, range, notes = [], drawing, table, children }: StandProps) {
   const said = notes.filter((note) => note !== null);
   if (!alone) return <>{children}</>;
   return (
     <>
       <header>
         <strong>{payload.name}</strong>
-        <Tools payload={payload} table={table} svg={(el) => drawSvg(el, { title: payload.name, lines: [caption, ...said], range, ...drawing() })} />
+        <Tools payload={payload} tools={tools} table={table} svg={(el) => drawSvg(el, { title: payload.name, lines: [caption, ...said], range, ...drawing() })} />
         {sentence && <p class="sentence">{sentence}</p>}
         {(range || said.length > 0) && (
           <div class="legend">
@@ -110,12 +120,13 @@ export function Stand({ shown: { payload, alone }, caption, sentence, range, not
 
 interface ToolsProps {
   payload: Named;
+  tools: HostTools;
   table: StandProps["table"];
   svg: (el: HTMLElement) => string;
 }
 
 /** Files and code of what is shown. */
-function Tools({ payload, table, svg }: ToolsProps) {
+function Tools({ payload, tools: { first, last }, table, svg }: ToolsProps) {
   const [said, setSaid] = useState<string | null>(null);
   const [code, setCode] = useState<string | null>(null);
   const say = (text: string): void => {
@@ -125,11 +136,13 @@ function Tools({ payload, table, svg }: ToolsProps) {
   const save = (content: Blob, extension: string): void => say(`${saveFile(content, payload.name, extension)} saved`);
   const python = payload.python.join("\n");
   const rootOf = (event: Event): HTMLElement => (event.currentTarget as Element).closest<HTMLElement>(".residscope.view")!;
-  const tools: readonly [name: string, title: string, run: (root: HTMLElement) => unknown][] = [
+  const tools: readonly Tool[] = [
+    ...first,
     ["Python", "Copy the code that computes this", () => navigator.clipboard.writeText(python).then(() => say("Python copied"), () => setCode(python))],
     ["PNG", "Save the picture as pixels", async (root) => save(await drawPng(svg(root)), "png")],
     ["SVG", "Save the picture as a drawing", (root) => save(new Blob([svg(root)], { type: "image/svg+xml" }), "svg")],
     ["CSV", "Save the numbers as a table", () => save(new Blob([writeCsv(table())], { type: "text/csv" }), "csv")],
+    ...last,
     ["Full screen", "Fill the screen, or leave it", (root) => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen())],
   ];
   const run = async (act: (root: HTMLElement) => unknown, root: HTMLElement): Promise<void> => {

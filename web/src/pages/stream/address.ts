@@ -12,17 +12,16 @@ export interface Shown {
   count: number; // sample texts shown
   selected: string | null; // "3" a sample text, "own.0" one's own
   pos: number | null; // the picked token of the selected text
-  theme: "light" | "dark" | null; // null: the system's
 }
 
 export const SAMPLES = 20;
 export const MOST = 500; // sample texts that are shown, and own texts that a link brings
 
-export const START: Shown = { kind: "", layer: null, component: 0, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null, theme: null };
+export const START: Shown = { kind: "", layer: null, component: 0, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null };
 
 export const siteName = ({ kind, layer }: Pick<Shown, "kind" | "layer">): string => (layer === null ? kind : `${kind}.${layer}`);
 
-export function writeQuery(shown: Shown, model: string): string {
+export function writeQuery(shown: Shown): URLSearchParams {
   const query = new URLSearchParams();
   query.set("site", siteName(shown));
   query.set("component", String(shown.component));
@@ -32,14 +31,11 @@ export function writeQuery(shown: Shown, model: string): string {
   if (shown.count !== SAMPLES) query.set("count", String(shown.count));
   if (shown.selected !== null) query.set("text", shown.selected);
   if (shown.pos !== null) query.set("pos", String(shown.pos));
-  if (shown.theme) query.set("theme", shown.theme);
-  query.set("model", model);
-  return query.toString();
+  return query;
 }
 
 /** Reads a query over `start`; `problems` has a sentence for each part that could not be read. */
-export function readQuery(search: string, start: Shown): { shown: Shown; model: string | null; problems: string[] } {
-  const query = new URLSearchParams(search);
+export function readQuery(query: URLSearchParams, start: Shown): { shown: Shown; problems: string[] } {
   const problems: string[] = [];
   const shown = { ...start };
   const take = <T>(name: string, read: (text: string) => T | undefined, put: (value: T) => void): void => {
@@ -70,8 +66,7 @@ export function readQuery(search: string, start: Shown): { shown: Shown; model: 
   take("count", index, (count) => (shown.count = Math.max(1, Math.min(count, MOST))));
   take("text", (text) => (/^(own\.)?\d{1,6}$/.test(text) ? text : undefined), (selected) => (shown.selected = selected));
   take("pos", index, (pos) => (shown.pos = pos));
-  take("theme", oneOf("light", "dark"), (theme) => (shown.theme = theme));
-  return { shown, model: query.get("model"), problems };
+  return { shown, problems };
 }
 
 async function through(bytes: Uint8Array<ArrayBuffer>, stream: GenericTransformStream): Promise<Uint8Array<ArrayBuffer>> {

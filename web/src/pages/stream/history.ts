@@ -4,7 +4,9 @@ import { batch, effect } from "@preact/signals";
 import { dismiss, say } from "../notes.tsx";
 import { type ModelFacts, server } from "../server.ts";
 import { MOST, readFragment, readQuery, type Shown, siteName, START, writeFragment, writeQuery } from "./address.ts";
-import { draw, model, openModel, own, readTexts, takePush, trouble, troubleOf, wanted } from "./state.ts";
+import { model, readSession, theme, writeSession } from "../session.ts";
+import { troubleOf } from "../status.tsx";
+import { draw, openModel, own, readTexts, takePush, trouble, wanted } from "./state.ts";
 
 let fragment = "";
 let timer = 0;
@@ -18,9 +20,8 @@ export async function writeAddress(): Promise<string> {
 }
 
 function put(): string {
-  const facts = model.peek();
-  if (!facts || !wanted.peek().kind) return location.href;
-  const url = `${location.pathname}?${writeQuery(wanted.peek(), facts.name)}${fragment}`;
+  if (!model.peek() || !wanted.peek().kind) return location.href;
+  const url = `${location.pathname}?${writeSession(writeQuery(wanted.peek()))}${fragment}`;
   if (url !== location.pathname + location.search + location.hash) {
     const now = Date.now();
     const push = takePush();
@@ -42,6 +43,7 @@ effect(() => {
 });
 effect(() => {
   wanted.value;
+  theme.value;
   clearTimeout(timer);
   timer = window.setTimeout(put, 60);
 });
@@ -50,8 +52,9 @@ effect(() => {
 async function readAddress(facts: ModelFacts): Promise<void> {
   const usual = facts.sites.find(({ kind }) => kind === "resid_pre") ?? facts.sites[0];
   const start: Shown = { ...START, kind: usual.kind, layer: usual.n_layers === null ? null : Math.floor(usual.n_layers / 2) };
-  const { shown, model: made, problems } = readQuery(location.search, start);
-  if (made !== null && made !== facts.name) problems.push(`The link was made with the model ${made}; this server shows ${facts.name}.`);
+  const query = new URLSearchParams(location.search);
+  const { shown, problems } = readQuery(query, start);
+  problems.push(...readSession(query));
   const site = facts.sites.find(({ kind }) => kind === shown.kind);
   const known = site && (site.n_layers === null ? shown.layer === null : shown.layer !== null && shown.layer < site.n_layers);
   if (!known) {
@@ -75,7 +78,7 @@ async function readAddress(facts: ModelFacts): Promise<void> {
 }
 
 /** Asks for the model and shows what the address says. */
-export async function start(): Promise<void> {
+async function begin(): Promise<void> {
   trouble.value = null;
   try {
     const facts = await server.model();
@@ -88,11 +91,15 @@ export async function start(): Promise<void> {
 
 export function retry(): void {
   if (model.value && wanted.value.kind) draw();
-  else void start();
+  else void begin();
 }
 
-addEventListener("popstate", () => {
-  dismiss();
-  takePush();
-  if (model.value) readAddress(model.value).catch((error) => (trouble.value = troubleOf(error)));
-});
+/** Opens the place. */
+export function start(): void {
+  addEventListener("popstate", () => {
+    dismiss();
+    takePush();
+    if (model.value) readAddress(model.value).catch((error) => (trouble.value = troubleOf(error)));
+  });
+  void begin();
+}

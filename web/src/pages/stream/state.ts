@@ -3,7 +3,9 @@
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
 import { colourLimit, type Payload, type Picked, shownValues } from "../../views/reading.ts";
 import { say } from "../notes.tsx";
-import { isAbort, type ModelFacts, type Pca, type Progress, ServerError } from "../server.ts";
+import { isAbort, type ModelFacts, type Pca, type Progress } from "../server.ts";
+import { model } from "../session.ts";
+import { type Trouble, troubleOf, type Work } from "../status.tsx";
 import { type Shown, siteName, START } from "./address.ts";
 import { BLOCK, Store } from "./store.ts";
 
@@ -28,14 +30,6 @@ export interface Picture {
   texts: ShownText[];
 }
 
-export interface Work {
-  stop: () => void;
-  progress: Progress | null;
-}
-
-export type Trouble = { kind: "stopped" } | { kind: "failed"; status: number; message: string; hint: string };
-
-export const model = signal<ModelFacts | null>(null);
 export const wanted = signal<Shown>(START);
 export const own = signal<readonly string[]>([]);
 export const picture = signal<Picture | null>(null);
@@ -228,12 +222,6 @@ export function draw(): void {
       });
     },
   );
-}
-
-export function troubleOf(error: unknown): Trouble {
-  if (error instanceof ServerError) return { kind: "failed", status: error.status, message: error.message, hint: error.hint };
-  console.error(error);
-  return { kind: "failed", status: 500, message: "The page could not read the server's answer.", hint: error instanceof Error ? error.message : String(error) };
 }
 
 let ahead: AbortController | null = null;

@@ -2,13 +2,14 @@
 
 import { Legend } from "../../views/legend.tsx";
 import { open, type Command } from "../keys.ts";
-import { queued } from "../server.ts";
+import { model } from "../session.ts";
+import { Status, useLate } from "../status.tsx";
 import { EXPORTS, Exports, runExport } from "./exports.tsx";
 import { retry } from "./history.ts";
 import { Inspector } from "./inspector.tsx";
 import { Sentence } from "./sentence.tsx";
 import * as state from "./state.ts";
-import { AddText, Skeleton, Texts, useLate } from "./texts.tsx";
+import { AddText, Skeleton, Texts } from "./texts.tsx";
 
 function Range() {
   const { value: direction } = state.direction;
@@ -26,61 +27,8 @@ function Range() {
   );
 }
 
-/** What is going on: nothing under 100 ms, a moving line after, how far and a way to stop after a second; what went wrong, and again. */
-function Status() {
-  const { value: work } = state.work;
-  const { value: trouble } = state.trouble;
-  const busy = work !== null;
-  const late = useLate(busy, 100);
-  const long = useLate(busy, 1000);
-  const shown = state.picture.value;
-  if (trouble) {
-    const title = trouble.kind === "stopped" ? "Stopped." : trouble.status === 0 ? "The server does not answer." : "This could not be computed.";
-    return (
-      <div class="panel trouble" role="alert">
-        <h2>{title}</h2>
-        {trouble.kind === "failed" && (
-          <p>
-            {trouble.status !== 0 && trouble.message} {trouble.hint}
-          </p>
-        )}
-        <p>
-          <button type="button" class="solid" onClick={retry}>
-            Try again
-          </button>
-          {shown && <span> Below is still {shown.name}.</span>}
-        </p>
-      </div>
-    );
-  }
-  if (!busy || !late) return <div class="line" />;
-  const { progress, stop } = work;
-  const share = progress && progress.total > 0 ? progress.done / progress.total : null;
-  return (
-    <>
-      <div class="line busy" role="progressbar" aria-label="Working" aria-valuenow={share === null ? undefined : Math.round(share * 100)}>
-        <i style={share === null ? undefined : { width: `${share * 100}%`, animation: "none" }} />
-      </div>
-      {(long || queued.value !== null) && (
-        <p class="progress" role="status">
-          <span>
-            {queued.value !== null
-              ? `The server is busy; asking again in ${queued.value} s.`
-              : progress
-                ? `Computing ${progress.what}: ${progress.done} of ${progress.total}`
-                : "Waiting for the server…"}
-          </span>
-          <button type="button" onClick={stop}>
-            Stop
-          </button>
-        </p>
-      )}
-    </>
-  );
-}
-
 export function Stream() {
-  const ready = state.model.value !== null && state.wanted.value.kind !== "";
+  const ready = model.value !== null && state.wanted.value.kind !== "";
   const old = useLate(state.work.value !== null, 100) || state.trouble.value !== null;
   const warning = state.picture.value?.pca.warning;
   return (
@@ -96,7 +44,7 @@ export function Stream() {
               </div>
             </>
           )}
-          <Status />
+          <Status work={state.work.value} trouble={state.trouble.value} retry={retry} still={state.picture.value?.name ?? null} />
         </div>
         {warning && (
           <p class="warning" role="note">
@@ -104,6 +52,11 @@ export function Stream() {
           </p>
         )}
         {ready && <AddText />}
+        <p class="doors">
+          <a href="/lens">See how the prediction forms</a>
+          <a href="/patch?site=z">Which head moved the name?</a>
+          <a href="/heads">What does every head do?</a>
+        </p>
         <div class={old ? "picture old" : "picture"} aria-busy={state.work.value !== null}>
           {state.picture.value ? <Texts /> : !state.trouble.value && <Skeleton />}
         </div>

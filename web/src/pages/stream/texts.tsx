@@ -1,10 +1,10 @@
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useMemo, useRef, useState } from "preact/hooks";
 import { signal } from "@preact/signals";
 import { writeArrays } from "../../arrays.ts";
 import { counted } from "../../numbers.ts";
 import colouredText from "../../views/coloured_text.tsx";
 import river from "../../views/river.tsx";
-import type { Payload } from "../../views/reading.ts";
+import type { Payload, Picked } from "../../views/reading.ts";
 import { Hosted } from "../hosted.tsx";
 import { MOST, SAMPLES } from "./address.ts";
 import * as followers from "./followers.ts";
@@ -109,7 +109,7 @@ function River({ text, limit }: { text: state.ShownText; limit: number }) {
   if (!data) return <div class="river-place">{old && "Reading every layer…"}</div>;
   return (
     <div class={old ? "river-place old" : "river-place"}>
-      <Hosted view={river} keys={{ data, units, centre, scale, picked: at }} onPick={(to) => state.pick(text.key, to?.pos ?? null)} />
+      <Hosted view={river} keys={{ data, units, centre, scale, picked: at }} on={{ picked: (to: Picked) => state.pick(text.key, to?.pos ?? null) }} />
     </div>
   );
 }
@@ -150,7 +150,7 @@ function TextRow({ text, index }: { text: state.ShownText; index: number }) {
           {text.problem} <q>{text.text.slice(0, 120)}</q>
         </p>
       ) : (
-        <Hosted view={colouredText} keys={{ data, labels, values: text.values, payload, units, centre, scale, picked }} onPick={(to) => state.pick(text.key, to?.pos ?? null)} />
+        <Hosted view={colouredText} keys={{ data, labels, values: text.values, payload, units, centre, scale, picked }} on={{ picked: (to: Picked) => state.pick(text.key, to?.pos ?? null) }} />
       )}
       {chosen && <River text={text} limit={limit} />}
     </section>
@@ -199,16 +199,4 @@ export function Skeleton() {
       ))}
     </div>
   );
-}
-
-/** True once `since` lies further back than `ms`. */
-export function useLate(since: unknown, ms: number): boolean {
-  const [late, setLate] = useState(false);
-  useEffect(() => {
-    setLate(false);
-    if (since === null || since === false) return;
-    const timer = setTimeout(() => setLate(true), ms);
-    return () => clearTimeout(timer);
-  }, [since]);
-  return late;
 }

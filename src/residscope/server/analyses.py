@@ -1,0 +1,103 @@
+"""What the pages Lens, Patch and Heads ask for: each request is one call of an analysis, and its answer the result."""
+
+from abc import ABC, abstractmethod
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+
+from residscope.analyses.attention import attention
+from residscope.analyses.head_scores import head_scores
+from residscope.analyses.logit_lens import logit_lens
+from residscope.analyses.patching import patch
+from residscope.demo.tasks import pairs as task_pairs
+from residscope.results.result import Result
+from residscope.running.pairs import Pairs
+from residscope.running.pairs import pairs as make_pairs
+from residscope.server.workbench import Workbench
+
+Whole = Annotated[StrictInt, Field(ge=0)]
+
+
+class Analysis(BaseModel, ABC):
+    """A request. Two of the same words are one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @abstractmethod
+    def compute(self, bench: Workbench) -> Result:
+        """The result, of the workbench's model."""
+
+
+class Lens(Analysis):
+    """`rs.logit_lens` of one text; `chosen` is the token that values are of, in place of `target`."""
+
+    text: str
+    norm: Literal["own", "final"] = "own"
+    value: Literal["prob", "logit", "rank", "entropy", "kl"] = "prob"
+    target: Literal["own", "final", "next"] = "own"
+    chosen: str | None = None
+    sub_blocks: bool = False
+    top: Annotated[StrictInt, Field(ge=1, le=100)] = 10
+
+    def compute(self, bench: Workbench) -> Result:
+        target = self.target if self.chosen is None else bench.model.single_token(self.chosen)
+        return logit_lens(
+            bench.run([self.text]),
+            norm=self.norm,
+            value=self.value,
+            target=target,
+            sub_blocks=self.sub_blocks,
+            top=min(self.top, bench.model.config.d_vocab),
+        )
+
+
+class Patch(Analysis):
+    """`rs.patch` of one pair of prompts with its answers, or of so many of a task of the bundled model."""
+
+    clean: str = ""
+    corrupted: str = ""
+    correct: str = ""
+    wrong: str = ""
+    task: str | None = None
+    n: Annotated[StrictInt, Field(ge=1, le=1000)] = 20
+    site: str = "resid_pre"
+    direction: Literal["denoise", "noise"] = "denoise"
+
+    def compute(self, bench: Workbench) -> Result:
+        pairs = self._pairs()
+        return patch(bench.model, pairs, site=self.site, pos=[*pairs.roles] or None, direction=self.direction)
+
+    def _pairs(self) -> Pairs:
+        if self.task is not None:
+            return task_pairs(self.task, self.n)
+        return make_pairs([self.model_dump(include={"clean", "corrupted", "correct", "wrong"})])
+
+
+class Heads(Analysis):
+    """`rs.head_scores`."""
+
+    n_sequences: Annotated[StrictInt, Field(ge=1, le=64)] = 8
+    n_tokens: Annotated[StrictInt, Field(ge=2, le=512)] = 50
+    seed: Whole = 0
+    read: Literal["embed", "layer0"] = "embed"
+
+    def compute(self, bench: Workbench) -> Result:
+        return head_scores(
+            bench.model, n_sequences=self.n_sequences, n_tokens=self.n_tokens, seed=self.seed, read=self.read
+        )
+
+
+class Attention(Analysis):
+    """`rs.attention` of one text: one head, or a layer's, or all."""
+
+    text: str
+    layer: Whole | None = None
+    head: Whole | None = None
+    value_weighted: bool = False
+
+    def compute(self, bench: Workbench) -> Result:
+        heads = None if self.head is None else [self.head]
+        return attention(bench.run([self.text]), layer=self.layer, heads=heads, value_weighted=self.value_weighted)
+
+
+ANALYSES: dict[str, type[Analysis]] = {"lens": Lens, "patch": Patch, "heads": Heads, "attention": Attention}

@@ -1,0 +1,117 @@
+"""The routes of the bench: each gives the result that Python gives, tells how far it is, and refuses in words."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import residscope as rs
+from residscope.server.analyses import ANALYSES, Lens
+from tests.patience import PATIENCE
+from tests.serving import serve
+
+TEXT = "Lily saw a big cat. Lily was"
+OTHER = "Lily saw a big dog. Lily was"
+PAIR = {"clean": TEXT, "corrupted": OTHER, "correct": " very", "wrong": " the"}
+
+
+@pytest.fixture(scope="module")
+def client(stories: rs.Model) -> Iterator[httpx.Client]:
+    with serve(stories, rs.demo.texts) as (address, _, _), httpx.Client(base_url=address, timeout=PATIENCE) as client:
+        yield client
+
+
+def expect(stories: rs.Model, name: str) -> rs.Result:
+    run = stories.run([TEXT])
+    calls: dict[str, Callable[[], rs.Result]] = {
+        "lens": lambda: rs.logit_lens(run, value="rank", target=stories.single_token(" very"), sub_blocks=True, top=3),
+        "patch": lambda: rs.patch(stories, rs.pairs([PAIR]), site="z", direction="noise"),
+        "heads": lambda: rs.head_scores(stories, n_sequences=2, n_tokens=9, seed=4, read="layer0"),
+        "attention": lambda: rs.attention(run, layer=2, heads=[1], value_weighted=True),
+    }
+    return calls[name]()
+
+
+ASKED: dict[str, dict[str, Any]] = {
+    "lens": {"text": TEXT, "value": "rank", "chosen": " very", "sub_blocks": True, "top": 3},
+    "patch": PAIR | {"site": "z", "direction": "noise"},
+    "heads": {"n_sequences": 2, "n_tokens": 9, "seed": 4, "read": "layer0"},
+    "attention": {"text": TEXT, "layer": 2, "head": 1, "value_weighted": True},
+}
+
+
+def test_every_analysis_is_tried() -> None:
+    assert set(ASKED) == set(ANALYSES)
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_it_is_the_result_that_python_gives(client: httpx.Client, stories: rs.Model, tmp_path: Path, name: str) -> None:
+    answer = client.post(f"/api/v1/{name}", json=ASKED[name])
+    assert answer.headers["content-type"] == "application/octet-stream"
+    (tmp_path / "result").write_bytes(answer.content)
+    ours, expected = rs.open(tmp_path / "result"), expect(stories, name)
+    assert json.loads(ours.to_json()).keys() == json.loads(expected.to_json()).keys()
+    assert ours.as_python().splitlines()[-1] == expected.as_python().splitlines()[-1]
+    assert answer.content == expected.to_bytes()
+
+
+def read_events(answer: httpx.Response) -> list[tuple[str, Any]]:
+    blocks = [dict(line.split(": ", 1) for line in block.split("\n")) for block in answer.text.strip().split("\n\n")]
+    return [(block["event"], json.loads(block["data"])) for block in blocks]
+
+
+def test_it_tells_how_far_it_is(client: httpx.Client, stories: rs.Model) -> None:
+    asked: dict[str, Any] = {"n_sequences": 64, "n_tokens": 60}
+    events = read_events(client.post("/api/v1/heads", json=asked, headers={"Accept": "text/event-stream"}))
+    assert events[0][0] == "progress"
+    assert set(events[0][1]) == {"done", "total", "what"}
+    assert [name for name, _ in events[1:]] == ["progress"] * (len(events) - 2) + ["result"]
+    expected = rs.head_scores(stories, **asked)
+    assert base64.b64decode(events[-1][1]["data"]) == expected.to_bytes()
+
+
+def test_it_is_a_page_of_its_own_on_request(client: httpx.Client, stories: rs.Model) -> None:
+    answer = client.post("/api/v1/heads", json=ASKED["heads"], headers={"Accept": "text/html"})
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.text == expect(stories, "heads").to_html()
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "status", "code", "says"),
+    [
+        ("lens", {"text": ""}, 400, "empty_prompt", "empty"),
+        ("lens", {"text": TEXT, "chosen": "no such token"}, 400, "unknown_token", "'no such token'"),
+        ("lens", {"text": TEXT, "value": "loss"}, 422, "bad_request", "value"),
+        ("lens", {"text": TEXT, "colour": "red"}, 422, "bad_request", "colour"),
+        ("lens", {"text": TEXT, "value": "rank"}, 400, "bad_argument", "rank of each cell's own best token"),
+        ("patch", PAIR | {"correct": "not one token"}, 400, "unknown_token", "'not one token'"),
+        ("patch", PAIR | {"corrupted": "Lily was"}, 400, "bad_argument", "tokens"),
+        ("patch", PAIR | {"corrupted": ""}, 400, "bad_argument", "corrupted"),
+        ("patch", PAIR | {"site": "nowhere"}, 400, "bad_argument", "nowhere"),
+        ("patch", {"task": "chess"}, 400, "bad_argument", "'chess'"),
+        ("heads", {"n_tokens": 1}, 422, "bad_request", "n_tokens"),
+        ("heads", {"n_sequences": 1.5}, 422, "bad_request", "n_sequences"),
+        ("attention", {"text": TEXT, "layer": 99}, 400, "bad_argument", "layer"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(
+    client: httpx.Client, name: str, asked: dict[str, Any], status: int, code: str, says: str
+) -> None:
+    answer = client.post(f"/api/v1/{name}", json=asked)
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert (error["code"], error["hint"] != "") == (code, True)
+    assert says in error["message"]
+    streamed = client.post(f"/api/v1/{name}", json=asked, headers={"Accept": "text/event-stream"})
+    found = streamed.json() if status == 422 else read_events(streamed)[-1][1]
+    assert found["error"] == error
+
+
+def test_equal_requests_are_one() -> None:
+    assert Lens(text="a") == Lens(text="a", value="prob")
+    assert hash(Lens(text="a")) == hash(Lens(text="a", value="prob"))
+    assert Lens(text="a") != Lens(text="b")

@@ -1,0 +1,128 @@
+// What a bench page is: prompts and a sentence that say what is asked for, the result's view, and what is picked closer.
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Hosted } from "../hosted.tsx";
+import { model } from "../session.ts";
+import { Status, useLate } from "../status.tsx";
+import type { Bench, Fields } from "./bench.ts";
+
+/** A text of the address. It is asked for when it is left, or at Enter; with Shift, Enter begins a line. */
+export function Prompt({ bench, field, label }: { bench: Bench; field: string; label: string }) {
+  const value = bench.fields.value[field];
+  const [text, setText] = useState(value);
+  useEffect(() => setText(value), [value]);
+  const ask = (): void => bench.change({ [field]: text });
+  return (
+    <label class="prompt">
+      <span>{label}</span>
+      <textarea
+        rows={Math.min(8, Math.max(1, text.split("\n").length))}
+        value={text}
+        spellcheck={false}
+        onInput={({ currentTarget }) => setText(currentTarget.value)}
+        onBlur={() => text !== value && ask()}
+        onKeyDown={(event) => {
+          if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+          event.preventDefault();
+          ask();
+        }}
+      />
+    </label>
+  );
+}
+
+/** A word or number of a sentence that is typed. */
+export function Typed({ bench, field, label }: { bench: Bench; field: string; label: string }) {
+  const value = bench.fields.value[field];
+  return <input class="typed" aria-label={label} value={value} spellcheck={false} onChange={({ currentTarget }) => bench.change({ [field]: currentTarget.value })} />;
+}
+
+export interface Example {
+  name: string;
+  fields: Fields;
+}
+
+interface PageProps {
+  bench: Bench;
+  examples: readonly Example[];
+  prompts: ComponentChildren;
+  sentence: ComponentChildren;
+  children?: ComponentChildren; // between what is asked for and its answer
+}
+
+export function BenchPage({ bench, examples, prompts, sentence, children }: PageProps) {
+  const { kind, see } = bench;
+  const answer = bench.answer.value;
+  const closer = bench.closer.value;
+  const late = useLate(bench.work.value !== null, 100);
+  const { chosen = {}, picked = null, scale = { mode: "shared" } } = bench.look.value;
+  const tools = {
+    first: [["Link", "Copy a link to what is shown", bench.link]],
+    last: [...(answer?.asked ? [["HTML", "Save one file that opens with no network", bench.saveHtml]] : []), ["Save", "Save the result, for rs.open and for Open", bench.saveResult]],
+  };
+  return (
+    <main id="main" class="bench" tabIndex={-1}>
+      <div class="asked">
+        {prompts}
+        <div class="sentence" role="group" aria-label="What is asked for">
+          {sentence}
+        </div>
+        <p class="doors">
+          {examples.length > 0 && <span>Examples:</span>}
+          {examples.map(({ name, fields }) => (
+            <button key={name} type="button" onClick={() => bench.change({ ...kind.fields, ...fields })}>
+              {name}
+            </button>
+          ))}
+          <OpenFile bench={bench} />
+        </p>
+      </div>
+      <Status work={bench.work.value} trouble={bench.trouble.value} retry={bench.retry} still={answer?.name ?? null} />
+      {children}
+      <div class={(late && bench.work.value) || bench.trouble.value ? "picture old" : "picture"} aria-busy={bench.work.value !== null}>
+        {answer && model.value && (
+          <Hosted
+            view={kind.view}
+            keys={{ bare: false, data: answer.data, chosen, picked, scale, tools }}
+            on={{ chosen: (value) => see("chosen", value), picked: (value) => see("picked", value), scale: (value) => see("scale", value) }}
+          />
+        )}
+      </div>
+      {closer && (
+        <section class="closer" aria-label={closer.title}>
+          <h2>
+            {closer.title}
+            <button type="button" aria-label="Close" onClick={() => see("picked", null)}>
+              ×
+            </button>
+          </h2>
+          {closer.problem !== null && <p class="problem">{closer.problem}</p>}
+          {closer.data && <Hosted view={closer.view} keys={{ bare: false, data: closer.data }} on={{}} />}
+        </section>
+      )}
+    </main>
+  );
+}
+
+function OpenFile({ bench }: { bench: Bench }) {
+  const input = useRef<HTMLInputElement>(null);
+  return (
+    <>
+      <button type="button" class="open" title="A result that was saved here or in Python" onClick={() => input.current!.click()}>
+        Open a saved result
+      </button>
+      <input
+        ref={input}
+        type="file"
+        hidden
+        aria-label="A saved result"
+        onChange={async ({ currentTarget }) => {
+          const [file] = currentTarget.files ?? [];
+          if (file) await bench.openFile(file);
+          currentTarget.value = "";
+        }}
+      />
+    </>
+  );
+}

@@ -1,0 +1,142 @@
+// The place Patch: what of one prompt's run, put into another's, moves the answer.
+
+import { useEffect } from "preact/hooks";
+import { signal } from "@preact/signals";
+import attention from "../../views/attention.tsx";
+import { Word } from "../../views/legend.tsx";
+import patching from "../../views/patching.tsx";
+import { visiblePiece } from "../../views/reading.ts";
+import { isAbort, server } from "../server.ts";
+import { Bench, type Fields } from "./bench.ts";
+import { BenchPage, type Example, Prompt, Typed } from "./page.tsx";
+
+const SITES = ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v", "pattern"] as const;
+const OF_HEADS = ["z", "q", "k", "v", "pattern"];
+const TASKS = [
+  ["", "these two prompts"],
+  ["ioi", "pairs of indirect objects"],
+  ["name", "pairs of full names"],
+  ["agreement", "pairs of verbs that agree"],
+  ["greater_than", "pairs of years"],
+] as const;
+
+const INDIRECT = {
+  clean: "When John and Mary went to the shops, John gave the bag to",
+  corrupted: "When John and Mary went to the shops, Mary gave the bag to",
+  correct: " Mary",
+  wrong: " John",
+};
+
+export const bench = new Bench({
+  view: patching,
+  fields: { ...INDIRECT, task: "", n: "20", site: "resid_pre", direction: "denoise" },
+  ask({ task, n, site, direction, clean, corrupted, correct, wrong }) {
+    const pairs = task ? { task, n: Number(n) } : { clean, corrupted, correct, wrong };
+    return { path: "patch", body: { ...pairs, site, direction } };
+  },
+  closer({ site, clean }, picked, { labels, pieces }) {
+    if (!OF_HEADS.includes(site)) return null;
+    const heads = labels.head ?? labels.kv_head;
+    const layer = "role" in labels ? Math.floor(picked.row / heads.length) : picked.row;
+    const head = heads["role" in labels ? picked.row % heads.length : picked.column];
+    return { title: `Attention of head ${layer}.${head} in the clean prompt`, path: "attention", body: { text: pieces.length > 1 ? pieces[0].slice(1).join("") : clean, layer, head }, view: attention };
+  },
+});
+
+const EXAMPLES: readonly Example[] = [
+  { name: "Which head moved the name?", fields: { site: "z" } },
+  { name: "Where the name stands", fields: {} },
+  { name: "Indirect objects by role", fields: { task: "ioi" } },
+  { name: "Alex Hart", fields: { clean: "Her name was Alex Hart. Tomorrow at lunch time Alex", corrupted: "Her name was Alex Reed. Tomorrow at lunch time Alex", correct: " Hart", wrong: " Reed", site: "z" } },
+];
+
+interface Aligned {
+  fields: Fields;
+  rows: string[][];
+}
+const aligned = signal<Aligned | null>(null);
+
+/** Both prompts, token by token, those that differ marked. */
+function TwoPrompts() {
+  const { fields } = bench;
+  const { clean, corrupted } = fields.value;
+  useEffect(() => {
+    const controller = new AbortController();
+    server.tokens([clean, corrupted], controller.signal).then(
+      ({ texts }) => (aligned.value = { fields: fields.peek(), rows: texts.map(({ pieces }) => pieces) }),
+      (error) => isAbort(error) || (aligned.value = null), // what is wrong with a prompt is said of the whole request
+    );
+    return () => controller.abort();
+  }, [clean, corrupted]);
+  const found = aligned.value;
+  if (!found) return null;
+  const [a, b] = found.rows;
+  return (
+    <div class="aligned">
+      <table aria-label="Both prompts, token by token">
+        {[a, b].map((row, i) => (
+          <tr key={i}>
+            <th scope="row">{i ? "corrupted" : "clean"}</th>
+            {row.map((piece, at) => (
+              <td key={at} class={a[at] === b[at] ? "" : "differs"}>
+                {visiblePiece(piece)}
+              </td>
+            ))}
+          </tr>
+        ))}
+      </table>
+      {a.length !== b.length && (
+        <p class="problem">
+          The prompts have {a.length} and {b.length} tokens; patching needs equally many.
+        </p>
+      )}
+    </div>
+  );
+}
+
+export function Patch() {
+  const { task, site, direction } = bench.fields.value;
+  return (
+    <BenchPage
+      bench={bench}
+      examples={EXAMPLES}
+      prompts={
+        !task && (
+          <>
+            <Prompt bench={bench} field="clean" label="Clean" />
+            <Prompt bench={bench} field="corrupted" label="Corrupted" />
+          </>
+        )
+      }
+      sentence={
+        <>
+          <span>
+            Patch <Word label="Site" value={site} options={SITES.map((site) => [site, site] as const)} onChange={(site) => bench.change({ site })} />
+          </span>
+          <span>
+            of{" "}
+            <Word
+              label="Direction"
+              value={direction}
+              options={[
+                ["denoise", "the clean run into the corrupted one"],
+                ["noise", "the corrupted run into the clean one"],
+              ]}
+              onChange={(direction) => bench.change({ direction })}
+            />
+          </span>
+          <span>
+            for {task && <Typed bench={bench} field="n" label="How many pairs" />} <Word label="Pairs" value={task} options={TASKS} onChange={(task) => bench.change({ task })} />
+          </span>
+          {!task && (
+            <span>
+              and measure the logit of <Typed bench={bench} field="correct" label="Right answer" /> less that of <Typed bench={bench} field="wrong" label="Wrong answer" />
+            </span>
+          )}
+        </>
+      }
+    >
+      {!task && <TwoPrompts />}
+    </BenchPage>
+  );
+}
