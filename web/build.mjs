@@ -6,7 +6,22 @@ import { fileURLToPath } from "node:url";
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const out = here("../src/residscope/results/static");
 
-const VIEWS = ["attention", "attribution", "coloured_text", "head_mosaic", "heads", "logit_lens", "patching", "river", "vocabulary"];
+const VIEWS = [
+  "ablation",
+  "attention",
+  "attribution",
+  "coloured_text",
+  "comparison",
+  "composition",
+  "head_mosaic",
+  "heads",
+  "logit_lens",
+  "next_tokens",
+  "patching",
+  "river",
+  "singular_vectors",
+  "vocabulary",
+];
 
 const options = {
   entryPoints: {

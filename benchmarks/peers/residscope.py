@@ -87,5 +87,35 @@ def multiply(request: Request) -> Job:
     return Job(lambda: None, lambda _: x @ weight)
 
 
+def attribute_heads(request: Request) -> Job:
+    """What every head gives to the difference of the answers' logits."""
+    model, ids = load(request["dtype"]), ids_of(request)
+    metric = rs.logit_difference(request["correct"], request["wrong"])
+    return Job(
+        lambda: model.run(ids, keep=["z", "mlp_out", "embed", "pos_embed", "ln_final_scale", "ln_final"]),
+        lambda run: rs.attribute(run, metric, by="head")["head"],
+        lambda run, found: {"values": found.flatten(1)},
+    )
+
+
+def lens(request: Request) -> Job:
+    model, ids = load(request["dtype"]), ids_of(request)
+    return Job(lambda: model.run(ids, keep=["resid_pre", "resid_post.11"]), rs.logit_lens)
+
+
+def lens_product(request: Request) -> Job:
+    """The matrix product that a lens cannot do without."""
+    model, ids = load(request["dtype"]), ids_of(request)
+    weight = model.transformer.unembedding.weight
+    rows = torch.randn((model.config.n_layers + 1) * ids.numel(), model.config.d_model, device=weight.device)
+    into = torch.empty(len(rows), len(weight), device=weight.device)
+    return Job(lambda: None, lambda _: torch.mm(rows, weight.T, out=into))
+
+
+def head_scores(request: Request) -> Job:
+    model = load(request["dtype"])
+    return Job(lambda: None, lambda _: rs.head_scores(model))
+
+
 if __name__ == "__main__":
     serve({"forward": forward, "keep_all": keep_all, "sweep": sweep, "remove": remove, "multiply": multiply})

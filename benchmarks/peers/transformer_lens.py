@@ -84,6 +84,34 @@ def remove_batched(request: Request) -> Job:
     return Job(lambda: model.run_with_cache(ids)[1][f"blocks.{layer}.hook_resid_pre"], work, lambda _, x: {"values": x})
 
 
+def attribute_heads(request: Request) -> Job:
+    """Every head's result, normed by the final scale, along the direction of the answers."""
+    model, ids = load(request["dtype"]), ids_of(request)
+    correct, wrong = (model.W_U[:, request[name]] for name in ("correct", "wrong"))
+    direction = (correct - wrong).T * model.ln_final.weight  # batch d_model; its weight is not folded
+
+    def work(cache: Any) -> Tensor:
+        results = cache.stack_head_results(layer=-1, pos_slice=-1)
+        found: Tensor = (cache.apply_ln_to_stack(results, layer=-1, pos_slice=-1) * direction).sum(-1)
+        return found  # head batch
+
+    return Job(lambda: model.run_with_cache(ids)[1], work, lambda _, found: {"values": found.T})
+
+
+def head_scores(request: Request) -> Job:
+    """Its exploratory analysis's three: means of diagonals of the patterns on random tokens said twice."""
+    model = load(request["dtype"])
+    ids = torch.randint(model.cfg.d_vocab, (8, 50), generator=torch.Generator().manual_seed(0)).repeat(1, 2)
+
+    def work(_: None) -> Tensor:
+        cache = model.run_with_cache(ids, remove_batch_dim=False)[1]
+        patterns = torch.stack([cache["pattern", layer] for layer in range(model.cfg.n_layers)])
+        diagonals = [patterns.diagonal(-back, -2, -1).mean((1, -1)) for back in (1, 50, 49)]
+        return torch.stack(diagonals)
+
+    return Job(lambda: None, work)
+
+
 if __name__ == "__main__":
     serve(
         {
@@ -92,5 +120,7 @@ if __name__ == "__main__":
             "sweep": sweep,
             "remove": remove,
             "remove_batched": remove_batched,
+            "attribute_heads": attribute_heads,
+            "head_scores": head_scores,
         }
     )

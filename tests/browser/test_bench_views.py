@@ -14,7 +14,8 @@ from residscope.results.static_files import STATIC
 
 OPEN_FILE = Callable[[rs.Result], Page]
 HOSTILE = "Once <img src=x onerror=window.hit=1> upon </script><script>window.hit=1</script> a time"
-MAPS = ["attention", "heads", "logit_lens", "patching"]
+MAPS = ["attention", "comparison", "composition", "head_mosaic", "heads", "logit_lens", "next_tokens", "patching"]
+TABLES = ["ablation", "attribution", "singular_vectors", "vocabulary"]
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +27,15 @@ def results(stories: rs.Model) -> dict[str, rs.Result]:
         | {"correct": " g", "wrong": " b"}
         for start in starts
     ]
+    scores = rs.head_scores(stories, n_sequences=2, n_tokens=20)
     return {
-        "heads": rs.head_scores(stories, n_sequences=2, n_tokens=20),
+        "ablation": rs.ablate_head(stories, run, layer=2, head=1, metric=rs.logit(" a")),
+        "comparison": rs.compare(run, stories.run([HOSTILE, "One day a cat"], edits=[rs.scale("resid_pre.2", 0.5)])),
+        "composition": rs.composition(stories, "K"),
+        "head_mosaic": rs.head_mosaic({HOSTILE: scores, "other": scores}),
+        "heads": scores,
+        "next_tokens": rs.next_tokens(run, " a"),
+        "singular_vectors": rs.singular_vectors(stories, "OV", layer=2, head=1),
         "logit_lens": rs.logit_lens(run, target="next"),
         "vocabulary": rs.vocabulary(run, top=None, minus=stories.run("The cat")),
         "patching": rs.patch(stories, rs.pairs(frame), site=["resid_pre", "mlp_out"], pos=["verb", "end"]),
@@ -75,7 +83,7 @@ def shown(page: Page) -> float:
     return float(tip(page).locator(".value").inner_text().replace("−", "-"))
 
 
-@pytest.mark.parametrize("name", [*MAPS, "vocabulary", "attribution"])
+@pytest.mark.parametrize("name", [*MAPS, *TABLES])
 @pytest.mark.parametrize("width", [390, 1440])
 def test_a_saved_file_says_what_it_shows_and_fits(
     results: dict[str, rs.Result], open_file: OPEN_FILE, name: str, width: int
@@ -87,7 +95,7 @@ def test_a_saved_file_says_what_it_shows_and_fits(
     assert page.locator(".problem:visible").count() == 0
 
 
-@pytest.mark.parametrize("name", [*MAPS, "vocabulary", "attribution"])
+@pytest.mark.parametrize("name", [*MAPS, *TABLES])
 def test_every_view_gives_its_files(results: dict[str, rs.Result], open_file: OPEN_FILE, name: str) -> None:
     page = open_file(results[name])
     content: dict[str, bytes] = {}
@@ -101,7 +109,7 @@ def test_every_view_gives_its_files(results: dict[str, rs.Result], open_file: OP
     )
     assert page.evaluate(f"{parse}.length", content["SVG"].decode()) == 0
     assert content["PNG"].startswith(b"\x89PNG")
-    assert content["CSV"].decode().count("\n") > 5
+    assert content["CSV"].decode().count("\n") >= 3
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -194,7 +202,7 @@ def test_patching_shows_means_intervals_and_each_pair(results: dict[str, rs.Resu
     patched = results["patching"]
     assert isinstance(patched, rs.Patching)
     page = open_file(patched)
-    page.get_by_label("site").select_option("1")
+    page.get_by_label("site", exact=True).select_option("1")
     press(page, "ArrowUp", "End", "Enter")
     expect(tip(page)).to_contain_text("layer 1, role end")
     assert shown(page) == pytest.approx(float(patched.mean()[1, 1, 1]), rel=0.06, abs=0.006)
@@ -244,3 +252,102 @@ def test_attribution_adds_up(results: dict[str, rs.Result], open_file: OPEN_FILE
     for (left, right), (next_left, next_right), value in zip(ends, ends[1:], values, strict=False):
         end = right if value > 0 else left
         assert min(abs(end - next_left), abs(end - next_right)) < 1.5
+
+
+def test_a_cell_of_the_lens_is_played_through_layers(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    page = open_file(results["logit_lens"])
+    press(page, "ArrowRight", "Enter")
+    title = page.locator(".lens aside h2")
+    before = title.inner_text()
+    page.get_by_label("Play through every layer").click()
+    expect(title).not_to_have_text(before)
+    expect(page.get_by_label("Play through every layer")).to_be_visible()  # it stops after the last
+    expect(title).to_contain_text("resid_post.4")
+    page.get_by_label("layer", exact=True).fill("0")
+    expect(title).to_contain_text("resid_pre.0")
+    page.get_by_label("position", exact=True).fill("2")
+    expect(title).to_contain_text("at 2")
+
+
+def test_probability_is_shown_by_what_tokens_are(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    table = results["vocabulary"]
+    assert isinstance(table, rs.Vocabulary)
+    page = open_file(table)
+    page.get_by_label("As").select_option("mass")
+    page.locator(".icicle summary").click()
+    rows = dict(
+        page.locator(".icicle tr").evaluate_all("rows => rows.map(row => [...row.cells].map(c => c.textContent))")
+    )
+    assert rows["all tokens"] == "100.0%"
+    probs = table.log_probs[0].exp()
+    spaced = sum(float(p) for p, text in zip(probs, table.texts[0], strict=True) if text.startswith(" "))
+    assert float(rows["·…"].rstrip("%")) == pytest.approx(100 * spaced, abs=0.06)
+    widths = page.locator(".icicle span").evaluate_all("all => all.map(el => parseFloat(el.style.width))")
+    assert widths[0] == 100
+    assert max(widths[1:]) == pytest.approx(100 * max(spaced, 1 - spaced), abs=0.1)
+
+
+def test_changes_are_shown_site_by_site(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    changes = results["comparison"]
+    assert isinstance(changes, rs.Comparison)
+    page = open_file(changes)
+    page.get_by_label("Kind of site").select_option("resid_mid")
+    press(page, "ArrowRight")
+    expect(tip(page)).to_contain_text("resid_mid.0")
+    assert shown(page) == pytest.approx(float(changes["resid_mid.0"][0, 1]), abs=0.006)
+    press(page, "ArrowUp", "ArrowUp", "ArrowUp")
+    expect(tip(page)).to_contain_text("resid_mid.3")
+    assert shown(page) == pytest.approx(float(changes["resid_mid.3"][0, 1]), rel=0.06)
+
+
+def test_an_answer_stands_above_the_best_tokens(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    expected = results["next_tokens"]
+    assert isinstance(expected, rs.NextTokens)
+    page = open_file(expected)
+    page.locator(".heat summary").click()
+    rows = page.locator(".heat tr").evaluate_all("rows => rows.map(row => [...row.cells].map(c => c.textContent))")
+    assert len(rows) == 12
+    ranks = [int(cell.split(" ")[0].lstrip("#")) for cell in rows[1][1:]]
+    assert ranks == expected.ranks[0, : len(ranks)].tolist()
+    best = [expected.texts[str(i)] for i in expected.top_ids[0, :, 0].tolist()]
+    assert [cell.rsplit(" ", 1)[0].replace("·", " ") for cell in rows[2][1:3]] == best[:2]
+
+
+def test_effects_of_an_ablation_stand_side_by_side(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    gone = results["ablation"]
+    assert isinstance(gone, rs.Ablation)
+    page = open_file(gone)
+    heads = page.locator('[role="columnheader"]')
+    expect(heads).to_have_text(["text", "before", "total", "direct", "self repair", "norm"])
+    cells = page.locator('[role="row"]').nth(1).locator('[role="cell"]').all_inner_texts()
+    numbers = [float(cell.replace("−", "-")) for cell in cells[2:]]
+    assert numbers == pytest.approx(gone.values[:, 0].tolist(), rel=0.06, abs=0.006)
+
+
+def test_models_are_side_by_side(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    mosaic = results["head_mosaic"]
+    assert isinstance(mosaic, rs.HeadMosaic)
+    page = open_file(mosaic)
+    expect(page.locator(".multiples h2")).to_have_text([HOSTILE, "other"])
+    page.get_by_label("Score", exact=True).select_option("copying")
+    page.locator(".heat canvas").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    expect(tip(page)).to_contain_text("head 0.1")
+    assert shown(page) == pytest.approx(float(mosaic.values[1, mosaic.scores.index("copying"), 0, 1]), abs=0.006)
+
+
+def test_one_kind_of_patching_is_scattered_against_another(stories: rs.Model, open_file: OPEN_FILE) -> None:
+    starts = ["Once upon a time,", "One day", "Then"]
+    frame = [{"clean": f"{start} there was a little", "corrupted": f"{start} there was a big"} for start in starts]
+    pairs = rs.pairs([row | {"correct": " g", "wrong": " b"} for row in frame])
+    patched = rs.patch(stories, pairs, site=["z", "q"])
+    page = open_file(patched)
+    page.get_by_label("Quantity").select_option("raw")
+    page.get_by_label("Other site").select_option("q")
+    dots = page.locator(".scatter circle")
+    expect(dots).to_have_count(stories.config.n_layers * stories.config.n_heads)
+    dots.nth(11).focus()
+    expect(tip(page)).to_contain_text("layer 1, head 3")
+    assert shown(page) == pytest.approx(float(patched.mean(raw=True)[0, 1, 3]), rel=0.06, abs=0.006)
+    page.keyboard.press("Enter")
+    expect(page.locator(".pairs h2")).to_have_text("layer 1, head 3")

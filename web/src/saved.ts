@@ -12,9 +12,19 @@ import logitLens from "./views/logit_lens.tsx";
 import patching from "./views/patching.tsx";
 import river from "./views/river.tsx";
 import vocabulary from "./views/vocabulary.tsx";
+import ablation from "./views/ablation.tsx";
+import comparison from "./views/comparison.tsx";
+import composition from "./views/composition.tsx";
+import nextTokens from "./views/next_tokens.tsx";
+import singularVectors from "./views/singular_vectors.tsx";
 import "./saved.css";
 
 const VIEWS: Record<string, View> = {
+  singular_vectors: singularVectors,
+  next_tokens: nextTokens,
+  composition,
+  comparison,
+  ablation,
   attention,
   attribution,
   coloured_text: colouredText,

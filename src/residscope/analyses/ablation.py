@@ -45,6 +45,7 @@ class Ablation(Result):
     effects: Sequence[str]
 
     axes: ClassVar[tuple[str, ...]] = ("effect", "batch")
+    view: ClassVar[str | None] = "ablation"
 
     def __getitem__(self, effect: str) -> Float[Tensor, " batch"]:
         """One effect on every text.

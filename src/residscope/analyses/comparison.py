@@ -38,6 +38,7 @@ class Comparison(TokenResult):
     other_pieces: Sequence[Sequence[str]]
 
     axes: ClassVar[tuple[str, ...]] = ("batch", "site", "pos")
+    view: ClassVar[str | None] = "comparison"
 
     def __getitem__(self, site: str | Site) -> Float[Tensor, "batch pos"]:
         """The change at one site.

@@ -38,6 +38,7 @@ class Composition(Result):
     chance_sd: float
 
     axes: ClassVar[tuple[str, ...]] = ("layer", "head", "target_layer", "target_head")
+    view: ClassVar[str | None] = "composition"
 
     def to_frame(self) -> pd.DataFrame:
         """One row a pair of heads of which the target's layer is later."""

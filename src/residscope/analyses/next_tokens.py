@@ -46,6 +46,7 @@ class NextTokens(TokenResult):
     warning: str
 
     axes: ClassVar[tuple[str, ...]] = ("batch", "pos")
+    view: ClassVar[str | None] = "next_tokens"
 
     def columns(self, axis: str, index: Indices, places: Mapping[str, Indices]) -> dict[str, Any]:
         if axis == "batch":

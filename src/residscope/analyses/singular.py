@@ -47,6 +47,7 @@ class SingularVectors(Result):
     sides: Sequence[str]
 
     axes: ClassVar[tuple[str, ...]] = ("side", "component", "top")
+    view: ClassVar[str | None] = "singular_vectors"
 
     def columns(self, axis: str, index: Indices, places: Mapping[str, Indices]) -> dict[str, Any]:
         if axis == "side":

@@ -10,6 +10,7 @@ import { Word } from "./legend.tsx";
 import { widthOf } from "./pen.ts";
 import { type Named, present, rangeOf, type Shown, Stand } from "./present.tsx";
 import { visiblePiece } from "./reading.ts";
+import { Scatter, scatterDrawing, type ScatterProps } from "./scatter.tsx";
 import "./patching.css";
 
 interface Payload extends Named {
@@ -24,6 +25,7 @@ interface Chosen {
   quantity: Quantity;
   pair: number | null; // null is the mean of all
   slice: Record<string, number>; // of the axes that are neither rows nor columns
+  against: number | null; // another site, by which the one shown is scattered
 }
 
 const ALONG = ["role", "pos"]; // what stands along columns, where there is one
@@ -137,7 +139,7 @@ const SPOKEN: Record<string, string> = { layer: "layer", head: "head", kv_head: 
 
 function Patching({ payload, arrays, alone, tools, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Cell>) {
   const { settings, labels } = payload;
-  const { pair = null, slice = {} } = chosen;
+  const { pair = null, slice = {}, against = null } = chosen;
   const patched = useMemo(() => new Patched(payload, arrays, slice), [payload, arrays, slice]);
   const { undivided, n_pairs, sliced } = patched;
   const quantity = chosen.quantity ?? (undivided ? "change" : "normalised");
@@ -147,6 +149,11 @@ function Patching({ payload, arrays, alone, tools, chosen, choose, picked, pick,
     () => Float32Array.from({ length: rows.length * columns.length }, (_, i) => patched.value({ row: Math.floor(i / columns.length), column: i % columns.length }, quantity, pair)),
     [patched, rows, columns, quantity, pair],
   );
+  const other = useMemo(() => {
+    if (against === null || !sliced.includes("site")) return null;
+    const beside = new Patched(payload, arrays, { ...slice, site: against });
+    return Float32Array.from({ length: values.length }, (_, i) => beside.value({ row: Math.floor(i / columns.length), column: i % columns.length }, quantity, pair));
+  }, [patched, against, values]);
   const unit = quantity === "normalised" ? "" : (settings.unit ?? "");
   const range = { ...rangeOf(values, scale, unit), signed: true };
   const valueAt = ({ row, column }: Cell): number => values[row * columns.length + column];
@@ -162,6 +169,17 @@ function Patching({ payload, arrays, alone, tools, chosen, choose, picked, pick,
   };
   const placeOf = ({ row, column }: Cell): string =>
     [`${patched.rows.map((axis) => SPOKEN[axis]).join(".")} ${rows[row].text}`, patched.columns && `${SPOKEN[patched.columns]} ${columns[column].text || columns[column].index}`].filter(Boolean).join(", ");
+  const cellOf = (i: number): Cell => ({ row: Math.floor(i / columns.length), column: i % columns.length });
+  const pickCell = (cell: Cell): void => pick(picked && picked.row === cell.row && picked.column === cell.column ? null : cell);
+  const scattered: ScatterProps | null = other && {
+    x: other,
+    y: values,
+    names: [String(labels.site[against!]), String(labels.site[slice.site ?? 0])],
+    label: (i) => `${rows[cellOf(i).row].text}.${columns[cellOf(i).column].text}`,
+    tip: (i) => ({ piece: placeOf(cellOf(i)), value: signed(values[i]), facts: [String(labels.site[slice.site ?? 0]), `${signed(other[i])} ${labels.site[against!]}`] }),
+    picked: picked && picked.row * columns.length + picked.column,
+    onPick: (i) => pickCell(cellOf(i)),
+  };
   const quantities: (readonly [Quantity, string])[] = [
     ["normalised", "the share restored"],
     ["change", "the change of the metric"],
@@ -189,6 +207,18 @@ function Patching({ payload, arrays, alone, tools, chosen, choose, picked, pick,
               {axis === "site" ? "at" : "by"} <Word label={axis} value={String(slice[axis] ?? 0)} options={labels[axis].map((label, i) => [String(i), String(label)])} onChange={(at) => choose({ slice: { ...slice, [axis]: Number(at) } })} />
             </span>
           ))}
+          {sliced.includes("site") && (
+            <>
+              {" "}
+              against{" "}
+              <Word
+                label="Other site"
+                value={against === null ? "" : String(against)}
+                options={[["", "nothing"], ...labels.site.map((label, i) => [String(i), String(label)] as const).filter((_, i) => i !== (slice.site ?? 0))]}
+                onChange={(at) => choose({ against: at === "" ? null : Number(at) })}
+              />
+            </>
+          )}
         </>
       }
       range={{ ...range, scale, each: null, onScale }}
@@ -198,7 +228,7 @@ function Patching({ payload, arrays, alone, tools, chosen, choose, picked, pick,
         undivided,
         settings.noise_floor ? `changes within ${settings.noise_floor.toPrecision(1)} are noise, drawn as none` : null,
       ]}
-      drawing={() => heatDrawing(heat)}
+      drawing={() => (scattered ? scatterDrawing(scattered) : heatDrawing(heat))}
       table={() => [
         [...sliced, ...patched.rows, ...(patched.columns ? [patched.columns] : []), "pair", "value"],
         ...rows.flatMap(({ text }, row) =>
@@ -214,18 +244,22 @@ function Patching({ payload, arrays, alone, tools, chosen, choose, picked, pick,
         ),
       ]}
     >
-      <HeatMap
-        {...heat}
-        label={`${payload.name}: ${caption}, ${rows.length} rows by ${columns.length} columns`}
-        picked={picked ? [picked] : []}
-        number={(cell) => signed(valueAt(cell))}
-        tip={(cell) => ({
-          piece: placeOf(cell),
-          value: signed(valueAt(cell)),
-          facts: [pair === null ? patched.interval(cell, quantity) : patched.pieceAt(cell.column, pair), quantity === "raw" ? null : `metric ${signed(patched.value(cell, "raw", pair))}`].filter((fact) => fact !== null),
-        })}
-        onPick={(cell) => pick(picked && picked.row === cell.row && picked.column === cell.column ? null : cell)}
-      />
+      {scattered ? (
+        <Scatter {...scattered} />
+      ) : (
+        <HeatMap
+          {...heat}
+          label={`${payload.name}: ${caption}, ${rows.length} rows by ${columns.length} columns`}
+          picked={picked ? [picked] : []}
+          number={(cell) => signed(valueAt(cell))}
+          tip={(cell) => ({
+            piece: placeOf(cell),
+            value: signed(valueAt(cell)),
+            facts: [pair === null ? patched.interval(cell, quantity) : patched.pieceAt(cell.column, pair), quantity === "raw" ? null : `metric ${signed(patched.value(cell, "raw", pair))}`].filter((fact) => fact !== null),
+          })}
+          onPick={pickCell}
+        />
+      )}
       {alone && picked && n_pairs > 1 && <EachPair patched={patched} cell={picked} place={placeOf(picked)} quantity={quantity} limit={range.limit} />}
     </Stand>
   );

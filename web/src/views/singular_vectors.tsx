@@ -1,0 +1,67 @@
+// A matrix, split: for each of its singular vectors the tokens that it reads, and those that it writes.
+
+import { useMemo } from "preact/hooks";
+import { plain, signed } from "../numbers.ts";
+import { Word } from "./legend.tsx";
+import { type Named, present, type Shown, Stand } from "./present.tsx";
+import { type Rows, tableDrawing, TokenTable, useOrder } from "./token_table.tsx";
+import "./singular_vectors.css";
+
+interface Payload extends Named {
+  sides: string[];
+  texts: string[][][]; // [side component top]
+}
+
+interface Chosen {
+  component: number;
+}
+
+function Side({ rows, label }: { rows: Rows; label: string }) {
+  const ordered = useOrder(rows);
+  return (
+    <section>
+      <h2>{label}</h2>
+      <TokenTable {...ordered} label={label} />
+    </section>
+  );
+}
+
+function SingularVectors({ payload, arrays, alone, tools, chosen, choose }: Shown<Payload, Chosen, never>) {
+  const { sides, texts } = payload;
+  const { component = 0 } = chosen;
+  const [, n, top] = arrays.values.shape;
+  const sizes = arrays.singular_values.data;
+  const tables = useMemo(
+    () =>
+      sides.map((side, i): Rows => {
+        const at = (i * n + component) * top;
+        const values = arrays.values.data.subarray(at, at + top);
+        return { noun: "token", texts: texts[i][component], ids: arrays.token_ids.data.subarray(at, at + top), columns: [{ name: side === "out" ? "logit" : "along", values, show: signed, bar: values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1 }] };
+      }),
+    [arrays, component],
+  );
+  const first = useOrder(tables[0]);
+  const options = Array.from(sizes, (size, i) => [String(i), `singular vector ${i}, of ${plain(size)}`] as const);
+  return (
+    <Stand
+      shown={{ payload, alone, tools }}
+      caption={`${options[component][1]}: ${sides[0]}`}
+      sentence={
+        <>
+          Show the tokens of <Word label="Component" value={String(component)} options={options} onChange={(component) => choose({ component: Number(component) })} />
+        </>
+      }
+      notes={[sides.length > 1 ? `files have the side ${sides[0]}` : null]}
+      drawing={() => tableDrawing(first)}
+      table={() => [["side", "component", "singular_value", "token", "value"], ...sides.flatMap((side, i) => Array.from(sizes).flatMap((size, k) => texts[i][k].map((text, t) => [side, k, size, text, arrays.values.data[(i * n + k) * top + t]])))]}
+    >
+      <div class="sides">
+        {sides.map((side, i) => (
+          <Side key={side} rows={tables[i]} label={side} />
+        ))}
+      </div>
+    </Stand>
+  );
+}
+
+export default present(SingularVectors);
