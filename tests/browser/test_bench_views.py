@@ -1,5 +1,6 @@
 """The analyst's views, as saved files without a network and as modules of a notebook."""
 
+import base64
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -351,3 +352,48 @@ def test_one_kind_of_patching_is_scattered_against_another(stories: rs.Model, op
     assert shown(page) == pytest.approx(float(patched.mean(raw=True)[0, 1, 3]), rel=0.06, abs=0.006)
     page.keyboard.press("Enter")
     expect(page.locator(".pairs h2")).to_have_text("layer 1, head 3")
+
+
+# A page that knows nothing of us, as a notebook's: anywidget's six methods, and keys of its own.
+NOTEBOOK = """async ({view, bytes}) => {
+  const link = document.head.appendChild(document.createElement("link"));
+  Object.assign(link, {rel: "stylesheet", href: `/static/views/${view}.css`});
+  const data = Uint8Array.from(atob(bytes), (char) => char.charCodeAt(0));
+  const state = {data: new DataView(data.buffer)}, listeners = {};
+  const model = {
+    get: (key) => state[key],
+    set: (key, value) => { state[key] = value; (listeners[`change:${key}`] ?? []).forEach((call) => call()); },
+    on: (event, call) => (listeners[event] ??= []).push(call),
+    off: (event, call) => (listeners[event] = (listeners[event] ?? []).filter((other) => other !== call)),
+    save_changes() {},
+    send() {},
+  };
+  window.state = state;
+  window.leaked = [];
+  document.addEventListener("keydown", (event) => window.leaked.push(event.key));
+  const {default: module} = await import(`/static/views/${view}.js`);
+  window.cleanup = module.render({model, el: document.body.appendChild(document.createElement("div"))});
+}"""
+
+
+@pytest.mark.parametrize("name", [*MAPS, *TABLES])
+def test_a_notebook_shows_it_and_keeps_its_keys(
+    results: dict[str, rs.Result], name: str, context: BrowserContext, open_page: Callable[..., Page]
+) -> None:
+    context.route("**/empty", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
+    page = open_page("/empty", ready=False)
+    result = results[name]
+    bytes_ = base64.b64encode(result.to_bytes(result.view_dtype)).decode()
+    page.evaluate(NOTEBOOK, {"view": result.view, "bytes": bytes_})
+    expect(page.locator(".residscope.view header strong")).to_have_text(result.name)
+    if name in MAPS and name != "attention":  # which picks by its small patterns
+        page.locator(".heat canvas").first.focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        page.wait_for_function("state.picked !== undefined && state.picked !== null")
+    elif name in TABLES:
+        page.get_by_role("searchbox").first.fill("a")
+    assert page.evaluate("leaked.length") == 0
+    assert page.evaluate("window.hit === undefined")
+    page.evaluate("cleanup()")
+    assert page.locator(".residscope.view *").count() == 0

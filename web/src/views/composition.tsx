@@ -21,7 +21,7 @@ function Composition({ payload, arrays, alone, tools, picked, pick, scale, onSca
   const name = (i: number): string => `${Math.floor(i / n_heads)}.${i % n_heads}`;
   const valueAt = ({ row, column }: Cell): number => data[writers[row] * size + readers[column]];
   const values = useMemo(() => Float32Array.from({ length: writers.length * readers.length }, (_, i) => valueAt({ row: Math.floor(i / readers.length), column: i % readers.length })), [arrays]);
-  const range = { ...rangeOf(values, scale, "beyond chance"), signed: true };
+  const range = { ...rangeOf(values, scale, ""), signed: true };
   const heat: Heat = {
     rows: writers.map((i) => ({ text: name(i) })),
     columns: readers.map((i) => ({ text: name(i) })),
@@ -37,7 +37,7 @@ function Composition({ payload, arrays, alone, tools, picked, pick, scale, onSca
       shown={{ payload, alone, tools }}
       caption="Composition of every head (rows) with every head of a later layer (columns), less chance"
       range={{ ...range, scale, each: null, onScale }}
-      notes={[`heads that write upwards, those that read across; chance is ${plain(payload.chance)} ± ${plain(payload.chance_sd)}`]}
+      notes={[`less chance, which is ${plain(payload.chance)} ± ${plain(payload.chance_sd)}`, "heads that write upwards, those that read across"]}
       drawing={() => heatDrawing(heat)}
       table={() => [["writer", "reader", "value"], ...writers.flatMap((writer, row) => readers.map((reader, column) => [name(writer), name(reader), valueAt({ row, column })])).filter(([, , value]) => !Number.isNaN(value))]}
     >

@@ -1,0 +1,231 @@
+"""The pages Lens, Patch and Heads in a real browser, before a real server on the bundled model."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+import residscope as rs
+from tests.patience import PATIENCE
+
+OPEN = Callable[..., Page]
+PROMPT = "When John and Mary went to the shops, John gave the bag to"
+HOSTILE = "<img src=x onerror=document.title=1></script><script>document.title=1</script>"
+
+
+def query(page: Page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def read_table(page: Page, within: str = ".picture") -> list[list[str]]:
+    """What stands in place of the picture for readers who do not see it."""
+    page.locator(f"{within} summary").first.click()
+    rows: list[list[str]] = page.locator(f"{within} table").first.evaluate(
+        "table => [...table.rows].map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    return rows
+
+
+def wait_until_done(page: Page) -> None:
+    expect(page.locator(".picture")).to_have_attribute("aria-busy", "false")
+
+
+def test_the_lens_is_what_python_reads(open_page: OPEN, demo: rs.Model) -> None:
+    page = open_page("/lens?target=chosen&token=%20Mary", ready=False)
+    expect(page.locator(".residscope.view header strong")).to_have_text("logit lens of demo")
+    lens = rs.logit_lens(demo.run(PROMPT), target=" Mary")
+    rows = read_table(page)
+    assert len(rows) == 2 + demo.config.n_layers  # the head, every layer, and after the last
+    best = [lens.texts[str(int(row[-1, 0]))] for row in lens.token_ids[0]]
+    said = [row[-1] for row in rows[1:]][::-1]
+    for token, prob, cell in zip(best, lens.values[0, :, -1].tolist(), sorted(said, key=said.index), strict=True):
+        assert token.replace(" ", "·") in cell or f"{100 * prob:.0f}" in cell
+
+
+def test_every_choice_is_in_the_address_and_back_undoes_it(open_page: OPEN) -> None:
+    page = open_page("/lens", ready=False)
+    expect(page.locator(".residscope.view canvas").first).to_be_visible()
+    page.get_by_label("Value").select_option("entropy")
+    expect(page.locator(".sentence .word").nth(0)).to_contain_text("entropy")
+    page.get_by_label("Sub-blocks").select_option("1")
+    prompt = page.get_by_label("Prompt")
+    prompt.fill("Tom ran home")
+    prompt.press("Enter")
+    wait_until_done(page)
+    asked = query(page)
+    assert (asked["value"], asked["sub"], asked["text"], asked["model"]) == ("entropy", "1", "Tom ran home", "demo")
+    rows = read_table(page)
+    assert [row[0] for row in rows if "mid" in row[0]]
+    page.go_back()
+    expect(prompt).to_have_value(PROMPT)
+    assert "text" not in query(page)
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.locator(".sentence .word").nth(0)).to_contain_text("entropy")
+
+
+def test_a_cell_opens_and_the_link_opens_it_again(open_page: OPEN) -> None:
+    page = open_page("/lens", ready=False)
+    canvas = page.locator(".picture canvas").first
+    canvas.click()
+    card = page.locator(".picture aside")
+    expect(card).to_be_visible()
+    title = card.locator("h2").inner_text()
+    page.wait_for_function("location.search.includes('look')")
+    assert "picked" in json.loads(query(page)["look"])
+    page.reload()
+    expect(page.locator(".picture aside h2")).to_have_text(re.compile(re.escape(title.split("\n")[0])))
+
+
+def test_prompts_are_aligned_and_heads_lead_to_their_attention(open_page: OPEN, demo: rs.Model) -> None:
+    page = open_page("/patch?site=z", ready=False)
+    expect(page.locator(".aligned .differs")).to_have_text(["·John", "·Mary"])
+    expect(page.locator(".residscope.view header strong").first).to_have_text("patching z of demo")
+    rows = read_table(page)
+    assert len(rows) == 1 + demo.config.n_layers
+    assert len(rows[0]) == 1 + demo.config.n_heads
+    page.locator(".picture summary").first.click()
+    page.locator(".picture canvas").first.click()
+    closer = page.locator(".closer")
+    expect(closer.locator("> h2")).to_contain_text(re.compile(r"Attention of head \d\.\d in the clean prompt"))
+    expect(closer.locator(".residscope.view header strong")).to_contain_text("attention")
+    closer.get_by_label("Close").first.click()
+    expect(closer).to_have_count(0)
+
+
+def test_prompts_that_do_not_align_are_refused_and_what_was_shown_stays(open_page: OPEN) -> None:
+    page = open_page("/patch", ready=False)
+    expect(page.locator(".picture canvas").first).to_be_visible()
+    corrupted = page.get_by_label("Corrupted")
+    corrupted.fill("When Mary gave")
+    corrupted.press("Enter")
+    expect(page.locator(".aligned .problem")).to_contain_text("patching needs equally many")
+    panel = page.get_by_role("alert")
+    expect(panel).to_contain_text("This could not be computed.")
+    expect(panel).to_contain_text("Below is still patching resid_pre of demo")
+    page.get_by_label("Right answer").fill("not one token")
+    page.get_by_label("Right answer").press("Enter")
+    corrupted.fill(PROMPT.replace("John gave", "Mary gave"))
+    corrupted.press("Enter")
+    expect(panel).to_contain_text("'not one token'")
+    page.get_by_role("button", name="Where the name stands").click()
+    wait_until_done(page)
+    expect(panel).to_have_count(0)
+
+
+def test_pairs_of_a_task_are_patched_by_role(open_page: OPEN) -> None:
+    page = open_page("/patch?task=ioi&n=12", ready=False)
+    expect(page.locator(".sentence").last).to_contain_text("the mean of 12 pairs")
+    assert read_table(page)[0][1:] == ["IO", "S1", "S2", "end"]
+    expect(page.get_by_label("Clean")).to_have_count(0)
+
+
+def test_a_head_shows_where_it_looks(open_page: OPEN, demo: rs.Model) -> None:
+    page = open_page("/heads?look=" + json.dumps({"picked": {"layer": 1, "head": 2}}), ready=False)
+    closer = page.locator(".closer")
+    expect(closer.locator("> h2")).to_contain_text("Attention of head 1.2")
+    expect(closer.locator(".residscope.view header strong")).to_contain_text("attention")
+    page.get_by_label("Prompt").fill("Tom ran home")
+    page.get_by_label("Prompt").press("Enter")
+    expect(closer.locator("canvas").first).to_be_visible()
+    assert query(page)["text"] == "Tom ran home"
+
+
+def test_a_result_is_saved_and_opened_again(open_page: OPEN, demo: rs.Model, tmp_path: Path) -> None:
+    page = open_page("/heads?sequences=3&length=9", ready=False)
+    wait_until_done(page)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Save", exact=True).click()
+    saved = tmp_path / "heads.safetensors"
+    waiting.value.save_as(saved)
+    ours, expected = rs.open(saved), rs.head_scores(demo, n_sequences=3, n_tokens=9)
+    assert ours.to_json() == expected.to_json()
+    rs.head_scores(demo, n_sequences=2, n_tokens=7).save(tmp_path / "other.safetensors")
+    opener = page.locator("input[type=file]")
+    opener.set_input_files(tmp_path / "other.safetensors")
+    expect(page.get_by_role("button", name="HTML")).to_have_count(0)  # the server knows nothing of it
+    assert page.locator(".picture canvas").count() > 0
+    rs.logit_lens(demo.run("Tom ran")).save(tmp_path / "lens.safetensors")
+    opener.set_input_files(tmp_path / "lens.safetensors")
+    expect(page.locator(".notes")).to_contain_text("logit lens of demo, which the place /lens shows")
+    (tmp_path / "no.safetensors").write_text("no result")
+    opener.set_input_files(tmp_path / "no.safetensors")
+    expect(page.locator(".notes")).to_contain_text("no.safetensors cannot be shown here")
+
+
+def test_one_file_is_saved_that_opens_alone(
+    open_page: OPEN, browser_context: Callable[[], BrowserContext], tmp_path: Path
+) -> None:
+    page = open_page("/lens?text=Tom%20ran", ready=False)
+    wait_until_done(page)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="HTML").click()
+    waiting.value.save_as(tmp_path / "lens.html")
+    other = browser_context().new_page()
+    other.goto((tmp_path / "lens.html").as_uri())
+    expect(other.locator(".residscope.view header strong")).to_have_text("logit lens of demo")
+
+
+def test_long_work_says_how_far_it_is_and_can_be_stopped(open_page: OPEN, origin: str) -> None:
+    page = open_page("/heads?sequences=64&length=120&read=layer0", ready=False)
+    status = page.locator(".progress")
+    expect(status).to_be_visible()
+    status.get_by_role("button", name="Stop").click()
+    panel = page.get_by_role("alert")
+    expect(panel).to_contain_text("Stopped.")
+    assert httpx.get(f"{origin}/api/v1/model", timeout=PATIENCE).status_code == 200
+    page.goto(page.url.replace("sequences=64&length=120", "sequences=2&length=9"))
+    expect(page.locator(".picture canvas").first).to_be_visible()
+
+
+def test_an_error_is_shown_and_can_be_tried_again(open_page: OPEN) -> None:
+    page = open_page("/lens", ready=False)
+    expect(page.locator(".picture canvas").first).to_be_visible()
+
+    def fail(route: Route) -> None:
+        error = {"code": "internal", "message": "The disk is full.", "hint": "Do this."}
+        route.fulfill(status=500, json={"error": error})
+
+    page.route("**/api/v1/lens", fail)
+    page.get_by_label("Norm").select_option("final")
+    panel = page.get_by_role("alert")
+    expect(panel).to_contain_text("The disk is full. Do this.")
+    page.unroute("**/api/v1/lens")
+    panel.get_by_role("button", name="Try again").click()
+    expect(panel).to_have_count(0)
+
+
+@pytest.mark.parametrize("place", ["lens", "patch", "heads"])
+def test_markup_in_a_prompt_does_nothing(open_page: OPEN, place: str) -> None:
+    fields = {"clean": HOSTILE, "corrupted": HOSTILE} if place == "patch" else {"text": HOSTILE}
+    look = {"look": json.dumps({"picked": {"layer": 0, "head": 0}})} if place == "heads" else {}
+    page = open_page(f"/{place}?{httpx.QueryParams(fields | look)}", ready=False)
+    expect(page.locator(".residscope.view").first).to_be_visible()
+    wait_until_done(page)
+    assert page.title().endswith("Residscope")
+    assert page.locator("main img, main script").count() == 0
+
+
+def test_what_a_link_says_wrong_is_named(open_page: OPEN) -> None:
+    page = open_page("/lens?look={&theme=pink&model=other", ready=False)
+    expect(page.locator(".note")).to_have_count(3)
+    expect(page.locator(".picture canvas").first).to_be_visible()
+    page.goto(page.url.split("?")[0] + "?value=colour")
+    expect(page.get_by_role("alert")).to_contain_text("value")
+
+
+def test_places_lead_to_each_other_on_wide_and_narrow_pages(open_page: OPEN) -> None:
+    page = open_page("/")
+    page.get_by_role("link", name="Which head moved the name?").click()
+    expect(page.locator("nav [aria-current]")).to_have_text("Patch")
+    page.set_viewport_size({"width": 360, "height": 700})
+    for name in ("Lens", "Patch", "Heads"):
+        page.get_by_role("link", name=name, exact=True).click()
+        expect(page.locator(".picture canvas").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        assert page.title() == f"{name} · demo · Residscope"
