@@ -5,7 +5,7 @@
 # make bundled-model  trains the model that the package carries; goes on where it was stopped
 SHELL := /bin/sh
 PYTHON ?= python3
-MODEL ?= ../shared/models/stories260K
+MODEL ?= demo
 BIN := .venv/bin
 STATIC := src/residscope/results/static/index.html
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -38,6 +38,7 @@ prove: .venv/system $(STATIC)
 	$(BIN)/python -m benchmarks.loading
 	$(BIN)/python -m benchmarks.repaint
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.analyses
 	$(BIN)/python -m benchmarks.cost
 
 bundled-model: .venv/ready .peers/sae_lens/ready

@@ -1,12 +1,10 @@
 """How the docs are built: every code cell is run, every warning is an error, nothing is fetched from elsewhere."""
 
-import os
 from pathlib import Path
 
 import residscope
 
 HERE = Path(__file__).parent
-os.environ.setdefault("RESIDSCOPE_SHARED", str(HERE.parents[1] / "shared"))
 (HERE / "_made").mkdir(exist_ok=True)
 
 project = "Residscope"

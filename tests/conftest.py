@@ -76,6 +76,12 @@ def stories(stories_path: Path) -> rs.Model:
 
 
 @pytest.fixture(scope="session")
+def demo() -> rs.Model:
+    """The bundled model."""
+    return rs.load("demo")
+
+
+@pytest.fixture(scope="session")
 def gpt2() -> rs.Model:
     """A small GPT-2 of which every parameter is drawn at random, in float64."""
     return family_model("gpt2")

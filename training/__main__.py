@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer
 
 import residscope as rs
-from training.corpus import STORIES, Mixture, Prose, read_prose
+from training.corpus import SAMPLED, STORIES, Mixture, Prose, read_prose
 from training.evaluate import measure_behaviours, measure_circuits, measure_first_position, measure_parts, tell
 from training.evaluate_dictionaries import HEADER, measure_dictionaries
 from training.export import export
@@ -27,7 +27,6 @@ from training.tokenizer import train_tokenizer
 from training.train import Recipe, train
 
 SAE_LENS = Path(".peers/sae_lens/bin/python")  # `make bundled-model` installs it
-N_COUNTED = 4000  # sequences over which the text's shares are taken
 
 
 def make_tokenizer(prose: Prose, path: Path) -> Tokenizer:
@@ -55,7 +54,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=Path("training/made"), help="where everything is written")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--steps", type=int, default=Recipe.n_steps)
-    parser.add_argument("--stories", type=int, default=12_000, help="how many are sampled from the other model")
+    parser.add_argument("--stories", type=int, default=4096, help="how many are sampled from the other model")
     parser.add_argument("--prompts", type=int, default=500, help="of each task in the evaluation")
     parser.add_argument("--tokens", type=int, help="that each dictionary sees; 0 for none; unset, as its own recipe")
     asked = parser.parse_args()
@@ -67,7 +66,7 @@ def main() -> None:
         parser.error(f"There is no {SAE_LENS}, which trains the dictionaries; run `make bundled-model`.")
     asked.into.mkdir(parents=True, exist_ok=True)
     other = asked.shared / "models/stories260K"
-    sampled = asked.into / "sampled_stories.txt"
+    sampled = asked.into / SAMPLED
     sample_stories(other, sampled, asked.stories, seed=0)
     prose = read_prose(asked.shared / "corpora", sampled)
     tokenizer = make_tokenizer(prose, asked.into / "tokenizer.json")
@@ -96,7 +95,7 @@ def main() -> None:
         "tokens_seen": recipe.tokens_seen,
         "tokens_a_second": json.loads((folder / "log.jsonl").read_text().splitlines()[-1])["tokens_a_second"],
         "machine": torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads",
-        "shares": mixture.measure_shares(N_COUNTED),
+        "shares": mixture.measure_shares(recipe.n_steps, recipe.n_tokens),
         "measured": told,
         "dictionaries": [asdict(one) | {"missed": one.missed} for one in figures],
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from training.corpus import REPEAT, STORIES, STORY, TASK
+from training.corpus import REPEAT, SAMPLED, STORIES, STORY, TASK
 from training.evaluate_dictionaries import HEADER, Figures
 
 Evaluation = Mapping[str, Any]
@@ -21,7 +21,7 @@ SOURCES = {  # kind and licence
     "wikitext2_test.txt": ("natural", "WikiText-2: CC BY-SA, as far as known"),
     "tinyshakespeare.txt": ("natural", "public domain"),
     "frankenstein.txt": ("natural", "public domain"),
-    "sampled_stories.txt": ("sampled", "from karpathy's tinyllamas stories260K: MIT"),
+    SAMPLED: ("sampled", "from karpathy's tinyllamas stories260K: MIT"),
     STORY: ("templated", "of this project: MIT"),
     TASK: ("templated", "of this project: MIT"),
     REPEAT: ("random", "drawn"),

@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +20,48 @@ Ids = Int[Tensor, "batch pos"]
 Piece = tuple[str, list[int]]  # a source, and tokens
 Pieces = Iterator[Piece]
 
-N_POS = 128
-SHARES = {"prose": 0.45, "tasks": 0.3, "repeats": 0.25}
 HELD_OUT_SHARE = 0.05
 STORY, TASK, REPEAT = "stories of the grammar", "tasks of the grammar", "repeated random tokens"
-STORIES = "tinystories_sample_2MB.txt"
-_REAL_STORIES = 4.0  # how much more often they are drawn than their length says
-_STORIES = 0.15  # of prose: from the grammar
+STORIES, SAMPLED = "tinystories_sample_2MB.txt", "sampled_stories.txt"
+_OFTEN = {STORIES: 4.0, SAMPLED: 1.0}  # how much more often they are drawn than their length says
+_SELDOM = 0.5  # all others
 _PREFIXED = 0.5  # of tasks
 _LONGEST_PREFIX = 40
+_SHORTEST_PERIOD = 15
+_EVERY = 40  # which steps are counted
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a training is like from some step on.
+
+    Attributes:
+      begin: The step.
+      lengths: How often a step has sequences of each length.
+      longest_period: Of repeated tokens, which are said twice at least.
+      shares: Of the sequences, by kind.
+      rate: Learning rate of embeddings, norms and biases.
+      stories: Share of prose that the grammar writes.
+    """
+
+    begin: int
+    lengths: Mapping[int, float]
+    longest_period: int
+    shares: Mapping[str, float]
+    rate: float = 0.0
+    stories: float = 0.15
+
+
+# Heads that find the token before, and what followed it last time, form on short sequences within two million tokens,
+# and on long ones not at all; once there they learn the other positions. See docs/decisions/0009.
+_TO_COPY = {"prose": 0.3, "tasks": 0.3, "repeats": 0.4}
+_TO_SOLVE = {"prose": 0.42, "tasks": 0.43, "repeats": 0.15}
+STAGES = (
+    Stage(0, {64: 1.0}, 31, _TO_COPY, 3e-4),
+    Stage(1400, {64: 0.8, 128: 0.2}, 31, _TO_SOLVE, 1e-3),
+    Stage(2000, {64: 0.5, 128: 0.35, 256: 0.15}, 50, _TO_SOLVE, 1.5e-3),
+    Stage(3000, {64: 0.4, 128: 0.35, 256: 0.25}, 100, {"prose": 0.42, "tasks": 0.48, "repeats": 0.1}, 1.5e-3, 0.25),
+)
 
 
 @dataclass(frozen=True)
@@ -61,9 +94,7 @@ def read_prose(corpora: Path, sampled: Path | None) -> Prose:
         held_out[path.name] = [texts[number] for number in sorted(apart)]
     if sampled:
         train[sampled.name] = read_texts(sampled)
-    weights = {
-        name: sum(map(len, texts)) * (_REAL_STORIES if name == STORIES else 1.0) for name, texts in train.items()
-    }
+    weights = {name: sum(map(len, texts)) * _OFTEN.get(name, _SELDOM) for name, texts in train.items()}
     return Prose(train, held_out, weights)
 
 
@@ -79,11 +110,11 @@ class Mixture:
       prose: Documents.
       tokenizer: The model's.
       seed: Of everything that is drawn.
-      shares: Of the sequences, by kind.
+      stages: Of the training.
     """
 
-    def __init__(self, prose: Prose, tokenizer: Tokenizer, seed: int, shares: Mapping[str, float] = SHARES) -> None:
-        self.tokenizer, self.seed, self._shares = tokenizer, seed, shares
+    def __init__(self, prose: Prose, tokenizer: Tokenizer, seed: int, stages: Sequence[Stage] = STAGES) -> None:
+        self.tokenizer, self.seed, self._stages = tokenizer, seed, stages
         self.bos = tokenizer.encode("").ids[0]
         self.n_tokens = tokenizer.get_vocab_size()
         self._sources = list(prose.train)
@@ -93,32 +124,47 @@ class Mixture:
             for name, texts in prose.train.items()
         }
 
-    def make_batch(self, number: int, n_sequences: int, n_pos: int = N_POS) -> Ids:
-        """Sequences that begin with the first token; the shares of each kind hold on average."""
-        rng = random.Random(f"{self.seed} {number}")
-        rows = ([token for _, ids in pieces for token in ids] for pieces in self._draw(rng, n_sequences, n_pos))
+    def find_stage(self, number: int) -> Stage:
+        """The one that a step is in."""
+        return max((stage for stage in self._stages if stage.begin <= number), key=lambda stage: stage.begin)
+
+    def make_batch(self, number: int, n_tokens: int) -> Ids:
+        """A step's sequences, all of one length that its stage has, and as many as make so many tokens."""
+        n_pos, pieces = self._draw_step(number, n_tokens)
+        rows = ([token for _, ids in row for token in ids] for row in pieces)
         return torch.tensor([row[:n_pos] for row in rows])
 
-    def measure_shares(self, n_sequences: int) -> dict[str, float]:
-        """The share of the tokens that each source has, over so many sequences of the usual length."""
+    def measure_shares(self, n_steps: int, n_tokens: int) -> dict[str, float]:
+        """The share of so many steps' tokens that each source has."""
         counts: Counter[str] = Counter()
-        for pieces in self._draw(random.Random(f"{self.seed} shares"), n_sequences, N_POS):
-            room = N_POS
-            for source, ids in pieces:
-                counts[source] += min(len(ids), room)
-                room -= min(len(ids), room)
+        for number in range(0, n_steps, _EVERY):
+            n_pos, sequences = self._draw_step(number, n_tokens)
+            for pieces in sequences:
+                room = n_pos
+                for source, ids in pieces:
+                    counts[source] += min(len(ids), room)
+                    room -= min(len(ids), room)
         return {source: n / counts.total() for source, n in counts.most_common()}
 
-    def _draw(self, rng: random.Random, n_sequences: int, n_pos: int) -> Iterator[Pieces]:
-        """Sequences of at least so many tokens, in pieces, each with its source."""
-        makers = {"prose": self._prose, "tasks": self._tasks, "repeats": self._repeats}
-        kinds = rng.choices(list(self._shares), list(self._shares.values()), k=n_sequences)
-        return (makers[kind](rng, n_pos) for kind in kinds)
+    def _draw_step(self, number: int, n_tokens: int) -> tuple[int, Iterator[Pieces]]:
+        rng, stage = random.Random(f"{self.seed} {number}"), self.find_stage(number)
+        (n_pos,) = rng.choices(list(stage.lengths), list(stage.lengths.values()))
+        return n_pos, self._draw(rng, stage, n_tokens // n_pos, n_pos)
 
-    def _prose(self, rng: random.Random, n_pos: int) -> Pieces:
+    def _draw(self, rng: random.Random, stage: Stage, n_sequences: int, n_pos: int) -> Iterator[Pieces]:
+        """Sequences of at least so many tokens, in pieces, each with its source; they begin with the first token."""
+        for kind in rng.choices(list(stage.shares), list(stage.shares.values()), k=n_sequences):
+            if kind == "repeats":
+                yield self._repeats(rng, n_pos, stage.longest_period)
+            elif kind == "prose":
+                yield self._prose(rng, n_pos, stage.stories)
+            else:
+                yield self._tasks(rng, n_pos)
+
+    def _prose(self, rng: random.Random, n_pos: int, stories: float) -> Pieces:
         room = n_pos
         while room > 0:
-            if rng.random() < _STORIES:
+            if rng.random() < stories:
                 source, ids = STORY, self.tokenizer.encode(write_story(rng)).ids
             else:
                 source, document = self._document(rng)
@@ -142,8 +188,9 @@ class Mixture:
         start, n = rng.randrange(len(document)), rng.randint(1, _LONGEST_PREFIX)
         return source, document[max(1, start) : start + n].tolist()
 
-    def _repeats(self, rng: random.Random, n_pos: int) -> Pieces:
-        period = rng.randint(4, (n_pos - 1) // 2)
+    def _repeats(self, rng: random.Random, n_pos: int, longest_period: int) -> Pieces:
+        longest = min(longest_period, (n_pos - 1) // 2)
+        period = rng.randint(min(_SHORTEST_PERIOD, longest), longest)
         once = [rng.randrange(1, self.n_tokens) for _ in range(period)]
         yield REPEAT, [self.bos, *(once * (n_pos // period + 1))]
 

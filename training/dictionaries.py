@@ -33,7 +33,7 @@ import residscope as rs
 from residscope.running.texts import Texts
 from residscope.sites import Site
 from training.activations import read_activations
-from training.corpus import Mixture, read_prose
+from training.corpus import Mixture, Stage, read_prose
 
 MODEL_NAME = "residscope-demo"
 DATASET = "the mixture of training/corpus.py"
@@ -54,19 +54,19 @@ class Recipe:
       batch_tokens: Of each step.
       buffer_tokens: Among which those of a step are drawn.
       window_tokens: A feature that was zero at all of the last so many is dead, and learns what the others miss.
-      n_sequences: Of each run of the model.
+      run_tokens: Of each run of the model.
     """
 
     seed: int = 0
     expansion: int = 8
     n_active: int = 32
     n_active_on_average: float = 30.0
-    n_tokens: int = 4_000_000
+    n_tokens: int = 1_500_000
     batch_tokens: int = 1024
     buffer_tokens: int = 65_536
     window_tokens: int = 100_000
     learning_rate: float = 3e-3
-    n_sequences: int = 32
+    run_tokens: int = 8192
 
     @property
     def n_steps(self) -> int:
@@ -97,7 +97,6 @@ def train_dictionaries(model: rs.Model, batches: Iterable[Texts], folder: Path, 
         lr_warm_up_steps=recipe.n_steps // 20,
         lr_decay_steps=recipe.n_steps // 3,
         dead_feature_window=recipe.window_tokens // recipe.batch_tokens,
-        autocast=True,  # half as much again on a CPU that has bfloat16, and the same figures
         device=str(model.device),
     )
     with closing(shuffled):  # left open, it complains when Python ends
@@ -174,8 +173,9 @@ def main() -> None:
     asked = parser.parse_args()
     model, recipe = rs.load(asked.model), replace(Recipe(), seed=asked.seed, n_tokens=asked.tokens)
     tokenizer = Tokenizer.from_file(str(asked.model / "tokenizer.json"))
-    mixture = Mixture(read_prose(asked.corpora, asked.sampled), tokenizer, asked.seed, SHARES)
-    batches = (mixture.make_batch(number, recipe.n_sequences, model.config.n_ctx) for number in count())
+    prose = read_prose(asked.corpora, asked.sampled)
+    mixture = Mixture(prose, tokenizer, asked.seed, [Stage(0, {model.config.n_ctx: 1.0}, 100, SHARES)])
+    batches = (mixture.make_batch(number, recipe.run_tokens) for number in count())
     train_dictionaries(model, batches, asked.into, recipe)
 
 

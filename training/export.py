@@ -20,6 +20,7 @@ def export(model: GPT2LMHeadModel, tokenizer: Tokenizer, folder: Path) -> None:
         if name != "lm_head.weight"  # tied
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors' own is its writer's alone
     config = model.config.to_diff_dict() | {"architectures": ["GPT2LMHeadModel"], "dtype": "float16"}
     config = {key: value for key, value in config.items() if key not in ("transformers_version", "_name_or_path")}
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from residscope.running.texts import SEPARATOR
 
-_AT_ONCE, _N_TOKENS = 128, 500
+_AT_ONCE, _N_TOKENS = 512, 500
 
 
 def sample_stories(model: Path, into: Path, n_stories: int, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Put a trained seed into the package, and write the card: `python -m training.ship [--seed N] [--from FOLDER]`.
+"""Put the trained seed that is shipped into the package, and write the card: `python -m training.ship [--made FOLDER]`.
 
 What was measured of every seed is kept in training/results, from which the card is written.
 """
@@ -14,7 +14,7 @@ from training.card import write_card
 RESULTS = Path(__file__).parent / "results"
 CARD = Path(__file__).parents[1] / "MODEL_CARD.md"
 PACKAGE = Path(__file__).parents[1] / "src/residscope/demo"
-SHIPPED = 0
+SHIPPED = 1
 
 
 def read_results() -> dict[int, Any]:
@@ -30,8 +30,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.ship", description=__doc__.splitlines()[0])
     parser.add_argument("--made", type=Path, default=Path("training/made"), help="where `python -m training` wrote")
     made = parser.parse_args().made
-    for folder in sorted(made.glob("seed_*")):
-        shutil.copy(folder / "evaluation.json", RESULTS / f"{folder.name}.json")
+    RESULTS.mkdir(exist_ok=True)
+    for path in sorted(made.glob("seed_*/evaluation.json")):
+        shutil.copy(path, RESULTS / f"{path.parent.name}.json")
     for part in ("model", "dictionaries"):
         shutil.rmtree(PACKAGE / part, ignore_errors=True)
         shutil.copytree(made / f"seed_{SHIPPED}" / part, PACKAGE / part)

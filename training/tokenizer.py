@@ -9,7 +9,7 @@ from tokenizers.trainers import BpeTrainer
 from residscope.demo import words
 
 BOS = "<|endoftext|>"
-N_TOKENS = 3072
+N_TOKENS = 2048
 _OFTEN = 4000  # how often the trainer sees each of the words that are to be whole
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from training.corpus import N_POS, Mixture
+from training.corpus import Mixture
+from training.muon import Muon
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,23 @@ class Recipe:
 
     seed: int = 0
     n_layers: int = 4
-    d_model: int = 192
-    n_heads: int = 8
+    d_model: int = 128
+    n_heads: int = 4
     n_ctx: int = 256
-    n_sequences: int = 32
-    n_steps: int = 5000
-    n_warmup: int = 200
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.1
+    initializer_range: float = 0.06
+    n_tokens: int = 2048  # of a step
+    n_steps: int = 8500
+    n_warmup: int = 100
+    first_cycle: int = 5500  # steps of the cosine that the learning rates begin on, and
+    restart: int = 3000  # the step at which they begin on another, to the end
+    matrix_rate: float = 5e-3
+    matrix_decay: float = 0.1
     save_every: int = 500
 
     @property
     def tokens_seen(self) -> int:
         """By the whole training."""
-        return self.n_steps * self.n_sequences * N_POS
+        return self.n_steps * self.n_tokens
 
 
 def make_model(recipe: Recipe, n_tokens: int, bos: int) -> GPT2LMHeadModel:
@@ -47,6 +51,8 @@ def make_model(recipe: Recipe, n_tokens: int, bos: int) -> GPT2LMHeadModel:
         n_embd=recipe.d_model,
         n_layer=recipe.n_layers,
         n_head=recipe.n_heads,
+        activation_function="gelu_pytorch_tanh",  # GPT-2's own, in one pass
+        initializer_range=recipe.initializer_range,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
@@ -70,12 +76,10 @@ def train(recipe: Recipe, mixture: Mixture, folder: Path, device: torch.device) 
     first = _resume(model, optimizers, recipe, folder)
     begin = time.perf_counter()
     for step in range(first, recipe.n_steps):
-        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = recipe.learning_rate * _share_of_rate(step, recipe)
-        longer = 2 if step % 8 == 7 else 1  # for positions beyond the usual length
-        ids = mixture.make_batch(step, recipe.n_sequences // longer, N_POS * longer).to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            loss = model(input_ids=ids, labels=ids).loss
+        for optimizer, rate in zip(optimizers, (recipe.matrix_rate, mixture.find_stage(step).rate), strict=True):
+            optimizer.param_groups[0]["lr"] = rate * _share_of_rate(step, recipe)
+        ids = mixture.make_batch(step, recipe.n_tokens).to(device)
+        loss = model(input_ids=ids, labels=ids).loss
         model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -92,21 +96,23 @@ def train(recipe: Recipe, mixture: Mixture, folder: Path, device: torch.device) 
 def make_optimizers(model: GPT2LMHeadModel, recipe: Recipe) -> Sequence[Optimizer]:
     """Muon for the matrices of the blocks, its steps as large as AdamW's; AdamW for embeddings, norms and biases."""
     inner = [p for p in model.transformer.h.parameters() if p.ndim == 2]
-    outer = [model.transformer.wte.weight, model.transformer.wpe.weight]
-    plain = [p for p in model.parameters() if p.ndim == 1]
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    groups = [{"params": outer, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
+    outer = [
+        model.transformer.wte.weight,
+        model.transformer.wpe.weight,
+        *(p for p in model.parameters() if p.ndim == 1),
+    ]
     return (
-        torch.optim.Muon(inner, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True),
+        Muon(inner, lr=recipe.matrix_rate, weight_decay=recipe.matrix_decay),
+        torch.optim.AdamW(outer, weight_decay=0.0, betas=(0.9, 0.98), fused=True),
     )
 
 
 def _share_of_rate(step: int, recipe: Recipe) -> float:
-    """Of the learning rate: up in a line, down along a cosine."""
+    """Of the learning rates: up in a line, down along a cosine, and once more down along one."""
     if step < recipe.n_warmup:
         return (step + 1) / recipe.n_warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - recipe.n_warmup) / (recipe.n_steps - recipe.n_warmup)))
+    begin, end = (recipe.n_warmup, recipe.first_cycle) if step < recipe.restart else (recipe.restart, recipe.n_steps)
+    return 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
 
 
 def _log(folder: Path, recipe: Recipe, done: int, loss: float, seconds_a_step: float) -> None:
@@ -114,7 +120,7 @@ def _log(folder: Path, recipe: Recipe, done: int, loss: float, seconds_a_step: f
         "step": done,
         "of": recipe.n_steps,
         "loss_nats": round(loss, 4),
-        "tokens_a_second": round(recipe.n_sequences * N_POS / seconds_a_step),
+        "tokens_a_second": round(recipe.n_tokens / seconds_a_step),
         "minutes_left": round((recipe.n_steps - done) * seconds_a_step / 60, 1),
     }
     print(json.dumps(line), flush=True)

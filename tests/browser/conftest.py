@@ -68,12 +68,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def origin(stories: rs.Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def origin(demo: rs.Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not (STATIC / "index.html").is_file():
         pytest.skip("the pages are not built; run `make build`")
     texts = tmp_path_factory.mktemp("texts") / "texts.json"
     texts.write_text(json.dumps(read_texts(rs.demo.texts)[:60]))
-    with serve(stories, texts) as (address, _, _):
+    with serve(demo, texts) as (address, _, _):
         yield address
 
 

@@ -93,7 +93,6 @@ def test_next_tokens_as_a_table_and_as_json(call: CALL, stories_path: Path) -> N
         (["serve", "--port", "many"], 2, "'many' is not a valid integer"),
         (["serve", "MODEL", "--host", "0.0.0.0"], 1, "can be reached from other machines"),
         (["serve", "MODEL", "--texts", "/nowhere.txt"], 1, "/nowhere.txt cannot be read as texts"),
-        ([], 1, "There is no bundled model yet"),
         (["run", "x" * 300, "x"], 1, "cannot be looked at (File name too long)"),
     ],
 )
@@ -169,6 +168,15 @@ def test_serve_prints_its_address_and_ends_on_interrupt(call: CALL, stories_path
     errors = serving.stop()
     assert "Traceback" not in errors
     assert serving.process.returncode in (0, 1)
+
+
+@pytest.mark.slow
+def test_without_a_command_the_workbench_opens_on_the_bundled_model() -> None:
+    serving = Serving(RESIDSCOPE_PORT="0", BROWSER="true")
+    found = re.search(r"http\S+/", serving.said)
+    assert found
+    assert httpx.get(f"{found[0]}api/v1/model", timeout=PATIENCE).json()["name"] == "demo"
+    serving.stop()
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ import torch
 import residscope as rs
 from residscope.running.progress import report
 from residscope.running.texts import read_texts
+from residscope.server.analyses import ANALYSES
 from residscope.server.work import WorkQueue
 from residscope.server.workbench import Workbench
 from tests.patience import PATIENCE
@@ -285,7 +286,7 @@ def test_a_stream_ends_when_the_page_goes_away(server: Server, monkeypatch: pyte
 
 
 def test_pages(server: Server) -> None:
-    for path in ("/", "/stream"):
+    for path in ("/", "/stream", "/lens", "/patch", "/heads"):
         page = server.client.get(path)
         assert page.status_code == 200
         assert page.headers["content-type"].startswith("text/html")
@@ -296,7 +297,7 @@ def test_pages(server: Server) -> None:
 def test_every_route_is_described(server: Server) -> None:
     described = server.client.get("/api/openapi.json").json()["paths"]
     documented = (Path(__file__).parents[2] / "docs/reference/http.md").read_text()
-    assert len(described) == 7
+    assert len(described) == 7 + len(ANALYSES)
     for path in described:
         assert path in documented, path
 

@@ -18,7 +18,7 @@ def finding(value: float, cells: dict[str, float], met: bool | None = None) -> d
 def evaluation(seed: int, head: str) -> dict[str, Any]:
     lengths = {"nats a token, to 128": 2.5, "nats a token, beyond": 2.6}
     return {
-        "recipe": {"n_layers": 4, "d_model": 192, "n_heads": 8, "n_ctx": 256, "seed": seed},
+        "recipe": {"n_layers": 4, "d_model": 128, "n_heads": 4, "n_ctx": 256, "seed": seed},
         "tokens_seen": 3_000_000,
         "tokens_a_second": 10_000,
         "machine": "2 CPU threads",

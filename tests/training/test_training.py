@@ -2,21 +2,24 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Tokenizer
-from training.corpus import N_POS, REPEAT, SHARES, STORY, TASK, Mixture, Prose
+from training.corpus import REPEAT, STAGES, STORY, TASK, Mixture, Prose, Stage
 from training.export import export
 from training.tokenizer import BOS, N_TOKENS, whole_words
-from training.train import Recipe, make_model, train
+from training.train import Recipe, _share_of_rate, make_model, train
 
 import residscope as rs
 from residscope.demo.tasks import _TASKS
 
-RECIPE = Recipe(n_layers=1, d_model=16, n_heads=2, n_sequences=4, n_steps=8, n_warmup=1, save_every=2)
+RECIPE = Recipe(n_layers=1, d_model=16, n_heads=2, n_tokens=256, n_steps=8, n_warmup=1, save_every=2)
 CPU = torch.device("cpu")
+EVEN = {"prose": 0.3, "tasks": 0.3, "repeats": 0.4}
+STILL = (Stage(0, {64: 1.0}, 31, EVEN),)
 
 
 def test_words_and_years_are_whole(tokenizer: Tokenizer) -> None:
@@ -36,26 +39,61 @@ def test_prose_is_held_out_by_document(prose: Prose) -> None:
 
 
 def test_batches_follow_from_the_seed_and_the_number(mixture: Mixture, prose: Prose, tokenizer: Tokenizer) -> None:
-    batch = mixture.make_batch(3, 64)
-    assert batch.shape == (64, N_POS)
+    batch = mixture.make_batch(3, 64 * 64)
+    assert batch.shape == (64, 64)
     assert (batch[:, 0] == mixture.bos).all()
-    assert torch.equal(Mixture(prose, tokenizer, seed=5).make_batch(3, 64), batch)
-    assert not torch.equal(mixture.make_batch(4, 64), batch)
-    assert not torch.equal(Mixture(prose, tokenizer, seed=6).make_batch(3, 64), batch)
-    longer = mixture.make_batch(3, 8, 2 * N_POS)
-    assert longer.shape == (8, 2 * N_POS)
-    assert bool((longer[:, N_POS] != mixture.bos).any())  # no two rows put together
-    once = batch[(batch == mixture.bos).sum(1) == 1]
-    periods = [next((p for p in range(4, 64) if torch.equal(row[1 + p :], row[1:-p])), 0) for row in once]
-    assert 0.1 < sum(p > 0 for p in periods) / 64 < 0.4  # a quarter is repeated tokens
+    assert torch.equal(Mixture(prose, tokenizer, seed=5).make_batch(3, 64 * 64), batch)
+    assert not torch.equal(mixture.make_batch(4, 64 * 64), batch)
+    assert not torch.equal(Mixture(prose, tokenizer, seed=6).make_batch(3, 64 * 64), batch)
 
 
-def test_shares_are_those_of_the_batches(mixture: Mixture) -> None:
-    shares = mixture.measure_shares(400)
+def find_periods(batch: torch.Tensor) -> list[int]:
+    """Of the rows that are one thing said again and again."""
+    found = [next((p for p in range(2, len(row) // 2) if torch.equal(row[1 + p :], row[1:-p])), 0) for row in batch]
+    return [period for period in found if period]
+
+
+def test_sequences_are_as_long_as_their_stage_has_them(prose: Prose, tokenizer: Tokenizer) -> None:
+    stages = (*STILL, Stage(5, {64: 0.5, 256: 0.5}, 20, EVEN), Stage(60, {128: 1.0}, 100, EVEN))
+    mixture = Mixture(prose, tokenizer, 5, stages)
+    batches = [mixture.make_batch(number, 1024) for number in range(70)]
+    assert all(batch.numel() == 1024 for batch in batches)
+    lengths = [batch.shape[1] for batch in batches]
+    assert {*lengths[:5]} == {64}
+    assert {*lengths[60:]} == {128}
+    assert 15 < lengths[5:60].count(256) < 40  # of 55, half: two standard errors are 7
+    periods = [
+        [p for batch in part for p in find_periods(batch)] for part in (batches[:5], batches[5:60], batches[60:])
+    ]
+    assert all(15 <= p <= most for part, most in zip(periods, (31, 20, 63), strict=True) for p in part)
+    assert max(periods[2]) > 31
+    assert 0.2 < len(periods[0]) / (5 * 16) < 0.6  # two fifths are repeated tokens
+
+
+def test_the_stages_begin_at_once_and_go_on_to_the_whole_context() -> None:
+    assert STAGES[0].begin == 0
+    assert [*STAGES] == sorted(STAGES, key=lambda stage: stage.begin)
+    assert max(STAGES[-1].lengths) == Recipe.n_ctx
+    assert STAGES[-1].begin < Recipe.n_steps
+
+
+def test_shares_are_those_of_the_batches(prose: Prose, tokenizer: Tokenizer) -> None:
+    shares = Mixture(prose, tokenizer, 5, STILL).measure_shares(2000, 1024)
     assert {*shares} == {"stories.txt", "articles.txt", STORY, TASK, REPEAT}
     assert sum(shares.values()) == pytest.approx(1)
-    assert shares[REPEAT] == pytest.approx(SHARES["repeats"], abs=0.08)  # three standard errors
-    assert SHARES["tasks"] / 2 < shares[TASK] < SHARES["tasks"] + 0.08  # the rest of its sequences are prefixes
+    assert shares[REPEAT] == pytest.approx(EVEN["repeats"], abs=0.06)  # of 800 sequences; three standard errors
+    assert EVEN["tasks"] / 2 < shares[TASK] < EVEN["tasks"] + 0.06  # the rest of its sequences are prefixes
+
+
+def test_rates_rise_fall_and_begin_anew() -> None:
+    recipe = Recipe()
+    shares = [_share_of_rate(step, recipe) for step in range(recipe.n_steps)]
+    assert shares[0] == 1 / recipe.n_warmup
+    assert shares[recipe.n_warmup] == shares[recipe.restart] == 1
+    assert 0.3 < shares[recipe.restart - 1] < 0.6
+    assert shares[-1] < 1e-6
+    falls = [b <= a for a, b in pairwise(shares)]
+    assert [step + 1 for step, fell in enumerate(falls) if not fell] == [*range(1, recipe.n_warmup), recipe.restart]
 
 
 @pytest.mark.slow
@@ -67,23 +105,23 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(mixture: Mixture, tmp_path:
 
     plain = mixture.make_batch
 
-    shapes: list[tuple[int, int]] = []
+    numbers: list[int] = []
 
-    def stop(number: int, n_sequences: int, n_pos: int) -> torch.Tensor:
+    def stop(number: int, n_tokens: int) -> torch.Tensor:
         if number == 3:
             raise Stopped
-        return plain(number, n_sequences, n_pos)
+        return plain(number, n_tokens)
 
-    def note(number: int, n_sequences: int, n_pos: int) -> torch.Tensor:
-        shapes.append((n_sequences, n_pos))
-        return plain(number, n_sequences, n_pos)
+    def note(number: int, n_tokens: int) -> torch.Tensor:
+        numbers.append(number)
+        return plain(number, n_tokens)
 
-    mixture.make_batch = stop  # type: ignore[method-assign, assignment]
+    mixture.make_batch = stop  # type: ignore[method-assign]
     with pytest.raises(Stopped):
         train(RECIPE, mixture, tmp_path / "parts", CPU)
-    mixture.make_batch = note  # type: ignore[method-assign, assignment]
+    mixture.make_batch = note  # type: ignore[method-assign]
     parts = train(RECIPE, mixture, tmp_path / "parts", CPU)
-    assert shapes == [(4, N_POS)] * 5 + [(2, 2 * N_POS)]  # from the last state on; the eighth step is of longer ones
+    assert numbers == [*range(2, 8)]  # from the last state on
     for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
         assert torch.equal(one, other)
     untrained = make_model(RECIPE, mixture.n_tokens, mixture.bos)

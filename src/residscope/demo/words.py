@@ -33,6 +33,22 @@ NOUNS = (
     ("child", "children"),
     ("king", "kings"),
     ("tree", "trees"),
+    ("bear", "bears"),
+    ("mouse", "mice"),
+    ("man", "men"),
+    ("woman", "women"),
+    ("baby", "babies"),
+    ("brother", "brothers"),
+    ("rabbit", "rabbits"),
+    ("frog", "frogs"),
+    ("soldier", "soldiers"),
+    ("fox", "foxes"),
+    ("student", "students"),
+    ("nurse", "nurses"),
+    ("prince", "princes"),
+    ("lion", "lions"),
+    ("cow", "cows"),
+    ("star", "stars"),
 )
 HELD_OUT_NOUNS = (("friend", "friends"), ("duck", "ducks"), ("sister", "sisters"), ("flower", "flowers"))
 VERBS = (("was", "were"), ("is", "are"), ("has", "have"))

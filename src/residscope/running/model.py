@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from residscope.errors import BadArgument, ModelNotFound, PromptTooLong, UnknownToken, UnsupportedModel
+from residscope.errors import BadArgument, PromptTooLong, UnknownToken, UnsupportedModel
 from residscope.running.arguments import read_memory_bytes, read_seed, read_whole
 from residscope.running.edits import Edit, as_edits
 from residscope.running.first_order import estimate
@@ -41,9 +41,9 @@ def load(
     """Load a model.
 
     Args:
-      source: A local directory (config.json, safetensors, a tokenizer), a Hugging Face id, or a transformers model in
-        memory, whose weights are then shared and whose dtype and device stay. With a config, named tensors: a
-        state_dict, a safetensors file, or a directory with one.
+      source: "demo" for the bundled model; a local directory (config.json, safetensors, a tokenizer), a Hugging Face
+        id, or a transformers model in memory, whose weights are then shared and whose dtype and device stay. With a
+        config, named tensors: a state_dict, a safetensors file, or a directory with one.
       config: For named tensors: a `Config`, for names as in the guide; or TransformerLens's own, for its names.
       dtype: "float32", "bfloat16", "float16" or "float64"; of a model in memory nothing else than its own.
       device: "auto" takes a GPU where there is one, and spreads what does not fit over all of them and the CPU (the
@@ -76,10 +76,6 @@ def load(
         return Model(load_state_dict(source, config, tokenizer, dtype=dtype, device=device), memory_bytes)
     if isinstance(source, Mapping):
         raise BadArgument("A state_dict was given, and no config.", "Load it with config=rs.Config(...).")
-    if str(source) == "demo":
-        raise ModelNotFound(
-            "There is no bundled model yet.", "Name a directory that holds a model, or a Hugging Face id."
-        )
     if tokenizer is not None:
         raise BadArgument(f"A tokenizer was given for {str(source)!r}, which has its own.", "Leave it out.")
     return Model(load_files(source, dtype=dtype, device=device, revision=revision), memory_bytes)

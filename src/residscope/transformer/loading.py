@@ -27,6 +27,7 @@ from residscope.transformer.tokens import Tokenizer, read_tokenizer, wrap_tokeni
 from residscope.transformer.transformer import Transformer
 
 GENERATION = "generation_config.json"
+BUNDLED = Path(__file__).parents[1] / "demo" / "model"  # which "demo" names
 _HUB_FILES = (
     "config.json",
     GENERATION,
@@ -95,7 +96,8 @@ def load_files(
     """Load a local directory or a Hugging Face id. A local directory makes no network call.
 
     Args:
-      path: A directory that holds config.json, safetensors and a tokenizer; else an id as `openai-community/gpt2`.
+      path: A directory that holds config.json, safetensors and a tokenizer; "demo", the bundled model; else an id as
+        `openai-community/gpt2`.
       dtype: "float32", "bfloat16", "float16" or "float64"; weights are read straight into it.
       device: "auto" takes a GPU where there is one, and spreads what does not fit over all of them and the CPU, in
         which case the plan is logged; a name; or a plan.
@@ -359,6 +361,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _find_directory(path: str | Path, revision: str | None, *, config_only: bool = False) -> Path:
+    if str(path) == "demo":
+        return BUNDLED
     directory = Path(path).expanduser()
     try:
         if (directory / "config.json").is_file():
