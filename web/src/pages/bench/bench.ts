@@ -6,7 +6,7 @@ import type { View } from "../../host.ts";
 import { saveFile } from "../../views/files.ts";
 import { copyText, dismiss, say } from "../notes.tsx";
 import { isAbort, server } from "../server.ts";
-import { model, readSession, theme, writeSession } from "../session.ts";
+import { model, readSession, writeSession } from "../session.ts";
 import { type Trouble, troubleOf, type Work } from "../status.tsx";
 
 export type Fields = Readonly<Record<string, string>>;
@@ -87,7 +87,6 @@ export class Bench {
     effect(() => {
       if (!model.value) return;
       const query = writeSession(writeFields(this.fields.value, this.look.value, this.kind.fields));
-      theme.value;
       const url = `${location.pathname}?${query}`;
       if (url === location.pathname + location.search) return;
       if (this.pushing) history.pushState(null, "", url);
@@ -200,8 +199,8 @@ export class Bench {
     try {
       const data = new Uint8Array(await file.arrayBuffer());
       const { payload } = parseArrays<any>(data);
-      const place = Object.entries(PLACE_OF).find(([view]) => view === payload.view)?.[1];
-      if (!place || place !== location.pathname) throw new Error(`It holds ${payload.name ?? "something else"}${place ? `, which the place ${place} shows` : ""}.`);
+      const place = PLACE_OF[payload.view];
+      if (place !== location.pathname) throw new Error(`It holds ${payload.name ?? "something else"}${place ? `, which the place ${place} shows` : ""}.`);
       this.current?.abort();
       batch(() => {
         this.look.value = {};

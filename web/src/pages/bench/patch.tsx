@@ -7,7 +7,7 @@ import { Word } from "../../views/legend.tsx";
 import patching from "../../views/patching.tsx";
 import { visiblePiece } from "../../views/reading.ts";
 import { isAbort, server } from "../server.ts";
-import { Bench, type Fields } from "./bench.ts";
+import { Bench } from "./bench.ts";
 import { BenchPage, type Example, Prompt, Typed } from "./page.tsx";
 
 const SITES = ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v", "pattern"] as const;
@@ -50,27 +50,22 @@ const EXAMPLES: readonly Example[] = [
   { name: "Alex Hart", fields: { clean: "Her name was Alex Hart. Tomorrow at lunch time Alex", corrupted: "Her name was Alex Reed. Tomorrow at lunch time Alex", correct: " Hart", wrong: " Reed", site: "z" } },
 ];
 
-interface Aligned {
-  fields: Fields;
-  rows: string[][];
-}
-const aligned = signal<Aligned | null>(null);
+const aligned = signal<string[][] | null>(null); // the tokens of both prompts
 
 /** Both prompts, token by token, those that differ marked. */
 function TwoPrompts() {
-  const { fields } = bench;
-  const { clean, corrupted } = fields.value;
+  const { clean, corrupted } = bench.fields.value;
   useEffect(() => {
     const controller = new AbortController();
     server.tokens([clean, corrupted], controller.signal).then(
-      ({ texts }) => (aligned.value = { fields: fields.peek(), rows: texts.map(({ pieces }) => pieces) }),
+      ({ texts }) => (aligned.value = texts.map(({ pieces }) => pieces)),
       (error) => isAbort(error) || (aligned.value = null), // what is wrong with a prompt is said of the whole request
     );
     return () => controller.abort();
   }, [clean, corrupted]);
   const found = aligned.value;
   if (!found) return null;
-  const [a, b] = found.rows;
+  const [a, b] = found;
   return (
     <div class="aligned">
       <table aria-label="Both prompts, token by token">
