@@ -12,9 +12,11 @@ from jaxtyping import config
 from torch import Tensor
 
 import residscope as rs
-from residscope.analyses.patching import DIRECTIONS
+from residscope.analyses.patching import DIRECTIONS, Patching
 from residscope.errors import BadArgument, BadEdit, BadMetric, EmptyPrompt, UnknownPosition, UnknownToken
+from residscope.running import sweep
 from residscope.running.pairs import Side
+from residscope.running.progress import Step
 from tests.models import family_model, shared_path
 
 ROWS = [
@@ -273,3 +275,29 @@ def test_what_is_no_number(when: int, gpt2: rs.Model) -> None:
 
     with pytest.raises(BadMetric, match=r"The metric of pair 1 is nan: 'once j and m met\. [mk] gave to'"):
         rs.patch(gpt2, FIRST, site="resid_pre", pos="S2", metric=rs.metric(fails))
+
+
+def test_what_is_known_so_far_is_told_as_it_will_be(gpt2: rs.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "WALK_BYTES", 0)  # set by set
+    told: list[Patching] = []
+
+    def listen(step: Step) -> None:
+        if step.so_far:
+            told.append(step.so_far())  # type: ignore[arg-type]
+
+    with rs.progress(listen):
+        whole = rs.patch(gpt2, FIRST, site="resid_mid", pos=["S2", "end"], direction="both")
+    known = [~one.values.isnan() for one in told]
+    counts = [int(one.sum()) for one in known]
+    assert counts == sorted(counts)
+    assert len({*counts}) == whole.values[..., 0].numel() + 1
+    assert counts[-1] == whole.values.numel()
+    for part, there in zip(told, known, strict=True):
+        assert torch.equal(part.values[there], whole.values[there])
+        assert (part.labels, part.python, part.name) == (whole.labels, whole.python, whole.name)
+        assert torch.equal(part.clean_values, whole.clean_values)
+    assert told[0].to_html()
+    with rs.progress(listen):
+        n = len(told)
+        gpt2.sweep(gpt2.run("a"), [rs.scale("z.1", 0.5)], rs.logit(3))
+    assert len(told) == n  # a plain sweep has no other form

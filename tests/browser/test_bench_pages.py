@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -11,6 +12,8 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 import residscope as rs
+from residscope.running import sweep
+from residscope.running.packed import Packed
 from tests.patience import PATIENCE
 
 OPEN = Callable[..., Page]
@@ -127,13 +130,53 @@ def test_pairs_of_a_task_are_patched_by_role(open_page: OPEN) -> None:
 
 def test_a_head_shows_where_it_looks(open_page: OPEN, demo: rs.Model) -> None:
     page = open_page("/heads?look=" + json.dumps({"picked": {"layer": 1, "head": 2}}), ready=False)
-    closer = page.locator(".closer")
-    expect(closer.locator("> h2")).to_contain_text("Attention of head 1.2")
-    expect(closer.locator(".residscope.view header strong")).to_contain_text("attention")
+    expect(page.locator(".closer")).to_have_count(2)
+    attention, writes = page.locator(".closer").nth(0), page.locator(".closer").nth(1)
+    expect(attention.locator("> h2")).to_contain_text("Attention of head 1.2")
+    expect(attention.locator(".residscope.view header strong")).to_contain_text("attention")
+    expect(writes.locator("> h2")).to_contain_text("What head 1.2 reads and writes")
+    expect(writes.locator(".sides section")).to_have_count(2)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    page.locator(".closer").nth(0).get_by_role("button", name="Pin").click()
     page.get_by_label("Prompt").fill("Tom ran home")
     page.get_by_label("Prompt").press("Enter")
-    expect(closer.locator("canvas").first).to_be_visible()
+    expect(page.locator(".closer > h2")).to_contain_text(["Attention of head 1.2", "Attention", "What head"])
+    cards = page.locator(".closer")
+    expect(cards.nth(1).locator("canvas").first).to_have_attribute(
+        "aria-label", re.compile("4 queries by as many keys")
+    )
     assert query(page)["text"] == "Tom ran home"
+    assert sorted(asked) == ["attention", "singular_vectors"]  # the scores do not depend on the prompt
+    cards.nth(1).get_by_label("Close").first.click()
+    expect(cards).to_have_count(1)
+    cards.get_by_label("Close").first.click()
+    expect(cards).to_have_count(0)
+
+
+def test_the_heat_map_fills_in_as_cells_are_computed(open_page: OPEN, monkeypatch: pytest.MonkeyPatch) -> None:
+    walk, n_walks, go_on = Packed.walk, iter(range(1000)), threading.Event()
+
+    def wait_halfway(packed: Packed) -> None:
+        if next(n_walks) == 4:
+            go_on.wait(PATIENCE)
+        walk(packed)
+
+    monkeypatch.setattr(sweep, "WALK_BYTES", 0)  # cell by cell
+    monkeypatch.setattr(Packed, "walk", wait_halfway)
+    try:
+        page = open_page("/patch", ready=False)
+        expect(page.locator(".picture canvas").first).to_be_visible()
+        expect(page.locator(".progress")).to_contain_text(re.compile(r"Computing sweeping: \d of 60"))
+        cells = [cell for row in read_table(page)[1:] for cell in row[1:]]
+        assert 4 < cells.count("n/a") < len(cells) - 4  # where both prompts agree nothing is computed
+        expect(page.locator(".picture")).to_have_class("picture")
+        expect(page.get_by_role("button", name="Save", exact=True)).to_have_count(0)
+    finally:
+        go_on.set()
+    wait_until_done(page)
+    expect(page.get_by_role("button", name="Save", exact=True)).to_be_visible()
+    expect(page.locator(".picture table").first).not_to_contain_text("n/a")
 
 
 def test_a_result_is_saved_and_opened_again(open_page: OPEN, demo: rs.Model, tmp_path: Path) -> None:
@@ -150,6 +193,11 @@ def test_a_result_is_saved_and_opened_again(open_page: OPEN, demo: rs.Model, tmp
     opener.set_input_files(tmp_path / "other.safetensors")
     expect(page.get_by_role("button", name="HTML")).to_have_count(0)  # the server knows nothing of it
     assert page.locator(".picture canvas").count() > 0
+    mosaic = rs.head_mosaic({"one": expected, "another": rs.open(tmp_path / "other.safetensors")})  # type: ignore[dict-item]
+    mosaic.save(tmp_path / "mosaic.safetensors")
+    opener.set_input_files(tmp_path / "mosaic.safetensors")
+    expect(page.locator(".picture header strong")).to_have_text(mosaic.name)
+    expect(page.locator(".picture")).to_contain_text("another")
     rs.logit_lens(demo.run("Tom ran")).save(tmp_path / "lens.safetensors")
     opener.set_input_files(tmp_path / "lens.safetensors")
     expect(page.locator(".notes")).to_contain_text("logit lens of demo, which the place /lens shows")

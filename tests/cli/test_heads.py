@@ -42,6 +42,7 @@ def test_models_side_by_side_and_as_files(call: CALL, paths: list[str], tmp_path
     assert f"{least[0]}.{least[1]} {float(scores['copying'].min()):.3f}" in rows[-1]
     names = sorted(path.name for path in atlas.iterdir())
     assert names.pop(2) == "index.html"
+    assert names.pop() == "side_by_side.safetensors"
     assert [name.split("-")[0] for name in names] == ["gpt2", "gpt2", "llama", "llama"]
     kept = rs.open(atlas / names[3])
     assert torch.equal(kept.values, scores.values)

@@ -8,8 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 
 import residscope as rs
+from residscope.running import sweep
+from residscope.server import app
 from residscope.server.analyses import ANALYSES, Lens
 from tests.patience import PATIENCE
 from tests.serving import serve
@@ -32,6 +35,7 @@ def expect(stories: rs.Model, name: str) -> rs.Result:
         "patch": lambda: rs.patch(stories, rs.pairs([PAIR]), site="z", direction="noise"),
         "heads": lambda: rs.head_scores(stories, n_sequences=2, n_tokens=9, seed=4, read="layer0"),
         "attention": lambda: rs.attention(run, layer=2, heads=[1], value_weighted=True),
+        "singular_vectors": lambda: rs.singular_vectors(stories, "QK", layer=1, head=3, n=2, top=4),
     }
     return calls[name]()
 
@@ -41,6 +45,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "patch": PAIR | {"site": "z", "direction": "noise"},
     "heads": {"n_sequences": 2, "n_tokens": 9, "seed": 4, "read": "layer0"},
     "attention": {"text": TEXT, "layer": 2, "head": 1, "value_weighted": True},
+    "singular_vectors": {"matrix": "QK", "layer": 1, "head": 3, "n": 2, "top": 4},
 }
 
 
@@ -71,6 +76,26 @@ def test_it_tells_how_far_it_is(client: httpx.Client, stories: rs.Model) -> None
     assert set(events[0][1]) == {"done", "total", "what"}
     assert [name for name, _ in events[1:]] == ["progress"] * (len(events) - 2) + ["result"]
     expected = rs.head_scores(stories, **asked)
+    assert base64.b64decode(events[-1][1]["data"]) == expected.to_bytes()
+
+
+def test_patches_that_are_known_are_told_before_the_others(
+    client: httpx.Client, stories: rs.Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sweep, "WALK_BYTES", 0)  # set by set
+    monkeypatch.setattr(app, "_EVENT_SECONDS", 0.001)
+    events = read_events(client.post("/api/v1/patch", json=PAIR, headers={"Accept": "text/event-stream"}))
+    expected = rs.patch(stories, rs.pairs([PAIR]), site="resid_pre")
+    n_known = []
+    for name, event in events[:-1]:
+        assert name == "progress"
+        (tmp_path / "part").write_bytes(base64.b64decode(event["data"]))
+        part = rs.open(tmp_path / "part").values
+        known = ~part.isnan()
+        assert torch.equal(part[known], expected.values[known])
+        n_known.append(int(known.sum()))
+    assert n_known == sorted(n_known)
+    assert len({*n_known}) > 2
     assert base64.b64decode(events[-1][1]["data"]) == expected.to_bytes()
 
 

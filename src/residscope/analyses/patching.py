@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from types import NoneType
 from typing import Any, ClassVar, Literal
@@ -20,6 +21,7 @@ from residscope.running.model import Model
 from residscope.running.packing import source_of, write_lines
 from residscope.running.pairs import Pairs, Side
 from residscope.running.positions import Positions, resolve
+from residscope.running.progress import forming
 from residscope.running.run import Run, check_metric
 from residscope.running.sweep import Sweep
 from residscope.running.texts import Texts, describe_texts
@@ -128,26 +130,18 @@ class Sides:
     def result(
         self,
         name: str,
-        swept: Sequence[Sweep],
+        values: Float[Tensor, "cell pair"],
         labels: Labels,
         settings: Mapping[str, Any],
         python: str,
         slots: Sequence[Slot] = (),
     ) -> Patching:
         """What sweeps say one after the other, with the axes that `labels` names before that of the pairs."""
-        clean = self.runs["clean"]
-        values = torch.cat([one.values for one in swept])
-        refuse_undefined(values, clean)
-        n_pairs = values.shape[1]
+        clean, n_pairs = self.runs["clean"], values.shape[1]
         nowhere = torch.zeros(0, n_pairs, dtype=torch.long)
         return Patching(
             name=f"{name} of {clean.model.name}",
-            settings={
-                **settings,
-                "normalised": NORMALISED,
-                **swept[0].settings,
-                "noise_floor": max(one.noise_floor for one in swept),
-            },
+            settings={**settings, "normalised": NORMALISED},
             python=write_lines(clean.model.python, [python]),
             values=values.view(*map(len, labels.values()), n_pairs).cpu(),
             clean_values=self.values["clean"].cpu(),
@@ -217,7 +211,21 @@ def patch(
         )
     where: Sequence[Slot | None] = slots or [None]
     sites = [f"{kind}.{layer}" for kind in kinds for layer in labels["layer"]]
-    swept = []
+    places = f"torch.tensor({pos.tolist()})" if isinstance(pos, Tensor) else source_of(pos)
+    said = f"site={site!r}, pos={places}, direction={direction!r}"
+    meaning = {one: "values of the {} run in the {} one".format(*DIRECTIONS[one]) for one in asked}
+    name, python = f"patching {', '.join(kinds)}", f"rs.patch(model, {sides.python}, {said})"
+    settings = {"site": kinds, "direction": direction, "meaning": meaning}
+
+    def take(values: Tensor, facts: Mapping[str, Any]) -> Patching:
+        return sides.result(name, values, labels, {**settings, **facts}, python, slots)
+
+    def take_part(before: Sequence[Tensor], values: Tensor) -> Patching:  # in another thread, perhaps later
+        missing = torch.full_like(values, torch.nan)
+        whole = [*before, values, *[missing] * (len(asked) - len(before) - 1)]
+        return take(torch.cat(whole), {"metric": repr(sides.metric), "unit": sides.metric.unit})
+
+    swept: list[Sweep] = []
     for source, base in (DIRECTIONS[one] for one in asked):
         run = sides.runs[source]
         run.keep(kinds)
@@ -225,18 +233,20 @@ def patch(
             _put(run, name, head, None if slot is None else (slot[source], slot[base]))
             for name, head, slot in product(sites, labels[axis] if axis else [None], where)
         ]
-        swept.append(model.sweep(sides.runs[base], edits, sides.metric))
-    places = f"torch.tensor({pos.tolist()})" if isinstance(pos, Tensor) else source_of(pos)
-    said = f"site={site!r}, pos={places}, direction={direction!r}"
-    meaning = {one: "values of the {} run in the {} one".format(*DIRECTIONS[one]) for one in asked}
-    return sides.result(
-        f"patching {', '.join(kinds)}",
-        swept,
-        labels,
-        {"site": kinds, "direction": direction, "meaning": meaning},
-        f"rs.patch(model, {sides.python}, {said})",
-        slots,
-    )
+        with forming(partial(take_part, [one.values for one in swept])):
+            swept.append(model.sweep(sides.runs[base], edits, sides.metric))
+    return take(*join_sweeps(swept, sides.runs["clean"]))
+
+
+def join_sweeps(swept: Sequence[Sweep], clean: Run) -> tuple[Float[Tensor, "cell pair"], dict[str, Any]]:
+    """The values of all, none of which is NaN, and their settings.
+
+    Raises:
+      BadMetric: One is.
+    """
+    values = torch.cat([one.values for one in swept])
+    refuse_undefined(values, clean)
+    return values, {**swept[0].settings, "noise_floor": max(one.noise_floor for one in swept)}
 
 
 def run_sides(

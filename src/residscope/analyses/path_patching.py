@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from residscope.analyses.patching import Patching, run_sides
+from residscope.analyses.patching import Patching, join_sweeps, run_sides
 from residscope.errors import BadArgument
 from residscope.running.edits import freeze as hold
 from residscope.running.edits import replace
@@ -108,11 +108,12 @@ def path_patch(
         swept.append(found)
     asked = {"senders": senders, "receivers": names, "freeze": freeze, "norm": norm}
     said = "".join(f", {name}={value!r}" for name, value in asked.items())
+    values, facts = join_sweeps(swept, clean)
     return sides.result(
         f"paths from {senders} to {', '.join(names)}",
-        swept,
+        values,
         labels,
-        {**asked, "meaning": [MEANING, FROZEN[freeze], NORMS[norm]]},
+        {**asked, "meaning": [MEANING, FROZEN[freeze], NORMS[norm]], **facts},
         f"rs.path_patch(model, {sides.python}{said})",
     )
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from residscope.analyses.head_scores import HeadScores
 
 _SHOWN = 3  # heads of each score
-_PAGE = "index.html"
+_PAGE, _FILE = "index.html", "side_by_side.safetensors"
 
 
 @click.command()
@@ -37,7 +37,8 @@ def heads(
 ) -> None:
     """Score every head of each MODEL (a directory or a Hugging Face id), and show the models side by side.
 
-    With --out, a page beside the files shows all models that were ever scored there.
+    With --out, a page beside the files shows all models that were ever scored there; the workbench opens the same of
+    side_by_side.safetensors, at the place Heads.
     """
     from residscope.analyses.head_scores import head_mosaic, head_scores
     from residscope.errors import ResidscopeError
@@ -57,7 +58,9 @@ def heads(
         except ResidscopeError as error:
             click.echo(f"Error: {model}: {error}", err=True)
     if out and atlas and found:
-        head_mosaic(atlas.kept).save_html(out / _PAGE)
+        beside = head_mosaic(atlas.kept)
+        beside.save_html(out / _PAGE)
+        beside.save(out / _FILE)
     if as_json:
         click.echo(json.dumps([json.loads(scores.to_json()) for scores in found.values()]))
     elif found:

@@ -4,8 +4,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from residscope.errors import Cancelled
+
+if TYPE_CHECKING:
+    from residscope.results.result import Result
 
 
 @dataclass(frozen=True)
@@ -15,11 +22,13 @@ class Step:
     Attributes:
       done, total: In batches.
       what: What is being done.
+      so_far: Where it can be said, gives the result as far as it is known; NaN is what is not known yet.
     """
 
     done: int
     total: int
     what: str
+    so_far: "Callable[[], Result] | None" = None
 
 
 class Work:
@@ -45,6 +54,7 @@ class Work:
 
 
 _work: ContextVar[Work | None] = ContextVar("work", default=None)
+_form: ContextVar["Callable[[Tensor], Result] | None"] = ContextVar("form", default=None)
 
 
 @contextmanager
@@ -64,8 +74,29 @@ def progress(callback: Callable[[Step], None]) -> Iterator[Work]:
         _work.reset(token)
 
 
-def report(done: int, total: int, what: str) -> None:
-    """Say how far a long call is; every long call does, batch by batch."""
-    work = _work.get()
+@contextmanager
+def forming(form: "Callable[[Tensor], Result]") -> Iterator[None]:
+    """Inside, what a sweep has found so far is told in the form of another result.
+
+    Args:
+      form: Makes it of the sweep's values, NaN among them.
+    """
+    token = _form.set(form)
+    try:
+        yield
+    finally:
+        _form.reset(token)
+
+
+def report(done: int, total: int, what: str, values: Tensor | None = None) -> None:
+    """Say how far a long call is; every long call does, batch by batch.
+
+    Args:
+      done: Batches.
+      total: All of them.
+      what: What is being done.
+      values: What is known already, for who listens in a form of `forming`.
+    """
+    work, form = _work.get(), _form.get()
     if work:
-        work.take(Step(done, total, what))
+        work.take(Step(done, total, what, partial(form, values) if form and values is not None else None))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from residscope.errors import BadEdit, TooLarge
@@ -207,6 +207,7 @@ class Engine:
         self.base, self.model, self.reading, self.base_values = base, base.model, reading, base_values
         last = max(map(self.model.depth, reading.places))
         self.sets = [[change for change in changes if self.model.depth(change.place) <= last] for changes in sets]
+        self.values = base_values.new_empty(0)
         self.budget = budget
         self.noise_floor, self.n_tokens_computed, self.n_done = 0.0, 0, 0
         self.n_batch, self.n_steps = base.tokens.ids.shape
@@ -218,22 +219,22 @@ class Engine:
     def run(self) -> tuple[Tensor, float, int]:
         """Values `[set batch ...]`, the noise floor, and how often a token went through a layer."""
         order = sorted((i for i, changes in enumerate(self.sets) if changes), key=self._first_depth)
-        values = self.base_values.new_empty(len(self.sets), *self.base_values.shape)
-        values[[i for i, changes in enumerate(self.sets) if not changes]] = self.base_values
+        self.values = self.base_values.new_full((len(self.sets), *self.base_values.shape), torch.nan)
+        self.values[[i for i, changes in enumerate(self.sets) if not changes]] = self.base_values
         if not order:
-            return values, 0.0, 0
+            return self.values, 0.0, 0
         self.base.keep(self._needed_sites())
         for number, slab in enumerate(self._slabs(order)):
-            self._run_slab(slab, values, n_null=int(number == 0))
+            self._run_slab(slab, n_null=int(number == 0))
             if self.dry:  # the others are no larger
                 break
         self.n_done = len(self.sets)
         self._tick()
-        return values, self.noise_floor, self.n_tokens_computed
+        return self.values, self.noise_floor, self.n_tokens_computed
 
     def _tick(self) -> None:
         """Say how many sets are done; here a sweep that somebody cancelled ends."""
-        report(min(self.n_done, len(self.sets)), len(self.sets), "sweeping")
+        report(min(self.n_done, len(self.sets)), len(self.sets), "sweeping", self.values)
 
     def _first_depth(self, number: int) -> int:
         return min(self.model.depth(self.model.anchor(change.place)) for change in self.sets[number])
@@ -279,7 +280,7 @@ class Engine:
         """Of one token; of scores and pattern, of one query."""
         return max(1, tokens_first(place.kind, self.base.raw(place))[0, 0].numel())
 
-    def _run_slab(self, slab: Sequence[int], values: Tensor, n_null: int) -> None:
+    def _run_slab(self, slab: Sequence[int], n_null: int) -> None:
         """Fill in the values of some sets; after them, of as many edits that leave everything as it is."""
         n_sets = len(slab)
         rounds = collect([self.sets[i] for i in slab], self.base)
@@ -289,24 +290,31 @@ class Engine:
             self._add_null(rounds, reach, n_sets)
         reach = reach.view(n_sets + n_null, self.n_batch)
         live = reach < self.n_steps
+        targets = torch.tensor([*slab, *[-1] * n_null], device=reach.device)
+        self.values[targets[:n_sets][~live[:n_sets].any(-1)]] = self.base_values
         read = [value[0].expand(len(live), *value.shape[1:]).clone() for value in values_of(self.reading, self.base)]
         for walk in self._walks(live, reach, rounds):
             packed = Packed(self.base, take_sets(rounds, walk, len(live)), len(walk), self.reading, self._tick)
             packed.walk()
-            self.n_done += len(walk)
             self.n_tokens_computed += packed.n_tokens_computed
             for number, keys, found in packed.take_found():
                 row, position = keys // self.n_steps, keys % self.n_steps
                 text = row % self.n_batch
                 which, slot = (self.reading.positions.to(keys.device)[text] == position[:, None]).nonzero(as_tuple=True)
                 read[number][walk[row // self.n_batch][which], text[which], slot] = found[which]
-        targets = torch.tensor([*slab, *[-1] * n_null], device=reach.device)
-        changed = live.any(-1)
-        values[targets[:n_sets][~changed[:n_sets]]] = self.base_values
+            self._fill(walk, targets, live, read)
+            self.n_done += len(walk)
+
+    def _fill(
+        self,
+        walk: Int[Tensor, " part"],
+        targets: Int[Tensor, " set"],
+        live: Bool[Tensor, "set batch"],
+        read: list[Tensor],
+    ) -> None:
+        """Fill in the values of some sets of a slab, whose numbers among all are `targets`; -1 is the null edit's."""
         wide = self.reading.n_wide * self.reading.positions.numel() * 4 * max(4, self.model.dtype.itemsize)
-        for part in torch.split(changed.nonzero()[:, 0], max(1, self.budget // 2 // wide) if wide else len(live)):
-            if not len(part):
-                break
+        for part in torch.split(walk, max(1, self.budget // 2 // wide) if wide else len(walk)):
             found = self.reading.compute([value[part] for value in read] if len(part) < len(live) else read)
             if not bool(live[part].all()):
                 flags = live[part].view(*live[part].shape, *[1] * (found.ndim - 2)).to(found.device)
@@ -314,9 +322,9 @@ class Engine:
             n_real = int((targets[part] >= 0).sum())
             if n_real < len(part) and not self.dry:  # what stands last changes nothing
                 self.noise_floor = float((found[n_real:] - self.base_values).abs().nan_to_num().max())
-            into = targets[part][:n_real].to(values.device)
+            into = targets[part][:n_real].to(self.values.device)
             # Whole rows: entry by entry, wide values take as long as their making.
-            values.index_copy_(0, into, found[:n_real])
+            self.values.index_copy_(0, into, found[:n_real])
 
     def _add_null(self, rounds: Rounds, reach: Tensor, number: int) -> None:
         """One more set, which leaves as it is the first token of each text that is edited at the first place."""

@@ -9,6 +9,7 @@ from residscope.analyses.attention import attention
 from residscope.analyses.head_scores import head_scores
 from residscope.analyses.logit_lens import logit_lens
 from residscope.analyses.patching import patch
+from residscope.analyses.singular import singular_vectors
 from residscope.demo.tasks import pairs as task_pairs
 from residscope.results.result import Result
 from residscope.running.pairs import Pairs
@@ -100,4 +101,23 @@ class Attention(Analysis):
         return attention(bench.run([self.text]), layer=self.layer, heads=heads, value_weighted=self.value_weighted)
 
 
-ANALYSES: dict[str, type[Analysis]] = {"lens": Lens, "patch": Patch, "heads": Heads, "attention": Attention}
+class SingularVectors(Analysis):
+    """`rs.singular_vectors` of a matrix of a layer, or of a head."""
+
+    matrix: Literal["OV", "QK", "W_in", "W_gate", "W_out"] = "OV"
+    layer: Whole
+    head: Whole | None = None
+    n: Annotated[StrictInt, Field(ge=1, le=100)] = 5
+    top: Annotated[StrictInt, Field(ge=1, le=100)] = 10
+
+    def compute(self, bench: Workbench) -> Result:
+        return singular_vectors(bench.model, self.matrix, layer=self.layer, head=self.head, n=self.n, top=self.top)
+
+
+ANALYSES: dict[str, type[Analysis]] = {
+    "lens": Lens,
+    "patch": Patch,
+    "heads": Heads,
+    "attention": Attention,
+    "singular_vectors": SingularVectors,
+}

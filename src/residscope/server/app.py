@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
@@ -239,7 +238,8 @@ async def _stream(request: Request, job: Job, describe: Callable[[Any], dict[str
                 return
             if job.step and job.step is not told:
                 told = job.step
-                yield _event("progress", asdict(told))
+                so_far = describe(told.so_far()) if told.so_far else {}
+                yield _event("progress", {"done": told.done, "total": told.total, "what": told.what, **so_far})
         yield _event("result", describe(job.result.result()))
     except ResidscopeError as error:
         yield _event("error", {"error": describe_error(error)})

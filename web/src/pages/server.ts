@@ -59,6 +59,8 @@ export class ServerError extends Error {
   }
 }
 
+const bytesOf = (base64: string): Uint8Array<ArrayBuffer> => Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+
 export const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
 
 /** Seconds until a request that a full queue turned away is made again; null while none waits. */
@@ -135,7 +137,7 @@ async function* chunks(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Ar
 }
 
 /** The result of a call that tells how far it is. */
-async function follow<T>(path: string, onProgress: (progress: Progress) => void, options: Call): Promise<T> {
+async function follow<T>(path: string, onProgress: (progress: Progress & Partial<T>) => void, options: Call): Promise<T> {
   const { signal } = options;
   const response = await call(path, { ...options, accept: "text/event-stream" });
   try {
@@ -160,10 +162,10 @@ export const server = {
 
   pca: (site: string, onProgress: (progress: Progress) => void, signal?: AbortSignal) => follow<Pca>(`pca/${encodeURIComponent(site)}`, onProgress, { signal }),
 
-  /** The bytes of a result. */
-  async analysis(path: string, body: unknown, onProgress: (progress: Progress) => void, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
-    const { data } = await follow<{ data: string }>(path, onProgress, { body, signal });
-    return Uint8Array.from(atob(data), (char) => char.charCodeAt(0));
+  /** The bytes of a result; `soFar` are those of what is known of it, where that can be said. */
+  async analysis(path: string, body: unknown, onProgress: (progress: Progress, soFar: Uint8Array<ArrayBuffer> | null) => void, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    const { data } = await follow<{ data: string }>(path, ({ data, ...progress }) => onProgress(progress, data === undefined ? null : bytesOf(data)), { body, signal });
+    return bytesOf(data);
   },
   analysisHtml: async (path: string, body: unknown): Promise<Blob> => (await call(path, { body, accept: "text/html" })).blob(),
 

@@ -5,7 +5,7 @@ import { parseArrays } from "../../arrays.ts";
 import type { View } from "../../host.ts";
 import { saveFile } from "../../views/files.ts";
 import { copyText, dismiss, say } from "../notes.tsx";
-import { isAbort, server } from "../server.ts";
+import { isAbort, type Progress, server } from "../server.ts";
 import { model, readSession, writeSession } from "../session.ts";
 import { type Trouble, troubleOf, type Work } from "../status.tsx";
 
@@ -33,7 +33,8 @@ export interface Kind {
   view: View;
   fields: Fields; // as they stand at first; every one has a part of the address
   ask: (fields: Fields) => Ask;
-  closer?: (fields: Fields, picked: any, payload: any) => Closer | null;
+  others?: Readonly<Record<string, View>>; // of results that a file may hold beside those that are asked for, by their name
+  closer?: (fields: Fields, picked: any, payload: any) => readonly Closer[];
 }
 
 interface Answer {
@@ -41,12 +42,15 @@ interface Answer {
   payload: any;
   data: Uint8Array<ArrayBuffer>;
   asked: Ask | null; // null: opened from a file
+  whole: boolean; // else some of it is not known yet
 }
 
-export interface Loaded extends Closer {
+export interface Card extends Closer {
   data: Uint8Array<ArrayBuffer> | null;
   problem: string | null;
 }
+
+export const same = (a: Ask | null | undefined, b: Ask): boolean => a?.path === b.path && JSON.stringify(a.body) === JSON.stringify(b.body);
 
 /** The fields and the look that a query has over `start`; `problems` has a sentence for what could not be read. */
 export function readFields(query: URLSearchParams, start: Fields): { fields: Fields; look: Look; problems: string[] } {
@@ -70,7 +74,8 @@ export class Bench {
   readonly fields: Signal<Fields>;
   readonly look = signal<Look>({});
   readonly answer = signal<Answer | null>(null);
-  readonly closer = signal<Loaded | null>(null);
+  readonly cards = signal<readonly Card[]>([]); // of what is picked
+  readonly pinned = signal<readonly Card[]>([]);
   readonly work = signal<Work | null>(null);
   readonly trouble = signal<Trouble | null>(null);
   private current: AbortController | null = null;
@@ -123,24 +128,34 @@ export class Bench {
 
   retry = (): void => (model.value ? this.load() : void this.begin());
 
-  /** Changes what is asked for; what was picked of the old answer is let go. */
+  /** Changes what is asked for; what was picked of another answer is let go. */
   change = (changed: Fields): void => {
     const fields = { ...this.fields.value, ...changed };
     if (JSON.stringify(fields) === JSON.stringify(this.fields.value) && this.answer.value?.asked) return;
     this.pushing = true;
     batch(() => {
       this.fields.value = fields;
-      this.look.value = { ...this.look.value, picked: undefined };
+      if (!this.isAnswered()) this.look.value = { ...this.look.value, picked: undefined };
     });
     this.load();
   };
 
   see = (key: keyof Look, value: unknown): void => {
     this.look.value = { ...this.look.value, [key]: value };
-    if (key === "picked") this.loadCloser();
+    if (key === "picked") this.loadCards();
   };
 
+  pin = (card: Card): void => void (this.pinned.value = [...this.pinned.value, card]);
+  unpin = (card: Card): void => void (this.pinned.value = this.pinned.value.filter((one) => one !== card));
+
+  /** Whether what is shown is the whole answer to the fields, some of which only the cards may read. */
+  private isAnswered(): boolean {
+    const answer = this.answer.peek();
+    return !!answer?.whole && !this.work.peek() && !this.trouble.peek() && same(answer.asked, this.kind.ask(this.fields.peek()));
+  }
+
   private load(): void {
+    if (this.isAnswered()) return this.loadCards();
     this.current?.abort();
     const controller = (this.current = new AbortController());
     const asked = this.kind.ask(this.fields.peek());
@@ -156,7 +171,12 @@ export class Bench {
       this.trouble.value = null;
     });
     const mine = (): boolean => this.current === controller && !controller.signal.aborted;
-    server.analysis(asked.path, asked.body, (progress) => void (mine() && (this.work.value = { stop, progress })), controller.signal).then(
+    const advance = (progress: Progress, soFar: Uint8Array<ArrayBuffer> | null): void => {
+      if (!mine()) return;
+      this.work.value = { stop, progress };
+      if (soFar) this.show(soFar, asked, false);
+    };
+    server.analysis(asked.path, asked.body, advance, controller.signal).then(
       (data) => mine() && this.show(data, asked),
       (error) => {
         if (!mine() || isAbort(error)) return;
@@ -168,30 +188,34 @@ export class Bench {
     );
   }
 
-  private show(data: Uint8Array<ArrayBuffer>, asked: Ask | null): void {
+  private show(data: Uint8Array<ArrayBuffer>, asked: Ask | null, whole = true): void {
     const { payload } = parseArrays<any>(data);
     batch(() => {
-      this.answer.value = { name: payload.name, payload, data, asked };
+      this.answer.value = { name: payload.name, payload, data, asked, whole };
+      if (!whole) return;
       this.work.value = null;
       this.trouble.value = null;
     });
-    this.loadCloser();
+    if (whole) this.loadCards();
   }
 
-  private loadCloser(): void {
+  private loadCards(): void {
     this.closing?.abort();
+    const controller = (this.closing = new AbortController());
     const { picked } = this.look.peek();
     const answer = this.answer.peek();
-    const found = picked && answer?.asked && this.kind.closer?.(this.fields.peek(), picked, answer.payload);
-    if (!found) return void (this.closer.value = null);
-    const controller = (this.closing = new AbortController());
-    this.closer.value = { ...found, data: this.closer.peek()?.data ?? null, problem: null };
-    server.analysis(found.path, found.body, () => {}, controller.signal).then(
-      (data) => this.closing === controller && (this.closer.value = { ...found, data, problem: null }),
-      (error) => {
-        if (this.closing === controller && !isAbort(error)) this.closer.value = { ...found, data: null, problem: `${error.message} ${error.hint ?? ""}` };
-      },
-    );
+    const asked = (picked && answer?.asked && this.kind.closer?.(this.fields.peek(), picked, answer.payload)) || [];
+    const before = this.cards.peek();
+    this.cards.value = asked.map((one: Closer) => ({ ...one, data: before.find(({ path }) => path === one.path)?.data ?? null, problem: null }));
+    asked.forEach((one: Closer, number: number) => {
+      const put = (changed: Partial<Card>): void => {
+        if (this.closing === controller) this.cards.value = this.cards.peek().map((card, i) => (i === number ? { ...card, ...changed } : card));
+      };
+      server.analysis(one.path, one.body, () => {}, controller.signal).then(
+        (data) => put({ data }),
+        (error) => isAbort(error) || put({ data: null, problem: `${error.message} ${error.hint ?? ""}` }),
+      );
+    });
   }
 
   /** Shows a result from a file that `result.save()` wrote. */
@@ -229,4 +253,4 @@ export class Bench {
 }
 
 /** Which place shows a view. */
-const PLACE_OF: Record<string, string> = { logit_lens: "/lens", patching: "/patch", heads: "/heads" };
+const PLACE_OF: Record<string, string> = { logit_lens: "/lens", patching: "/patch", heads: "/heads", head_mosaic: "/heads" };

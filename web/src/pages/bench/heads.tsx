@@ -1,8 +1,10 @@
 // The place Heads: what every head does by its scores, and where one that is picked looks.
 
 import attention from "../../views/attention.tsx";
+import headMosaic from "../../views/head_mosaic.tsx";
 import heads from "../../views/heads.tsx";
 import { Word } from "../../views/legend.tsx";
+import singularVectors from "../../views/singular_vectors.tsx";
 import { Bench } from "./bench.ts";
 import { BenchPage, Prompt, Typed } from "./page.tsx";
 
@@ -10,7 +12,11 @@ export const bench = new Bench({
   view: heads,
   fields: { sequences: "8", length: "50", seed: "0", read: "embed", text: "When John and Mary went to the shops, John gave the bag to" },
   ask: ({ sequences, length, seed, read }) => ({ path: "heads", body: { n_sequences: Number(sequences), n_tokens: Number(length), seed: Number(seed), read } }),
-  closer: ({ text }, { layer, head }) => ({ title: `Attention of head ${layer}.${head}`, path: "attention", body: { text, layer, head }, view: attention }),
+  others: { head_mosaic: headMosaic },
+  closer: ({ text }, { layer, head }) => [
+    { title: `Attention of head ${layer}.${head}`, path: "attention", body: { text, layer, head }, view: attention },
+    { title: `What head ${layer}.${head} reads and writes`, path: "singular_vectors", body: { layer, head }, view: singularVectors },
+  ],
 });
 
 export function Heads() {
@@ -40,7 +46,7 @@ export function Heads() {
               onChange={(read) => bench.change({ read })}
             />
           </span>
-          <small>A click on a head shows where it looks in the prompt.</small>
+          <small>A click on a head shows where it looks in the prompt, and what its weights copy.</small>
         </>
       }
     />

@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Hosted } from "../hosted.tsx";
 import { model } from "../session.ts";
 import { Status, useLate } from "../status.tsx";
-import type { Bench, Fields } from "./bench.ts";
+import { type Bench, type Card, type Fields, same } from "./bench.ts";
 
 /** A text of the address. It is asked for when it is left, or at Enter; with Shift, Enter begins a line. */
 export function Prompt({ bench, field, label }: { bench: Bench; field: string; label: string }) {
@@ -54,54 +54,83 @@ interface PageProps {
 export function BenchPage({ bench, examples, prompts, sentence, children }: PageProps) {
   const { kind, see } = bench;
   const answer = bench.answer.value;
-  const closer = bench.closer.value;
   const late = useLate(bench.work.value !== null, 100);
   const { chosen = {}, picked = null, scale = { mode: "shared" } } = bench.look.value;
   const tools = {
     first: [["Link", "Copy a link to what is shown", bench.link]],
-    last: [...(answer?.asked ? [["HTML", "Save one file that opens with no network", bench.saveHtml]] : []), ["Save", "Save the result, for rs.open and for Open", bench.saveResult]],
+    last: !answer?.whole ? [] : [...(answer.asked ? [["HTML", "Save one file that opens with no network", bench.saveHtml]] : []), ["Save", "Save the result, for rs.open and for Open", bench.saveResult]],
   };
   return (
-    <main id="main" class="bench" tabIndex={-1}>
-      <div class="asked">
-        {prompts}
-        <div class="sentence" role="group" aria-label="What is asked for">
-          {sentence}
+    <>
+      <main id="main" class="bench" tabIndex={-1}>
+        <div class="asked">
+          {prompts}
+          <div class="sentence" role="group" aria-label="What is asked for">
+            {sentence}
+          </div>
+          <p class="doors">
+            {examples.length > 0 && <span>Examples:</span>}
+            {examples.map(({ name, fields }) => (
+              <button key={name} type="button" onClick={() => bench.change({ ...kind.fields, ...fields })}>
+                {name}
+              </button>
+            ))}
+            <OpenFile bench={bench} />
+          </p>
         </div>
-        <p class="doors">
-          {examples.length > 0 && <span>Examples:</span>}
-          {examples.map(({ name, fields }) => (
-            <button key={name} type="button" onClick={() => bench.change({ ...kind.fields, ...fields })}>
-              {name}
+        <Status work={bench.work.value} trouble={bench.trouble.value} retry={bench.retry} still={answer?.name ?? null} />
+        {children}
+        <div class={(late && bench.work.value && answer?.whole) || bench.trouble.value ? "picture old" : "picture"} aria-busy={bench.work.value !== null}>
+          {answer && model.value && (
+            <Hosted
+              view={kind.others?.[answer.payload.view] ?? kind.view}
+              keys={{ bare: false, data: answer.data, chosen, picked, scale, tools }}
+              on={{ chosen: (value) => see("chosen", value), picked: (value) => see("picked", value), scale: (value) => see("scale", value) }}
+            />
+          )}
+        </div>
+      </main>
+      <Inspector bench={bench} />
+    </>
+  );
+}
+
+/** What is picked, closer, below what was pinned before. */
+function Inspector({ bench }: { bench: Bench }) {
+  const pinned = bench.pinned.value;
+  const cards = bench.cards.value.filter((card) => !pinned.some((one) => same(one, card)));
+  if (!pinned.length && !cards.length) return null;
+  return (
+    <aside class="inspector closers" aria-label="Inspector">
+      {pinned.map((card) => (
+        <CardOf key={JSON.stringify(card.body)} card={card} pin={null} close={() => bench.unpin(card)} />
+      ))}
+      {cards.map((card) => (
+        <CardOf key={card.path} card={card} pin={card.data && (() => bench.pin(card))} close={() => bench.see("picked", null)} />
+      ))}
+    </aside>
+  );
+}
+
+function CardOf({ card, pin, close }: { card: Card; pin: (() => void) | null; close: () => void }) {
+  return (
+    <section class="closer" aria-label={card.title}>
+      <h2>
+        {card.title}
+        <span>
+          {pin && (
+            <button type="button" title="Keep it beside what is picked next" onClick={pin}>
+              Pin
             </button>
-          ))}
-          <OpenFile bench={bench} />
-        </p>
-      </div>
-      <Status work={bench.work.value} trouble={bench.trouble.value} retry={bench.retry} still={answer?.name ?? null} />
-      {children}
-      <div class={(late && bench.work.value) || bench.trouble.value ? "picture old" : "picture"} aria-busy={bench.work.value !== null}>
-        {answer && model.value && (
-          <Hosted
-            view={kind.view}
-            keys={{ bare: false, data: answer.data, chosen, picked, scale, tools }}
-            on={{ chosen: (value) => see("chosen", value), picked: (value) => see("picked", value), scale: (value) => see("scale", value) }}
-          />
-        )}
-      </div>
-      {closer && (
-        <section class="closer" aria-label={closer.title}>
-          <h2>
-            {closer.title}
-            <button type="button" aria-label="Close" onClick={() => see("picked", null)}>
-              ×
-            </button>
-          </h2>
-          {closer.problem !== null && <p class="problem">{closer.problem}</p>}
-          {closer.data && <Hosted view={closer.view} keys={{ bare: false, data: closer.data }} on={{}} />}
-        </section>
-      )}
-    </main>
+          )}
+          <button type="button" aria-label="Close" onClick={close}>
+            ×
+          </button>
+        </span>
+      </h2>
+      {card.problem !== null && <p class="problem">{card.problem}</p>}
+      {card.data && <Hosted view={card.view} keys={{ bare: false, data: card.data }} on={{}} />}
+    </section>
   );
 }
 

@@ -35,11 +35,11 @@ export const bench = new Bench({
     return { path: "patch", body: { ...pairs, site, direction } };
   },
   closer({ site, clean }, picked, { labels, pieces }) {
-    if (!OF_HEADS.includes(site)) return null;
+    if (!OF_HEADS.includes(site)) return [];
     const heads = labels.head ?? labels.kv_head;
     const layer = "role" in labels ? Math.floor(picked.row / heads.length) : picked.row;
     const head = heads["role" in labels ? picked.row % heads.length : picked.column];
-    return { title: `Attention of head ${layer}.${head} in the clean prompt`, path: "attention", body: { text: pieces.length > 1 ? pieces[0].slice(1).join("") : clean, layer, head }, view: attention };
+    return [{ title: `Attention of head ${layer}.${head} in the clean prompt`, path: "attention", body: { text: pieces.length > 1 ? pieces[0].slice(1).join("") : clean, layer, head }, view: attention }];
   },
 });
 
