@@ -35,12 +35,20 @@ if TYPE_CHECKING:
     from residscope.dictionaries.loading import load_dictionary as load_dictionary
     from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder as SparseAutoencoder
     from residscope.direction import Direction as Direction
+    from residscope.directions.algebra import orthonormalize as orthonormalize
+    from residscope.directions.contrast import contrast as contrast
+    from residscope.directions.file import load_direction as load_direction
     from residscope.directions.pca import Basis as Basis
     from residscope.directions.pca import pca as pca
+    from residscope.directions.probe import probe as probe
     from residscope.directions.projection import Projection as Projection
     from residscope.directions.projection import project as project
     from residscope.directions.river import River as River
     from residscope.directions.river import river as river
+    from residscope.directions.weights import head_direction as head_direction
+    from residscope.directions.weights import neuron_direction as neuron_direction
+    from residscope.directions.weights import position_direction as position_direction
+    from residscope.directions.weights import token_direction as token_direction
     from residscope.errors import Cancelled as Cancelled
     from residscope.errors import ResidscopeError as ResidscopeError
     from residscope.results.result import Result as Result
@@ -128,6 +136,14 @@ _PUBLIC = {
     "pca": "residscope.directions.pca",
     "Basis": "residscope.directions.pca",
     "Direction": "residscope.direction",
+    "contrast": "residscope.directions.contrast",
+    "probe": "residscope.directions.probe",
+    "load_direction": "residscope.directions.file",
+    "token_direction": "residscope.directions.weights",
+    "position_direction": "residscope.directions.weights",
+    "head_direction": "residscope.directions.weights",
+    "neuron_direction": "residscope.directions.weights",
+    "orthonormalize": "residscope.directions.algebra",
     "project": "residscope.directions.projection",
     "Projection": "residscope.directions.projection",
     "river": "residscope.directions.river",

@@ -1,29 +1,44 @@
-"""A direction of the residual stream: a unit vector with a past."""
+"""A direction of the residual stream: a unit vector with a past. Directions add up, and are saved in files."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, SupportsFloat
 
+import torch
 from jaxtyping import Float
+from safetensors.torch import save
 from torch import Tensor
 
-from residscope.sites import Site
+from residscope.errors import BadDirection
+from residscope.sites import Site, find_site, list_sites, read_site
+
+FORMAT = "residscope direction 1"
+_LEAST = 1e-9  # a combination shorter than this share of its parts is nothing but rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Direction:
     """A unit vector at a site, and the mean it is centred on. The value of a stream `x` is `(x - mean) . vector`.
 
+    Directions of one site add up: `0.7 * a - 0.3 * b` is a direction, with the unit vector of the sum and the same
+    combination of the offsets.
+
     Attributes:
       name: For people, as "PCA 4 of resid_pre.3".
       site: Where it lives.
       vector: [d_model] of length one, float64.
-      mean: [d_model], float64; None where it was made without data.
+      mean: [d_model], float64; None where it was made without data: it is uncentred.
       deviation: Standard deviation of the site along it; None where unknown, or nothing varies.
       left_out: Positions that its making left out.
       history: How it was made.
       python: The expression that makes it again, and the lines before it.
+      terms: Of a sum or product that has no name of its own yet: its parts and their weights, which go on adding up.
+    Holds:
+      A combination `sum(w_i v_i) / n` has the offset `sum(w_i c_i) / n`, `n` the sum's length.
     """
 
     name: str
@@ -34,8 +49,197 @@ class Direction:
     left_out: tuple[int, ...] = ()
     history: Mapping[str, Any] = field(default_factory=dict)
     python: tuple[str, ...] = field(default=(), repr=False)
+    terms: "tuple[tuple[float, Direction], ...]" = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, vector: Any, site: str | Site, name: str = "a vector", **facts: Any) -> "Direction":
+        """The direction of a vector of any length.
+
+        Args:
+          vector: [d_model] Numbers.
+          site: Where it lives.
+          name: For people.
+          facts: Other attributes.
+        Raises:
+          BadDirection: It has several axes, is zero, or holds NaN or infinity.
+          UnknownSite: The site is no site's name.
+        """
+        try:
+            wide = torch.as_tensor(vector).detach().to("cpu", torch.float64)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise BadDirection(f"{name} is no vector of numbers ({error}).", "Give [d_model] numbers.") from None
+        if wide.ndim != 1 or not len(wide):
+            raise BadDirection(f"{name} has the shape {list(wide.shape)}.", "Give one vector, [d_model].")
+        if not bool(wide.isfinite().all()):
+            at = int((~wide.isfinite()).nonzero()[0])
+            raise BadDirection(f"{name} is {float(wide[at])} at entry {at}.", "Mend what made it.")
+        length = float(wide.norm())
+        if not length:
+            raise BadDirection(f"{name} is zero everywhere, and points nowhere.", "Give another vector.")
+        return cls(name, _read_site(site), wide / length, **facts)
 
     @cached_property
     def offset(self) -> float:
         """`mean . vector`: what the value of an uncentred stream has too much."""
         return float(self.mean @ self.vector) if self.mean is not None else 0.0
+
+    def named(self, name: str) -> "Direction":
+        """The same under another name; a sum is one part from here on, of weight one."""
+        return replace(self, name=name, terms=(), python=(*self.python, f"direction = direction.named({name!r})"))
+
+    def at(self, site: str | Site) -> "Direction":
+        """The same vector at another site, said in its history; without mean and deviation, which were the old site's.
+
+        Raises:
+          UnknownSite: It is no site's name.
+        """
+        to = _read_site(site)
+        moved = {**self.history, "moved_from": str(self.site)}
+        line = f"direction = direction.at({str(to)!r})"
+        name = f"{self.name}, at {to}"
+        return Direction(name, to, self.vector, history=moved, python=(*self.python, line))
+
+    def cosine(self, other: "Direction") -> float:
+        """Of the angle between two; of any sites, as long as they are as wide.
+
+        Raises:
+          BadDirection: They are not.
+        """
+        self._check_width(other)
+        return float(self.vector @ other.vector)
+
+    def project_out(self, *others: "Direction") -> "Direction":
+        """What is left of it at right angles to others of its site.
+
+        Raises:
+          BadDirection: Nothing is, or another lives elsewhere.
+        """
+        for other in others:
+            self._check_site(other)
+        if not others:
+            return self
+        span = torch.stack([other.vector for other in others], dim=1)
+        weights = torch.linalg.lstsq(span, self.vector[:, None], driver="gelsd").solution[:, 0]
+        parts = [(-weight, other) for weight, other in zip(weights.tolist(), others, strict=True)]
+        names = ", ".join(other.name for other in others)
+        return replace(combine([(1.0, self), *parts]), name=f"{self.name} without {names}", terms=())
+
+    def __add__(self, other: object) -> "Direction":
+        if not isinstance(other, Direction):
+            return NotImplemented
+        return combine([*self._as_terms(), *other._as_terms()])
+
+    def __sub__(self, other: object) -> "Direction":
+        return self + -other if isinstance(other, Direction) else NotImplemented
+
+    def __mul__(self, factor: SupportsFloat) -> "Direction":
+        return combine([(weight * float(factor), one) for weight, one in self._as_terms()])
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "Direction":
+        return self * -1.0
+
+    def _as_terms(self) -> list[tuple[float, "Direction"]]:
+        return list(self.terms) or [(1.0, self)]
+
+    def save(self, path: str | Path) -> None:
+        """Write it to a file, whole or not at all; `rs.load_direction` reads it back bit for bit."""
+        path = Path(path)
+        aside = path.with_name(f"{path.name}.new")
+        aside.write_bytes(self.to_bytes())
+        aside.replace(path)
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes."""
+        arrays = {"vector": self.vector.contiguous()}
+        if self.mean is not None:
+            arrays["mean"] = self.mean.contiguous()
+        facts = {
+            "format": FORMAT,
+            "tool": f"residscope {version('residscope')}",
+            "name": self.name,
+            "site": str(self.site),
+            "centre": "none" if self.mean is None else "mean",
+            "deviation": self.deviation,
+            "left_out": list(self.left_out),
+            "history": self.history,
+            "python": list(self.python),
+        }
+        return save(arrays, metadata={"residscope": json.dumps(facts)})
+
+    def _check_width(self, other: "Direction") -> None:
+        if len(self.vector) != len(other.vector):
+            raise BadDirection(
+                f"{self.name} has {len(self.vector)} entries, and {other.name} {len(other.vector)}.",
+                "Take directions of one model.",
+            )
+
+    def _check_site(self, other: "Direction") -> None:
+        self._check_width(other)
+        if self.site != other.site:
+            raise BadDirection(
+                f"{self.name} lives at {self.site}, and {other.name} at {other.site}.",
+                f"Say that it means something there: direction.at({str(self.site)!r}).",
+            )
+
+
+def combine(terms: Sequence[tuple[float, Direction]]) -> Direction:
+    """The sum of so much of each, as a direction.
+
+    Raises:
+      BadDirection: Nothing is left, a weight is not finite, or they live at several sites.
+    """
+    first = terms[0][1]
+    for _, other in terms[1:]:
+        first._check_site(other)
+    weights = torch.tensor([weight for weight, _ in terms], dtype=torch.float64)
+    total = weights @ torch.stack([one.vector for _, one in terms])
+    length = float(total.norm())
+    name = " ".join(_write_term(weight, one.name, number) for number, (weight, one) in enumerate(terms))
+    if not length > _LEAST * float(weights.abs().sum()):  # NaN too
+        raise BadDirection(f"Nothing is left of {name}.", "Change a weight, or take other directions.")
+    vector, alone = total / length, len(terms) == 1
+    centred = [one.mean for _, one in terms if one.mean is not None]
+    if len(centred) == len(terms) and all(torch.equal(centred[0], other) for other in centred[1:]):
+        mean: Tensor | None = centred[0]
+    else:  # any vector that has the offset
+        offsets = torch.tensor([one.offset for _, one in terms], dtype=torch.float64)
+        mean = vector * (weights @ offsets / length) if centred else None
+    told = [{"weight": weight, "name": one.name, "history": dict(one.history)} for weight, one in terms]
+    return Direction(
+        name=first.name if alone and weights[0] > 0 else name,
+        site=first.site,
+        vector=vector,
+        mean=mean,
+        deviation=first.deviation if alone else None,
+        left_out=tuple(sorted({pos for _, one in terms for pos in one.left_out})),
+        history=first.history if alone else {"kind": "combination", "terms": told},
+        python=_write_sum(terms),
+        terms=tuple(terms),
+    )
+
+
+def _read_site(name: str | Site) -> Site:
+    """A site that some model may have."""
+    found = read_site(str(name))
+    return find_site(found, list_sites((found.layer or 0) + 1))
+
+
+def _write_term(weight: float, name: str, number: int) -> str:
+    sign = "-" if weight < 0 else "+" if number else ""
+    return f"{sign}{' ' if number else ''}{abs(weight):.3g} ({name})"
+
+
+def _write_sum(terms: Sequence[tuple[float, Direction]]) -> tuple[str, ...]:
+    """The lines of every part, each under a name of its own, and their sum."""
+    lines: list[str] = []
+    last: dict[str, str] = {}  # the line that last gave a name its value
+    for number, (_, one) in enumerate(terms):
+        for line in (*one.python, f"direction_{number} = direction"):
+            target = line.partition(" = ")[0]
+            if last.get(target) != line:
+                lines.append(line)
+            last[target] = line
+    summed = " + ".join(f"{weight!r} * direction_{number}" for number, (weight, _) in enumerate(terms))
+    return (*lines, f"direction = {summed}")

@@ -13,16 +13,7 @@ from residscope.errors import BadArgument
 from residscope.results.result import Indices, Result
 from residscope.running.arguments import read_whole
 from residscope.running.model import Model
-from residscope.transformer.circuits import pass_norm, read_ov, read_qk
-
-# The ends of each matrix that are streams; neurons have no tokens.
-SIDES = {
-    "OV": ("in", "out"),
-    "QK": ("query", "key"),
-    "W_in": ("in",),
-    "W_gate": ("in",),
-    "W_out": ("out",),
-}
+from residscope.transformer.circuits import SIDES, decompose, find_furthest, read_tokens
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,11 +86,13 @@ def singular_vectors(
         head = read_whole("head", head, 0, config.n_heads - 1)
     elif head is not None:
         raise BadArgument(f"head={head!r} was asked for, and {matrix} is the MLP's.", "Leave it out, or take OV or QK.")
-    scales, sides = decompose(model, matrix, layer, head)
+    scales, sides = decompose(model.weights, config, matrix, layer, head)
     n, top = read_whole("n", n, 1, len(scales)), read_whole("top", top, 1, config.d_vocab)
     vectors = torch.stack([side[:n] for side in sides]).to(model.device)
-    readings = torch.stack([_read(model, name, side) for name, side in zip(SIDES[matrix], vectors, strict=True)])
-    furthest = readings[-1].gather(1, readings[-1].abs().argmax(1, keepdim=True)).sign()
+    readings = torch.stack(
+        [read_tokens(model.weights, config, name, side) for name, side in zip(SIDES[matrix], vectors, strict=True)]
+    )
+    furthest = find_furthest(readings[-1])
     best = (readings * furthest).topk(top)
     asked = f"layer={layer}" if head is None else f"layer={layer}, head={head}"
     return SingularVectors(
@@ -121,34 +114,3 @@ def singular_vectors(
         texts=[[[model.tokenizer.piece(i) for i in row] for row in side] for side in best.indices.tolist()],
         sides=SIDES[matrix],
     )
-
-
-def decompose(
-    model: Model, matrix: str, layer: int, head: int | None
-) -> tuple[Float[Tensor, " component"], list[Float[Tensor, "component d_model"]]]:
-    """Singular values of a matrix, and the vectors of those sides that are streams."""
-    weights, config = model.weights, model.config
-    if head is not None:
-        read = read_ov if matrix == "OV" else read_qk
-        left, right = (each[head] for each in read(weights, config, layer))
-        # Thin matrices are turned upright first, so that what is left to split is d_head by d_head.
-        (left, first), (right, second) = map(torch.linalg.qr, (left, right.mT if matrix == "OV" else right))
-        u, scales, v = torch.linalg.svd(first @ second.mT)
-        return scales, [(left @ u).mT, v @ right.mT]
-    whole = weights.folded(f"{matrix}.{layer}", centre=True).weight
-    if matrix == "W_out":
-        whole = (pass_norm(weights, config, f"mlp_norm_post_w.{layer}", whole) if config.post_norm else whole).mT
-    u, scales, _ = torch.linalg.svd(whole, full_matrices=False)
-    return scales, [u.mT]
-
-
-def _read(model: Model, side: str, vectors: Float[Tensor, "component d_model"]) -> Float[Tensor, "component d_vocab"]:
-    """What each token has to do with a side's vectors."""
-    if side != "out":
-        found = vectors @ model.weights["W_E"].to(vectors).mT
-    else:  # the norm folded into the vectors, of which there are fewer than tokens
-        normed = pass_norm(model.weights, model.config, "ln_final_w", vectors)
-        found = normed @ model.weights["W_U"].to(vectors)
-        if model.config.logit_cap:
-            return found
-    return found - found.mean(-1, keepdim=True)

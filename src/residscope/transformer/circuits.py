@@ -1,10 +1,20 @@
-"""A head's two circuits as thin matrices, the norms around them folded: where it looks, and what it moves."""
+"""A head's two circuits as thin matrices, the norms around them folded, and what matrices read and write most."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from residscope.transformer.config import Config
 from residscope.transformer.weights import Weights
+
+# The ends of each matrix that are streams; neurons have no tokens.
+SIDES = {
+    "OV": ("in", "out"),
+    "QK": ("query", "key"),
+    "W_in": ("in",),
+    "W_gate": ("in",),
+    "W_out": ("out",),
+}
 
 
 def read_ov(
@@ -52,3 +62,40 @@ def _fold_qk_norm(
     if name not in weights:
         return projection
     return projection * (config.norm_offset + weights[name].to(projection)[..., None, :])
+
+
+def decompose(
+    weights: Weights, config: Config, matrix: str, layer: int, head: int | None
+) -> tuple[Float[Tensor, " component"], list[Float[Tensor, "component d_model"]]]:
+    """Singular values of a matrix of `SIDES`, largest first, and the vectors of its sides."""
+    if head is not None:
+        read = read_ov if matrix == "OV" else read_qk
+        left, right = (each[head] for each in read(weights, config, layer))
+        # Thin matrices are turned upright first, so that what is left to split is d_head by d_head.
+        (left, first), (right, second) = map(torch.linalg.qr, (left, right.mT if matrix == "OV" else right))
+        u, scales, v = torch.linalg.svd(first @ second.mT)
+        return scales, [(left @ u).mT, v @ right.mT]
+    whole = weights.folded(f"{matrix}.{layer}", centre=True).weight
+    if matrix == "W_out":
+        whole = (pass_norm(weights, config, f"mlp_norm_post_w.{layer}", whole) if config.post_norm else whole).mT
+    u, scales, _ = torch.linalg.svd(whole, full_matrices=False)
+    return scales, [u.mT]
+
+
+def read_tokens(
+    weights: Weights, config: Config, side: str, vectors: Float[Tensor, "component d_model"]
+) -> Float[Tensor, "component d_vocab"]:
+    """What each token has to do with vectors of a side: along its embedding, or of "out" in its logit."""
+    if side != "out":
+        found = vectors @ weights["W_E"].to(vectors).mT
+    else:  # the norm folded into the vectors, of which there are fewer than tokens
+        normed = pass_norm(weights, config, "ln_final_w", vectors)
+        found = normed @ weights["W_U"].to(vectors)
+        if config.logit_cap:
+            return found
+    return found - found.mean(-1, keepdim=True)
+
+
+def find_furthest(readings: Float[Tensor, "component d_vocab"]) -> Float[Tensor, "component 1"]:
+    """The sign that puts the token furthest along each vector on its positive end."""
+    return readings.gather(1, readings.abs().argmax(1, keepdim=True)).sign()

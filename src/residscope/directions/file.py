@@ -1,0 +1,100 @@
+"""Directions from files: our own, and bare vectors once their site is said."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from residscope.direction import FORMAT, Direction
+from residscope.errors import BadDirection
+from residscope.sites import Site, read_site
+
+
+def load_direction(path: str | Path, *, site: str | Site | None = None) -> Direction:
+    """Read a direction.
+
+    A file of our own is safetensors: the tensors `vector` and, where it is centred, `mean`, both `[d_model]` in
+    float64, and in its metadata under `residscope` a JSON object with `format` ("residscope direction 1"), `tool`,
+    `name`, `site`, `centre` ("none" or "mean"), `deviation` (a number or null), `left_out` (positions), `history` (how
+    it was made, with the model's name and source) and `python` (lines that make it again). What else is taken is a JSON
+    list of numbers and a `.npy` of one axis, of any length: their unit vector.
+
+    Args:
+      path: The file.
+      site: Where a bare vector lives. One of our own says that itself.
+    Raises:
+      BadDirection: It cannot be read, is cut short, holds no direction, or a bare vector's site was not said.
+      UnknownSite: The site is no site's name.
+    Holds:
+      What `direction.save` wrote is read back bit for bit; nothing but numbers is read of a `.npy`.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadDirection(f"{path} cannot be read ({error.strerror}).", "Name a file.") from None
+    if path.suffix in (".json", ".npy"):
+        if site is None:
+            raise BadDirection(f"{path.name} is a bare vector.", 'Say where it lives: site="resid_pre.5".')
+        return Direction.of(_read_bare(path), site, path.stem, history={"kind": "upload", "file": path.name})
+    found = read_direction(content, path.name)
+    if site is not None and read_site(str(site)) != found.site:
+        raise BadDirection(f"{path.name} is of {found.site}, and {site} was asked for.", "Use direction.at(site).")
+    return found
+
+
+def read_direction(content: bytes, name: str) -> Direction:
+    """What `direction.to_bytes()` gave.
+
+    Raises:
+      BadDirection: It is cut short, or holds no direction.
+    """
+    try:
+        tensors, facts = load(content), _read_facts(content)
+        direction = Direction(
+            name=facts["name"],
+            site=read_site(facts["site"]),
+            vector=tensors["vector"],
+            mean=tensors.get("mean"),
+            deviation=facts["deviation"],
+            left_out=tuple(facts["left_out"]),
+            history=facts["history"],
+            python=tuple(facts["python"]),
+        )
+        _check(direction, facts)
+    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
+        hint = "Give one that direction.save wrote; a bare vector as .json or .npy."
+        raise BadDirection(f"{name} holds no direction ({error}).", hint) from None
+    return direction
+
+
+def _read_facts(content: bytes) -> dict[str, Any]:
+    length = int.from_bytes(content[:8], "little")
+    facts: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["residscope"])
+    if facts["format"] != FORMAT:
+        raise ValueError(f"its format is {facts['format']!r}")
+    return facts
+
+
+def _check(direction: Direction, facts: dict[str, Any]) -> None:
+    """Refuse what no direction can be; a ValueError says what."""
+    tensors: list[Tensor] = [direction.vector, *([direction.mean] if direction.mean is not None else [])]
+    if any(str(one.dtype) != "torch.float64" or one.shape != (len(direction.vector),) for one in tensors):
+        raise ValueError("its tensors are not [d_model] in float64")
+    if not all(bool(one.isfinite().all()) for one in tensors):
+        raise ValueError("it has NaN or infinity")
+    if abs(float(direction.vector.norm()) - 1) > 1e-6:
+        raise ValueError(f"its vector has the length {float(direction.vector.norm()):.3g}")
+    if not isinstance(facts["name"], str) or not isinstance(facts["history"], dict):
+        raise ValueError("its name or history is none")
+
+
+def _read_bare(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False) if path.suffix == ".npy" else json.loads(path.read_text("utf-8"))
+    except (ValueError, EOFError, OSError) as error:
+        raise BadDirection(f"{path.name} holds no vector ({error}).", "Give a list of numbers.") from None

@@ -1,0 +1,104 @@
+"""A linear probe: the direction along which two kinds of texts are told apart best."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from residscope.direction import Direction
+from residscope.directions.pca import check_stream
+from residscope.directions.rows import read_rows
+from residscope.errors import BadArgument
+from residscope.running.model import Model
+from residscope.running.packing import write_lines
+from residscope.running.texts import Texts, describe_texts
+from residscope.sites import Site, find_site
+
+_MOST_ROUNDS = 2000
+
+
+def probe(
+    model: Model,
+    texts: Texts,
+    labels: Sequence[Any],
+    *,
+    site: str | Site,
+    pos: int = -1,
+    held_out: float = 0.25,
+    strength: float = 1.0,
+    seed: int = 0,
+) -> Direction:
+    """Fit a logistic regression to a site at one position of each text, and take its direction.
+
+    Args:
+      model: Any.
+      texts: One for each label.
+      labels: Of two kinds; the direction points to the second in order (`True`, 1, the later in the alphabet).
+      site: One whose values are streams.
+      pos: Where each text is read.
+      held_out: Share of the texts that it is tested on, drawn with equal shares of both labels.
+      strength: Inverse of the regularisation, scikit-learn's `C`, on standardised entries.
+      seed: Of the draw.
+    Raises:
+      BadArgument: There are not as many labels as texts, not two kinds, or too few of one.
+      UnknownSite: The model has none of that name, or it is no stream.
+      UnknownPosition: A text has no such position.
+    Holds:
+      Equal to scikit-learn's: `(x - mean) . v > history["boundary"]` is what it predicts. `history["accuracy"]` is that
+      on held-out texts, `history["accuracy_shuffled"]` the same where the labels that it learned from were shuffled.
+    """
+    found = check_stream(find_site(site, model.sites))
+    rows, _ = read_rows(model, texts, found, pos)
+    kinds, classes = np.unique(np.asarray(labels), return_inverse=True)
+    if len(classes) != len(rows):
+        raise BadArgument(f"{len(classes)} labels were given for {len(rows)} texts.", "Give one for each.")
+    if len(kinds) != 2 or min(np.bincount(classes)) < 4 or not 0 < held_out < 1:
+        raise BadArgument(
+            f"{len(kinds)} kinds of labels were given, of {np.bincount(classes).tolist()} texts, held_out={held_out}.",
+            "Give two kinds, four texts of each at least, and hold out a share of them.",
+        )
+    x, x_held_out, y, y_held_out = train_test_split(
+        rows.numpy(), classes, test_size=held_out, random_state=seed, stratify=classes
+    )
+    (scaler, regression), accuracy = _fit(x, y, x_held_out, y_held_out, strength)
+    _, shuffled = _fit(x, np.random.default_rng(seed).permutation(y), x_held_out, y_held_out, strength)
+    weights = torch.from_numpy(regression.coef_[0] / scaler.scale_)
+    length = float(weights.norm())
+    vector, mean = weights / length, torch.from_numpy(scaler.mean_)
+    boundary = -float(regression.intercept_[0]) / length
+    said = f"{describe_texts(texts)}, {list(labels)!r}, site={str(found)!r}, pos={pos}"
+    said += f", held_out={held_out}, strength={strength}, seed={seed}"
+    return Direction(
+        name=f"probe at {found}, {accuracy:.0%} right on held-out texts",
+        site=found,
+        vector=vector,
+        mean=mean,
+        deviation=float(((rows - mean) @ vector).std()) or None,
+        history={
+            "kind": "probe",
+            "accuracy": accuracy,
+            "accuracy_shuffled": shuffled,
+            "boundary": boundary,
+            "labels": [str(kind) for kind in kinds],
+            "n_texts": len(rows),
+            "n_held_out": len(y_held_out),
+            "pos": pos,
+            "model": model.name,
+            "source": model.source,
+        },
+        python=tuple(write_lines(model.python, [f"direction = rs.probe(model, {said})"])),
+    )
+
+
+def _fit(
+    x: np.ndarray, y: np.ndarray, x_held_out: np.ndarray, y_held_out: np.ndarray, strength: float
+) -> tuple[tuple[StandardScaler, LogisticRegression], float]:
+    """The fitted steps, and their accuracy on what was held out."""
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=_MOST_ROUNDS))
+    pipeline.fit(x, y)
+    return (pipeline[0], pipeline[1]), float(pipeline.score(x_held_out, y_held_out))

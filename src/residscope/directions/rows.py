@@ -1,0 +1,42 @@
+"""What a site holds at chosen positions of texts, as rows of one matrix."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from residscope.running.model import Model
+from residscope.running.positions import PADDED, Positions, resolve
+from residscope.running.progress import report
+from residscope.running.run import read_at
+from residscope.running.texts import BATCH_TOKENS, Texts
+from residscope.sites import Site
+from residscope.transformer.tokens import stack
+
+
+def read_rows(
+    model: Model, texts: Texts, site: Site, pos: Positions
+) -> tuple[Float[Tensor, "row d_model"], Int[Tensor, " row"]]:
+    """Rows in float64 on the CPU, text by text, and the number of each row's text.
+
+    Args:
+      model: Any.
+      texts: Each is cut at the context.
+      site: One whose values are streams.
+      pos: Of each text; None is all but position 0, whose stream is another kind of thing in most models.
+    Raises:
+      UnknownPosition: A text has no such position.
+    """
+    lists = model.corpus(texts).lists
+    where = slice(1, None) if pos is None else pos
+    rows, numbers = [], []
+    size = max(1, BATCH_TOKENS // max(map(len, lists)))
+    for start in range(0, len(lists), size):
+        report(start, len(lists), f"reading {site}")
+        tokens = stack(lists[start : start + size], model.tokenizer)
+        run = model.run(tokens, keep=[site])
+        at = resolve(where, tokens.n_tokens)
+        there = at != PADDED
+        rows.append(read_at(run.raw(site), site, at)[0].cpu().double()[there])
+        numbers.append((torch.arange(len(at))[:, None] + start).expand_as(at)[there])
+    report(len(lists), len(lists), f"reading {site}")
+    return torch.cat(rows), torch.cat(numbers)
