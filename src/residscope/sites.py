@@ -177,6 +177,8 @@ def find_sites(names: str | Site | Iterable[str | Site], sites: Sequence[Site]) 
     for name in names:
         if name == "all":
             matches: Sequence[Site] = [s for s in sites if KINDS[s.kind].kept]
+        elif isinstance(name, Site):
+            matches = [find_site(name, sites)]
         else:
             matches = [s for s in sites if s.kind == name] or [find_site(name, sites)]
         found.update(dict.fromkeys(matches))

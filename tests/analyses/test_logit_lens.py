@@ -12,6 +12,7 @@ from torch import Tensor
 
 import residscope as rs
 from residscope.analyses import logit_lens
+from residscope.analyses.logit_lens import _find_best
 from residscope.errors import BadArgument, NoFinalNorm, UnknownSite, UnknownToken
 from residscope.running.memory import Allocations
 from tests.models import family_model, own_config, own_model, shared_path
@@ -209,3 +210,15 @@ def test_what_does_not_fit(gpt2: rs.Model) -> None:
         rs.logit_lens(family_model("gptj").run(TEXTS), sub_blocks=True)
     with pytest.raises(NoFinalNorm, match=r"has no final norm. Read its streams with rs.vocabulary"):
         rs.logit_lens(own_model(own_config(norm=None)).run(TEXTS))
+
+
+@pytest.mark.parametrize("d_vocab", [40, 300, 2048, 2050])
+@pytest.mark.parametrize("top", [1, 5, 40])
+def test_the_best_are_topks(d_vocab: int, top: int) -> None:
+    logits = torch.randn(3, 4, d_vocab, generator=torch.Generator().manual_seed(0))
+    logits[0, 0, -1] = 9.0  # in what no block has
+    logits[1, 1, :60] += 20.0  # all in one block
+    values, tokens = _find_best(logits, top)
+    expected = logits.topk(top)
+    assert torch.equal(values, expected.values)
+    assert torch.equal(tokens, expected.indices)

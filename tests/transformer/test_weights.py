@@ -9,7 +9,7 @@ from torch import Tensor
 import residscope as rs
 from residscope.axes import AXES
 from residscope.errors import BadArgument, UnknownWeight
-from residscope.transformer.transformer import Norm
+from residscope.transformer.transformer import Block, Norm
 from tests.models import OWN, own_config, own_model, random_gpt2, random_llama
 
 IDS = torch.randint(0, 300, (2, 20), generator=torch.Generator().manual_seed(1))
@@ -202,3 +202,20 @@ def test_weights_are_those_of_transformers() -> None:
     weights, layer = rs.load(hf, tokenizer=tokenizer).weights, hf.model.layers[2]
     assert torch.equal(weights["W_V.2"][1], layer.self_attn.v_proj.weight[8:].T)
     assert torch.equal(weights["W_gate.2"], layer.mlp.gate_proj.weight.T)
+
+
+def test_what_heads_mix_whatever_the_tokens_follows_its_weights() -> None:
+    hf, tokenizer = random_gpt2()
+    model = rs.load(hf, tokenizer=tokenizer)
+    block = model.transformer.blocks[1]
+    assert isinstance(block, Block)
+    assert block.ln1
+    assert block.ln1.bias is not None
+    found = block.constant_values()
+    assert block.constant_values() is found
+    with torch.no_grad():
+        block.attn.v.bias.add_(1.0)
+    torch.testing.assert_close(block.constant_values(), found + 1.0)
+    with torch.no_grad():
+        block.ln1.bias.zero_()
+    assert torch.equal(block.constant_values().flatten(), block.attn.v.bias)

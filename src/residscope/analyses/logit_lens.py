@@ -14,6 +14,7 @@ from residscope.errors import BadArgument, NoFinalNorm
 from residscope.results.result import Indices, TokenResult
 from residscope.running.arguments import read_whole
 from residscope.running.metrics import Answer
+from residscope.running.model import Model
 from residscope.running.packing import write_lines
 from residscope.running.positions import PADDED
 from residscope.running.progress import report
@@ -37,7 +38,8 @@ TARGETS = {
     "final": "the best token of the last row at that position",
     "next": "the token that the text goes on with; none after its last",
 }
-_AT_ONCE = 6_500_000  # logits: what a processor has close at hand, and enough for a fast product
+_BLOCK = 128  # tokens
+_AT_ONCE = 13_000_000  # logits: enough for a fast product
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -138,15 +140,19 @@ def logit_lens(
     there = tokens.mask.flatten().nonzero()[:, 0]
     parts = torch.split(there, max(1, _AT_ONCE // (len(sites) * model.config.d_vocab)))
     found: list[tuple[Tensor, ...]] = []
+    weight, rooms = transformer.unembedding.weight, _make_rooms(model, len(sites) * len(parts[0]))
+    bias: Tensor | None = transformer.unembedding.bias
     for number, part in enumerate(parts):
         report(number, len(parts), "logit lens")
         x = torch.stack([stream[part].to(model.device) for stream in streams])  # layer token d_model
         normed = ln_final.plain(x) if scale is None else ln_final.divide(x, scale[part].expand(x.shape[:2])[..., None])
         normed[-1] = last[part]  # as the run has it, edits of the final norm included
-        logits = transformer.unembedding(normed)
+        room, room_of_probs = (room[: len(sites) * len(part)] for room in rooms)
+        logits = torch.mm(normed.flatten(0, 1), weight.T, out=room).view(len(sites), len(part), -1)
+        logits = logits if bias is None else logits.add_(bias)
         logits = logits if precap else transformer.cap_logits(logits)
         asked = None if targets is None else targets.flatten()[part].to(model.device)
-        found.append(_read_cells(logits, value, asked, top, of_final=target == "final"))
+        found.append(_read_cells(logits, room_of_probs, value, asked, top, of_final=target == "final"))
     report(len(parts), len(parts), "logit lens")
     whole = (torch.cat(part, dim=1).cpu() for part in zip(*found, strict=True))
     values, token_ids, logits, log_probs, entropy = (_lay_out(one, tokens.mask) for one in whole)
@@ -180,6 +186,13 @@ def logit_lens(
     )
 
 
+def _make_rooms(model: Model, n: int) -> tuple[Float[Tensor, "cell d_vocab"], Float[Tensor, "cell d_vocab"]]:
+    """For logits and probabilities of some cells, used again: such large arrays would take new pages each time."""
+    wide = torch.promote_types(model.dtype, torch.float32)
+    logits, probs = (torch.empty(n, model.config.d_vocab, dtype=d, device=model.device) for d in (model.dtype, wide))
+    return logits, probs
+
+
 def _check_choices(norm: str, value: str, target: object) -> None:
     for name, asked, known in (("norm", norm, NORMS), ("value", value, VALUES)):
         if asked not in list(known):
@@ -211,32 +224,55 @@ def _read_targets(
 
 def _read_cells(
     logits: Float[Tensor, "layer token d_vocab"],
+    room: Float[Tensor, "cell d_vocab"],
     value: str,
     targets: Int[Tensor, " token"] | None,
     top: int,
     *,
     of_final: bool,
 ) -> tuple[Tensor, ...]:
-    """Values, best tokens, their logits and log probabilities, and entropy of every cell: `[layer token ...]`."""
+    """Values, best tokens, their logits and log probabilities, and entropy of every cell: `[layer token ...]`.
+
+    Logits are written over; the room is for probabilities.
+    """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    best, log_probs = logits.topk(top), logits.log_softmax(-1)
-    probs = log_probs.exp()
-    entropy = -torch.linalg.vecdot(probs, log_probs)
+    best, token_ids = _find_best(logits, top)
+    probs = torch.softmax(logits, -1, out=room.view_as(logits))
+    if targets is not None:
+        ids = targets.clamp(min=0)[None, :, None].expand(len(logits), -1, -1)
+    else:
+        ids = (token_ids[-1:, :, :1] if of_final else token_ids[:, :, :1]).expand(len(logits), -1, -1)
+    asked = logits.gather(-1, ids)
+    values = (logits > asked).sum(-1).to(logits) if value == "rank" else asked[..., 0]
+    # Log probabilities of all tokens would take longer than all the rest: those of the best say what all are less.
+    first = best[..., :1]
+    log_probs = best - first + probs.gather(-1, token_ids[..., :1]).log()
+    below = logits.sub_(first)
+    entropy = -(log_probs[..., 0] + (probs[..., None, :] @ below[..., None])[..., 0, 0])  # vecdot would hold products
     if value == "entropy":
         values = entropy
     elif value == "kl":
-        values = torch.linalg.vecdot(probs[-1], log_probs[-1] - log_probs).clamp(min=0)  # rounding may go below
-    else:
-        if targets is not None:
-            ids = targets.clamp(min=0)[None, :, None]
-        else:
-            ids = best.indices[-1:, :, :1] if of_final else best.indices[:, :, :1]
-        ids = ids.expand(len(logits), -1, -1)
-        if value == "rank":
-            values = (logits > logits.gather(-1, ids)).sum(-1).to(entropy)
-        else:
-            values = (probs if value == "prob" else logits).gather(-1, ids)[..., 0]
-    return values, best.indices, best.values, log_probs.gather(-1, best.indices), entropy
+        less = log_probs[-1, :, 0] - log_probs[..., 0]
+        values = (torch.linalg.vecdot(probs[-1], below[-1] - below) + less).clamp(min=0)  # rounding may go below
+    elif value == "prob":
+        values = probs.gather(-1, ids)[..., 0]
+    return values, token_ids, best, log_probs, entropy
+
+
+def _find_best(
+    logits: Float[Tensor, "layer token d_vocab"], top: int
+) -> tuple[Float[Tensor, "layer token top"], Int[Tensor, "layer token top"]]:
+    """The largest logits and their tokens, as `topk` gives them: sought only in blocks whose largest are among them."""
+    n_blocks = logits.shape[-1] // _BLOCK
+    if n_blocks < 2 * top:
+        largest = logits.topk(top)
+        return largest.values, largest.indices
+    size, device = n_blocks * _BLOCK, logits.device
+    blocks = logits[..., :size].view(*logits.shape[:-1], n_blocks, _BLOCK).amax(-1).topk(top).indices
+    rest = torch.arange(size, logits.shape[-1], device=device).expand(*logits.shape[:-1], -1)
+    tokens = torch.cat([(blocks[..., None] * _BLOCK + torch.arange(_BLOCK, device=device)).flatten(-2), rest], dim=-1)
+    largest = logits.gather(-1, tokens).topk(top)
+    return largest.values, tokens.gather(-1, largest.indices)
 
 
 def _lay_out(cells: Shaped[Tensor, "layer token *top"], mask: Bool[Tensor, "batch pos"]) -> Tensor:

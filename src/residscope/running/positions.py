@@ -72,5 +72,6 @@ def gather(x: Tensor, positions: Int[Tensor, "batch n"], axis: int) -> Tensor:
     index = positions.to(x.device).reshape(shape)
     sizes = list(x.shape)
     sizes[axis] = positions.shape[1]
-    found = x.gather(axis, index.clamp(min=0).expand(sizes))
-    return found.masked_fill(index == PADDED, torch.nan)
+    if not bool((positions == PADDED).any()):
+        return x.gather(axis, index.expand(sizes))
+    return x.gather(axis, index.clamp(min=0).expand(sizes)).masked_fill(index == PADDED, torch.nan)

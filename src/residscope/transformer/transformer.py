@@ -381,6 +381,7 @@ class Block(nn.Module):
         self.ln2_post = Norm(config, config.d_model, "mlp_norm_post", layer) if post and config.d_mlp else None
         self.parallel, self.shared_norm = config.parallel, config.shared_norm
         self.layer = layer
+        self._constant_values: tuple[list[tuple[int, int]], Tensor] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -388,11 +389,19 @@ class Block(nn.Module):
         return self.attn.q.weight.device
 
     def constant_values(self) -> Float[Tensor, "head d_head"]:
-        """What every head mixes whatever the tokens are: the bias of its values, and what the norm's bias gives."""
+        """What every head mixes whatever the tokens are: the bias of its values, and what the norm's bias gives.
+
+        Kept until one of the weights that it is made of changes: reading W_V anew takes as long as a small run.
+        """
         attention, bias = self.attn, self.ln1.bias if self.ln1 else None
-        nothing = attention.v.weight.new_zeros(attention.v.in_features)
-        values: Tensor = attention.v(nothing if bias is None else bias)
-        return values.view(-1, attention.d_head).repeat_interleave(attention.groups, dim=0)
+        made_of = [one for one in (attention.v.weight, attention.v.bias, bias) if one is not None]
+        state = [(one.data_ptr(), 0 if one.is_inference() else one._version) for one in made_of]
+        if self._constant_values is None or self._constant_values[0] != state:
+            nothing = attention.v.weight.new_zeros(attention.v.in_features)
+            values: Tensor = attention.v(nothing if bias is None else bias).detach()
+            each = values.view(-1, attention.d_head).repeat_interleave(attention.groups, dim=0)
+            self._constant_values = state, each
+        return self._constant_values[1]
 
     def forward(self, x: Float[Tensor, "*batch d_model"], p: Pass) -> Float[Tensor, "*token d_model"]:
         """The stream after this layer; what it reads has been announced by whoever made it."""
