@@ -37,6 +37,7 @@ prove: .venv/system $(STATIC)
 	CHECK_SHAPES=all $(BIN)/python -m pytest -n auto --dist loadfile -m "not browser"
 	$(BIN)/python -m benchmarks.loading
 	$(BIN)/python -m benchmarks.repaint
+	$(BIN)/python -m benchmarks.heat
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.analyses
 	$(BIN)/python -m benchmarks.cost
