@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder as SparseAutoencoder
     from residscope.direction import Direction as Direction
     from residscope.directions.algebra import orthonormalize as orthonormalize
+    from residscope.directions.causal_check import CausalCheck as CausalCheck
+    from residscope.directions.causal_check import causal_check as causal_check
     from residscope.directions.contrast import contrast as contrast
     from residscope.directions.file import load_direction as load_direction
     from residscope.directions.pca import Basis as Basis
@@ -137,6 +139,8 @@ _PUBLIC = {
     "Basis": "residscope.directions.pca",
     "Direction": "residscope.direction",
     "contrast": "residscope.directions.contrast",
+    "causal_check": "residscope.directions.causal_check",
+    "CausalCheck": "residscope.directions.causal_check",
     "probe": "residscope.directions.probe",
     "load_direction": "residscope.directions.file",
     "token_direction": "residscope.directions.weights",

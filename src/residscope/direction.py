@@ -36,6 +36,7 @@ class Direction:
       left_out: Positions that its making left out.
       history: How it was made.
       python: The expression that makes it again, and the lines before it.
+      shuffled: [n d_model] Unit vectors that the same making gives where its labels are shuffled; None without labels.
       terms: Of a sum or product that has no name of its own yet: its parts and their weights, which go on adding up.
     Holds:
       A combination `sum(w_i v_i) / n` has the offset `sum(w_i c_i) / n`, `n` the sum's length.
@@ -49,6 +50,7 @@ class Direction:
     left_out: tuple[int, ...] = ()
     history: Mapping[str, Any] = field(default_factory=dict)
     python: tuple[str, ...] = field(default=(), repr=False)
+    shuffled: Float[Tensor, "n d_model"] | None = field(default=None, repr=False)
     terms: "tuple[tuple[float, Direction], ...]" = field(default=(), repr=False)
 
     @classmethod
@@ -152,9 +154,11 @@ class Direction:
 
     def to_bytes(self) -> bytes:
         """What `save` writes."""
-        arrays = {"vector": self.vector.contiguous()}
-        if self.mean is not None:
-            arrays["mean"] = self.mean.contiguous()
+        arrays = {
+            name: array.contiguous()
+            for name in ("vector", "mean", "shuffled")
+            if (array := getattr(self, name)) is not None
+        }
         facts = {
             "format": FORMAT,
             "tool": f"residscope {version('residscope')}",

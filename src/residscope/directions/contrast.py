@@ -12,6 +12,8 @@ from residscope.running.positions import Positions
 from residscope.running.texts import Texts, describe_texts
 from residscope.sites import Site, find_site
 
+_N_SHUFFLED = 20
+
 
 def contrast(model: Model, positive: Texts, negative: Texts, *, site: str | Site, pos: Positions = -1) -> Direction:
     """From the mean of the negative texts to that of the positive ones.
@@ -38,6 +40,10 @@ def contrast(model: Model, positive: Texts, negative: Texts, *, site: str | Site
     if not distance:
         raise BadDirection("The means of both sets are the same.", "Give texts that differ where they are read.")
     vector = (above - below) / distance
+    drawn = torch.Generator().manual_seed(0)
+    every, n = torch.cat(sides), len(sides[0])
+    orders = [torch.randperm(len(every), generator=drawn) for _ in range(_N_SHUFFLED)]
+    shuffled = torch.stack([every[order[:n]].mean(0) - every[order[n:]].mean(0) for order in orders])
     apart = torch.cat([(rows - mean) @ vector for rows, mean in zip(sides, (above, below), strict=True)])
     deviation = float(apart.square().mean().sqrt())
     said = f"{describe_texts(positive)}, {describe_texts(negative)}, site={str(found)!r}, pos={source_of(pos)}"
@@ -48,6 +54,7 @@ def contrast(model: Model, positive: Texts, negative: Texts, *, site: str | Site
         mean=(above + below) / 2,
         deviation=deviation or None,
         left_out=(0,) if pos is None else (),
+        shuffled=shuffled / shuffled.norm(dim=-1, keepdim=True),
         history={
             "kind": "contrast",
             "n_positive": len(sides[0]),

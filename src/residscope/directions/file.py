@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import Tensor
 
 from residscope.direction import FORMAT, Direction
 from residscope.errors import BadDirection
@@ -17,11 +16,11 @@ from residscope.sites import Site, read_site
 def load_direction(path: str | Path, *, site: str | Site | None = None) -> Direction:
     """Read a direction.
 
-    A file of our own is safetensors: the tensors `vector` and, where it is centred, `mean`, both `[d_model]` in
-    float64, and in its metadata under `residscope` a JSON object with `format` ("residscope direction 1"), `tool`,
-    `name`, `site`, `centre` ("none" or "mean"), `deviation` (a number or null), `left_out` (positions), `history` (how
-    it was made, with the model's name and source) and `python` (lines that make it again). What else is taken is a JSON
-    list of numbers and a `.npy` of one axis, of any length: their unit vector.
+    A file of our own is safetensors: in float64 the tensors `vector` `[d_model]`, where it is centred `mean`, and where
+    labels made it `shuffled` `[n d_model]`; and in its metadata under `residscope` a JSON object with `format`
+    ("residscope direction 1"), `tool`, `name`, `site`, `centre` ("none" or "mean"), `deviation` (a number or null),
+    `left_out` (positions), `history` (how it was made, with the model's name and source) and `python` (lines that make
+    it again). What else is taken is a JSON list of numbers and a `.npy` of one axis, of any length: their unit vector.
 
     Args:
       path: The file.
@@ -60,6 +59,7 @@ def read_direction(content: bytes, name: str) -> Direction:
             site=read_site(facts["site"]),
             vector=tensors["vector"],
             mean=tensors.get("mean"),
+            shuffled=tensors.get("shuffled"),
             deviation=facts["deviation"],
             left_out=tuple(facts["left_out"]),
             history=facts["history"],
@@ -82,9 +82,12 @@ def _read_facts(content: bytes) -> dict[str, Any]:
 
 def _check(direction: Direction, facts: dict[str, Any]) -> None:
     """Refuse what no direction can be; a ValueError says what."""
-    tensors: list[Tensor] = [direction.vector, *([direction.mean] if direction.mean is not None else [])]
-    if any(str(one.dtype) != "torch.float64" or one.shape != (len(direction.vector),) for one in tensors):
-        raise ValueError("its tensors are not [d_model] in float64")
+    width = len(direction.vector)
+    shapes = {direction.vector: (width,), direction.mean: (width,), direction.shuffled: (-1, width)}
+    tensors = [one for one in shapes if one is not None]
+    for one in tensors:
+        if str(one.dtype) != "torch.float64" or one.ndim != len(shapes[one]) or one.shape[-1] != width:
+            raise ValueError("its tensors are not [d_model] in float64")
     if not all(bool(one.isfinite().all()) for one in tensors):
         raise ValueError("it has NaN or infinity")
     if abs(float(direction.vector.norm()) - 1) > 1e-6:

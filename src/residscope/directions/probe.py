@@ -20,6 +20,7 @@ from residscope.running.texts import Texts, describe_texts
 from residscope.sites import Site, find_site
 
 _MOST_ROUNDS = 2000
+_N_SHUFFLED = 10
 
 
 def probe(
@@ -50,7 +51,7 @@ def probe(
       UnknownPosition: A text has no such position.
     Holds:
       Equal to scikit-learn's: `(x - mean) . v > history["boundary"]` is what it predicts. `history["accuracy"]` is that
-      on held-out texts, `history["accuracy_shuffled"]` the same where the labels that it learned from were shuffled.
+      on held-out texts, `history["accuracy_shuffled"]` the mean of ten that learned from shuffled labels.
     """
     found = check_stream(find_site(site, model.sites))
     rows, _ = read_rows(model, texts, found, pos)
@@ -66,8 +67,11 @@ def probe(
         rows.numpy(), classes, test_size=held_out, random_state=seed, stratify=classes
     )
     (scaler, regression), accuracy = _fit(x, y, x_held_out, y_held_out, strength)
-    _, shuffled = _fit(x, np.random.default_rng(seed).permutation(y), x_held_out, y_held_out, strength)
-    weights = torch.from_numpy(regression.coef_[0] / scaler.scale_)
+    drawn = np.random.default_rng(seed)
+    shuffled = [_fit(x, drawn.permutation(y), x_held_out, y_held_out, strength) for _ in range(_N_SHUFFLED)]
+    weights, *others = (
+        torch.from_numpy(one.coef_[0] / scaler.scale_) for one in (regression, *(fitted for (_, fitted), _ in shuffled))
+    )
     length = float(weights.norm())
     vector, mean = weights / length, torch.from_numpy(scaler.mean_)
     boundary = -float(regression.intercept_[0]) / length
@@ -78,11 +82,12 @@ def probe(
         site=found,
         vector=vector,
         mean=mean,
+        shuffled=torch.stack([one / one.norm() for one in others]),
         deviation=float(((rows - mean) @ vector).std()) or None,
         history={
             "kind": "probe",
             "accuracy": accuracy,
-            "accuracy_shuffled": shuffled,
+            "accuracy_shuffled": float(np.mean([right for _, right in shuffled])),
             "boundary": boundary,
             "labels": [str(kind) for kind in kinds],
             "n_texts": len(rows),

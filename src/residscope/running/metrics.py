@@ -128,7 +128,7 @@ def log_prob(token: Answers, *, pos: int = -1) -> Metric:
             found = _log_softmax(logits).gather(-1, ids.expand(len(logits), -1, -1))
             return found.masked_fill(~there, -torch.inf).logsumexp(-1)
 
-        return _of_logits(model, _one(pos, tokens), lambda logits: compute(logits[:, :, 0]))
+        return of_logits(model, _one(pos, tokens), lambda logits: compute(logits[:, :, 0]))
 
     return Metric(f"log_prob({token!r}, pos={pos})", "nats", bind)
 
@@ -152,7 +152,7 @@ def probability_difference(tokens_a: Answers, tokens_b: Answers, *, pos: int = -
             )
             return a - b
 
-        return _of_logits(model, _one(pos, tokens), compute)
+        return of_logits(model, _one(pos, tokens), compute)
 
     return Metric(f"probability_difference({tokens_a!r}, {tokens_b!r}, pos={pos})", "probability", bind)
 
@@ -180,7 +180,7 @@ def loss(*, pos: Positions | Literal["all"] = "all") -> Metric:
             found = _log_softmax(logits).gather(-1, ids[None, :, :, None].expand(len(logits), -1, -1, -1))[..., 0]
             return -found.masked_fill(~there, 0).sum(-1) / there.sum(-1)
 
-        return _of_logits(model, torch.where(which == PADDED, PADDED, which - 1), compute)
+        return of_logits(model, torch.where(which == PADDED, PADDED, which - 1), compute)
 
     return Metric(f"loss(pos={pos!r})", "nats", bind)
 
@@ -208,7 +208,7 @@ def kl(base: Run, *, pos: int = -1) -> Metric:
             found = _log_softmax(logits[:, :, 0])
             return (expected.exp() * (expected - found)).sum(-1).clamp(min=0)  # rounding may go below
 
-        return _of_logits(model, _one(pos, tokens), compute)
+        return of_logits(model, _one(pos, tokens), compute)
 
     return Metric(f"kl({base!r}, pos={pos})", "nats", bind)
 
@@ -281,14 +281,14 @@ def metric(function: Callable[..., Any], *, pos: Positions = -1, reads: Sequence
             return stacked if stacked.is_floating_point() else stacked.to(model.dtype)
 
         if reads is None:
-            return _of_logits(model, positions, lambda logits: compute([logits]))
+            return of_logits(model, positions, lambda logits: compute([logits]))
         return Reading(tuple(model.place(model.find(name)) for name in reads), positions, compute)
 
     name = getattr(function, "__name__", "function")
     return Metric(f"metric({name}, pos={pos}{'' if reads is None else f', reads={list(map(str, reads))}'})", "", bind)
 
 
-def _of_logits(model: "Model", positions: Int[Tensor, "batch n"], compute: Callable[[Tensor], Tensor]) -> Reading:
+def of_logits(model: "Model", positions: Int[Tensor, "batch n"], compute: Callable[[Tensor], Tensor]) -> Reading:
     """A function of all logits `[set batch n d_vocab]`."""
     transformer = model.transformer
 
