@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from residscope.analyses.singular import singular_vectors as singular_vectors
     from residscope.analyses.vocabulary import Vocabulary as Vocabulary
     from residscope.analyses.vocabulary import vocabulary as vocabulary
+    from residscope.cards.direction import Explanation as Explanation
+    from residscope.cards.direction import explain as explain
     from residscope.dictionaries.loading import load_dictionary as load_dictionary
     from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder as SparseAutoencoder
     from residscope.direction import Direction as Direction
@@ -139,6 +141,8 @@ _PUBLIC = {
     "Basis": "residscope.directions.pca",
     "Direction": "residscope.direction",
     "contrast": "residscope.directions.contrast",
+    "explain": "residscope.cards.direction",
+    "Explanation": "residscope.cards.direction",
     "causal_check": "residscope.directions.causal_check",
     "CausalCheck": "residscope.directions.causal_check",
     "probe": "residscope.directions.probe",

@@ -1,0 +1,1 @@
+"""Cards: what explains one direction, feature or head."""
