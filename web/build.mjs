@@ -10,6 +10,7 @@ const VIEWS = [
   "ablation",
   "attention",
   "attribution",
+  "causal_check",
   "coloured_text",
   "comparison",
   "composition",

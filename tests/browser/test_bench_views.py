@@ -17,6 +17,7 @@ OPEN_FILE = Callable[[rs.Result], Page]
 HOSTILE = "Once <img src=x onerror=window.hit=1> upon </script><script>window.hit=1</script> a time"
 MAPS = ["attention", "comparison", "composition", "head_mosaic", "heads", "logit_lens", "next_tokens", "patching"]
 TABLES = ["ablation", "attribution", "singular_vectors", "vocabulary"]
+DRAWN = ["causal_check"]
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,9 @@ def results(stories: rs.Model) -> dict[str, rs.Result]:
     scores = rs.head_scores(stories, n_sequences=2, n_tokens=20)
     return {
         "ablation": rs.ablate_head(stories, run, layer=2, head=1, metric=rs.logit(" a")),
+        "causal_check": rs.causal_check(
+            stories, rs.token_direction(stories, " a").named(HOSTILE), ["One day a cat ran", "Tim was sad."], n_draws=4
+        ),
         "comparison": rs.compare(run, stories.run([HOSTILE, "One day a cat"], edits=[rs.scale("resid_pre.2", 0.5)])),
         "composition": rs.composition(stories, "K"),
         "head_mosaic": rs.head_mosaic({HOSTILE: scores, "other": scores}),
@@ -84,7 +88,7 @@ def shown(page: Page) -> float:
     return float(tip(page).locator(".value").inner_text().replace("−", "-"))
 
 
-@pytest.mark.parametrize("name", [*MAPS, *TABLES])
+@pytest.mark.parametrize("name", [*MAPS, *TABLES, *DRAWN])
 @pytest.mark.parametrize("width", [390, 1440])
 def test_a_saved_file_says_what_it_shows_and_fits(
     results: dict[str, rs.Result], open_file: OPEN_FILE, name: str, width: int
@@ -96,7 +100,7 @@ def test_a_saved_file_says_what_it_shows_and_fits(
     assert page.locator(".problem:visible").count() == 0
 
 
-@pytest.mark.parametrize("name", [*MAPS, *TABLES])
+@pytest.mark.parametrize("name", [*MAPS, *TABLES, *DRAWN])
 def test_every_view_gives_its_files(results: dict[str, rs.Result], open_file: OPEN_FILE, name: str) -> None:
     page = open_file(results[name])
     content: dict[str, bytes] = {}
@@ -129,6 +133,22 @@ def test_maps_are_drawn_again_in_the_other_theme(
     page.wait_for_function(drawn, arg=False)
     page.emulate_media(color_scheme="light")
     page.wait_for_function(drawn, arg=True)
+
+
+def test_a_causal_check_says_what_python_says(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    check = results["causal_check"]
+    assert isinstance(check, rs.CausalCheck)
+    page = open_file(check)
+    for measure in ("kl", "loss"):
+        page.get_by_label("Measure").select_option(measure)
+        summary = check.summary().query(f"measure == '{measure}'")
+        cells = page.locator(".strips tbody tr").all()
+        for (_, row), shown in zip(summary.iterrows(), cells, strict=True):
+            edit, nats, beside = shown.locator("th, td").all_inner_texts()
+            assert edit == row["action"]
+            assert float(nats.replace("−", "-")) == pytest.approx(row["effect"], rel=0.06, abs=0.006)
+            assert beside.endswith(f"(p {row['p']:.2f})")
+    assert page.locator(".strips circle").count() == 4 * 8  # edits, and four directions of each kind
 
 
 def test_heads_show_one_score_all_scores_and_one_against_another(
@@ -376,7 +396,7 @@ NOTEBOOK = """async ({view, bytes}) => {
 }"""
 
 
-@pytest.mark.parametrize("name", [*MAPS, *TABLES])
+@pytest.mark.parametrize("name", [*MAPS, *TABLES, *DRAWN])
 def test_a_notebook_shows_it_and_keeps_its_keys(
     results: dict[str, rs.Result], name: str, context: BrowserContext, open_page: Callable[..., Page]
 ) -> None:

@@ -13,6 +13,7 @@ import patching from "./views/patching.tsx";
 import river from "./views/river.tsx";
 import vocabulary from "./views/vocabulary.tsx";
 import ablation from "./views/ablation.tsx";
+import causalCheck from "./views/causal_check.tsx";
 import comparison from "./views/comparison.tsx";
 import composition from "./views/composition.tsx";
 import nextTokens from "./views/next_tokens.tsx";
@@ -27,6 +28,7 @@ const VIEWS: Record<string, View> = {
   ablation,
   attention,
   attribution,
+  causal_check: causalCheck,
   coloured_text: colouredText,
   head_mosaic: headMosaic,
   heads,

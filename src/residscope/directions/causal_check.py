@@ -71,6 +71,7 @@ class CausalCheck(Result):
     kinds: Sequence[str]
 
     axes: ClassVar[tuple[str, ...]] = ("measure", "action", "vector", "batch")
+    view: ClassVar[str | None] = "causal_check"
 
     def columns(self, axis: str, index: Indices, places: Mapping[str, Indices]) -> dict[str, Any]:
         named = {"measure": self.measures, "action": self.actions, "vector": self.kinds}
