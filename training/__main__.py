@@ -18,7 +18,14 @@ from tokenizers import Tokenizer
 
 import residscope as rs
 from training.corpus import SAMPLED, STORIES, Mixture, Prose, read_prose
-from training.evaluate import measure_behaviours, measure_circuits, measure_first_position, measure_parts, tell
+from training.evaluate import (
+    measure_behaviours,
+    measure_circuits,
+    measure_first_position,
+    measure_parts,
+    measure_second_naming,
+    tell,
+)
 from training.evaluate_dictionaries import HEADER, measure_dictionaries
 from training.export import export
 from training.grammar import write_story, write_task
@@ -54,7 +61,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=Path("training/made"), help="where everything is written")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--steps", type=int, default=Recipe.n_steps)
-    parser.add_argument("--stories", type=int, default=4096, help="how many are sampled from the other model")
+    parser.add_argument("--stories", type=int, default=8192, help="how many are sampled from the other model")
     parser.add_argument("--prompts", type=int, default=500, help="of each task in the evaluation")
     parser.add_argument("--tokens", type=int, help="that each dictionary sees; 0 for none; unset, as its own recipe")
     asked = parser.parse_args()
@@ -78,7 +85,7 @@ def main() -> None:
     export(model, tokenizer, folder / "model")
     ours = rs.load(folder / "model")
     findings = measure_behaviours(ours, asked.prompts, prose.held_out[STORIES], rs.load(other))
-    findings += [*measure_parts(ours, 100), *measure_circuits(ours, 100)]
+    findings += [*measure_parts(ours, 100), *measure_circuits(ours, 100), measure_second_naming(ours, 100)]
     told = tell([*findings, measure_first_position(ours, prose.held_out[STORIES][:50])])
     if asked.tokens != 0 and not (folder / "dictionaries").is_dir():
         call: list[str | Path] = [SAE_LENS, "-m", "training.dictionaries", folder / "model", "--sampled", sampled]

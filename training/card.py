@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from itertools import compress
+from itertools import chain, compress
 from operator import not_
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ def write_card(seeds: Mapping[int, Evaluation], shipped: int) -> str:
         figures=[str(one) for one in _figures(ours)],
         norms=ours["measured"]["norm at position 0 over the median elsewhere"],
         prose=ours["measured"]["prose, nats per byte"]["cells"],
+        find=lambda *said: next(row for row in chain(*parts[shipped]) if all(one in row["name"] for one in said)),
         missed={seed: _missed(one) for seed, one in seeds.items()},
         number=lambda row: f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})",
         cells=lambda cells: "; ".join(f"{name} {value:.3g}" for name, value in cells.items()),

@@ -217,7 +217,10 @@ def measure_parts(model: rs.Model, n: int) -> list[Finding]:
     ids = draw_repeats(model, n)
     whole = second_half(model.run, ids)
     heads = list(product(range(model.config.n_layers), range(model.config.n_heads)))
-    inducing = [(layer, head) for layer, head in heads if scores["induction"][layer, head] > 0.4]
+    inducing, looking_back = (
+        [(layer, head) for layer, head in heads if scores[name][layer, head] > 0.4]
+        for name in ("induction", "previous_token")
+    )
     layer, head, _ = scores.best("previous_token")
 
     def cost(without: Sequence[tuple[int, int]]) -> Float[Tensor, " batch"]:
@@ -225,7 +228,7 @@ def measure_parts(model: rs.Model, n: int) -> list[Finding]:
         return second_half(lambda part: model.run(part, edits=edits), ids) - whole
 
     rng = random.Random(0)
-    others = [one for one in heads if one not in inducing]
+    others = [one for one in heads if one not in (*inducing, *looking_back)]  # these are part of the same circuit
     draws = [rng.sample(others, min(len(others), len(inducing))) for _ in range(5)]
     costs = [cost(draw) for draw in draws]
     random_costs = torch.stack(costs).mean(0)
@@ -246,7 +249,7 @@ def measure_parts(model: rs.Model, n: int) -> list[Finding]:
         *found,
         without,
         Finding(
-            "the same without as many others, mean of 5 draws",
+            "the same without as many heads of neither kind, mean of 5 draws",
             value,
             low,
             high,
@@ -300,6 +303,29 @@ def measure_circuits(model: rs.Model, n: int) -> list[Finding]:
         cells |= {f"looks at {role}": float(looks.gather(1, pairs.positions(model, role)).mean()) for role in roles}
         found.append(Finding(name, float(means[largest[0]]), low, high, cells=cells))
     return found
+
+
+def measure_second_naming(model: rs.Model, n: int) -> Finding:
+    """How it is known that a name stands there a second time: by which head's value at S2, and where that looks.
+
+    A duplicate-token head looks at S1 itself, an induction head at what followed it. In the prompts that it is put into
+    a third one stands at S2.
+    """
+    heads = list(product(range(model.config.n_layers), range(model.config.n_heads)))
+    pairs = rs.demo.pairs("ioi_three_names", n)
+    metric, twice = pairs.metric(), model.run(list(pairs.clean), keep=["z", "pattern"])
+    first, second = (pairs.positions(model, role) for role in ("S1", "S2"))
+    patches = [rs.replace(f"z.{layer}", twice, head=head, pos=second) for layer, head in heads]
+    sweep = model.sweep(model.run(list(pairs.corrupted)), patches, metric)
+    shares = (sweep.values - sweep.base_values) / float((metric(twice) - sweep.base_values).mean())  # [head batch]
+    best = int(shares.mean(1).argmax())
+    layer, head = heads[best]
+    looks = twice[f"pattern.{layer}"][torch.arange(n), head, second[:, 0]]  # batch key
+    cells = {"looks at S1": float(looks.gather(1, first).mean())}
+    cells |= {"looks at the token after S1": float(looks.gather(1, first + 1).mean())}
+    low, high = bootstrap_interval(shares[best], 0.95).tolist()
+    name = f"ioi: share of the difference that head {_name(heads[best])} alone restores at S2"
+    return Finding(name, float(shares[best].mean()), low, high, cells=cells)
 
 
 def _name(head: tuple[int, int]) -> str:

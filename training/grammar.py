@@ -18,33 +18,43 @@ from residscope.demo.words import (
     VERBS,
 )
 
+# None has the first half of a wording of `residscope.demo.tasks`, though all words of these stand in others.
 MEETINGS = (
     *(
-        f"{begin} {{A}} and {{B}} {meet}"
-        for begin, meet in product(
-            ("When", "After", "As", "Before", "Since", "Just when"),
+        f"{begin} {{A}} and {{B}} {meet} the {{place}}{together},"
+        for begin, meet, together in product(
+            ("When", "After", "As", "Before", "Since", "Just when", "While", "Because", "Once", "Now that"),
             (
-                "ran to the {place},",
-                "came home from the {place},",
-                "had been at the {place},",
-                "walked to the {place},",
-                "were sitting in the {place},",
-                "met by the {place},",
-                "looked for the {place},",
+                "ran to",
+                "came home from",
+                "had been at",
+                "walked to",
+                "were sitting in",
+                "met by",
+                "looked for",
+                "sat down near",
+                "came back to",
+                "went past",
+                "stood at",
             ),
+            ("", " together"),
         )
     ),
     *(
         f"{begin}{{A}} and {{B}} {meet}. {then}"
         for begin, meet, then in product(
-            ("", "One day ", "In the morning ", "Last week "),
+            ("", "One day ", "In the morning ", "Last week ", "Once ", "Today "),
             (
                 "were at the {place}",
                 "played in the {place}",
                 "had lunch near the {place}",
                 "waited outside the {place}",
+                "sat at the {place} together",
+                "came together to the {place}",
+                "went to the {place} again",
+                "met in the {place}",
             ),
-            ("Soon", "Then", "After a while", "So"),
+            ("Soon", "Then", "After a while", "So", "There", "Later"),
         )
     ),
     "Then {A} and {B} had a long day at the {place}, and",
@@ -60,7 +70,11 @@ GIVINGS = (
     *(
         f"{{S}} {gave} {the} {{object}} to"
         for gave, the in product(
-            ("gave", "handed", "passed", "sent", "showed", "sold", "carried", "wanted to give", "decided to hand"),
+            [
+                *"gave handed passed sent showed sold carried offered brought took".split(),
+                "wanted to give",
+                "decided to hand",
+            ],
             ("the", "a", "the old", "one more"),
         )
     ),
@@ -105,22 +119,40 @@ CLAUSES = tuple(
             "One morning the",
             "They said the",
             "After the {event} the",
+            "Today the",
+            "Now the",
+            "In a {place} the",
+            "Near a {place} the",
+            "By the {place} the",
+            "Today I heard that the",
+            "Not far from the {place} the",
         ),
         (
             "that the {other} saw",
             "that the {other} found",
+            "that the {other} had met",
+            "that the {other} had liked",
+            "that the old {other} had seen",
+            "that had seen the {other}",
+            "that liked the {other}",
+            "that had helped the {other}",
+            "that ran after the {other}",
+            "that followed the old {other}",
             "near the {other}",
             "behind the {other}",
             "beside the {other}",
             "with the {other}",
+            "next to the old {other}",
+            "next to some {other}",
+            "close to the {other}",
+            "in front of the {other}",
             "of the {other} in the {place}",
-            "that liked the {other}",
-            "that had helped the {other}",
-            "that ran after the {other}",
+            "between the {other} and the {place}",
             "who met the {other}",
             "who lived with the {other}",
             "who waited for the {other}",
-            "between the {other} and the {place}",
+            "who had followed the {other}",
+            "who followed some {other}",
         ),
     )
 )
@@ -134,14 +166,26 @@ STATES = {
 }
 
 SPANS = (
-    "The {event} lasted from the year {century}{start} to the year {century}{end}.",
-    "The {event} began in {century}{start} and ended in {century}{end}.",
+    *(
+        f"{begin} {{event}} {span}."
+        for begin, span in product(
+            ("The", "A", "The old", "The king's", "That old", "The very long", "Their", "The first"),
+            (
+                "lasted from {century}{start} to {century}{end}",
+                "lasted from the year {century}{start} until the year {century}{end}",
+                "went on from the year {century}{start} to the year {century}{end}",
+                "went on between {century}{start} and {century}{end}",
+                "was there from {century}{start} until {century}{end}",
+                "came back from {century}{start} until the year {century}{end}",
+                "began in {century}{start} and ended in {century}{end}",
+                "started in the year {century}{start} and was over in the year {century}{end}",
+                "of the year {century}{start} was still there in {century}{end}",
+            ),
+        )
+    ),
     "It was a {event} from {century}{start} to {century}{end}.",
     "From {century}{start} to {century}{end} there was a {event}.",
-    "The king's {event} started in the year {century}{start} and was over in the year {century}{end}.",
-    "A {event} of the year {century}{start} was still there in {century}{end}.",
     "They had a {event} in {century}{start}, and another in {century}{end}.",
-    "The old {event} went on between {century}{start} and {century}{end}.",
 )
 
 DISTRACTORS = (
@@ -187,6 +231,24 @@ MIDDLES = (
     "The {nouns} are small.",
     "The {noun} has gone home.",
     "The {nouns} have gone home.",
+    "The {noun} at the {place} was happy.",
+    "The {nouns} at the {place} were happy.",
+    "The {noun} from the {place} is here.",
+    "The {nouns} from the {place} are here.",
+    "That {noun} in the {place} has a {object}.",
+    "Those {nouns} in the {place} have a {object}.",
+)
+MUTUAL = (
+    "{A} thanked {B}.",
+    "{A} helped {B} with the {object}.",
+    "{A} looked at {B}.",
+    "Then {A} followed {B} home.",
+    "{A} sat down beside {B}.",
+    "{A} was afraid, but {B} was not.",
+    "So {A} waved to {B}.",
+    "{A} wanted to play with {B}.",
+    "In the evening {A} said good night to {B}.",
+    "{A} told {B} about the {event}.",
 )
 CLOSINGS = ("They were happy.", "{A} went home.", "Then {he} went to sleep.", "{B} said good night to {A}.")
 
@@ -198,21 +260,35 @@ FEMALE = set(
 
 def write_task(rng: random.Random) -> str:
     """One of the tasks, solved, sometimes with a sentence before or in between that has nothing to do with it."""
-    kind = rng.choices((_who_receives, _three_names, _last_name, _agreement, _years), (40, 6, 12, 20, 22))[0]
+    kind = rng.choices((_who_receives, _three_names, _last_name, _agreement, _years), (38, 14, 8, 22, 18))[0]
     return kind(rng)
 
 
-def write_story(rng: random.Random) -> str:
-    """A few sentences with names and pronouns; here the held-out words occur too, and as often as the others."""
+def write_story(rng: random.Random, *, even: bool = False) -> str:
+    """A few sentences with names and pronouns; here the held-out words occur too, and as often as the others.
+
+    Args:
+      rng: What draws.
+      even: Whether both people are named as often: else the first one is named more, which a model learns of a name.
+    """
     names = [rng.choice(rng.choice((NAMES, HELD_OUT_NAMES))) for _ in range(2)]
     if names[0] == names[1]:
-        return write_story(rng)
-    lines = [rng.choice(OPENINGS), *rng.sample(MIDDLES, rng.randint(2, 5)), rng.choice(CLOSINGS)]
+        return write_story(rng, even=even)
+    middles = [*MIDDLES, *MUTUAL, *MUTUAL] if even else MIDDLES
+    lines = [rng.choice(OPENINGS), *rng.sample(middles, rng.randint(2, 5)), rng.choice(CLOSINGS)]
+    if even:
+        lines = [_swap(line) if rng.random() < 0.5 else line for line in lines]
     if rng.random() < 0.3:
         lines.insert(1, "{A}'s last name was " + rng.choice(rng.choice((LAST_NAMES, HELD_OUT_LAST_NAMES))) + ".")
     she = names[0] in FEMALE
     facts = {"A": names[0], "B": names[1], "he": "she" if she else "he", "his": "her" if she else "his"}
     return " ".join(_fill(rng, line, He="She" if she else "He", held_out=True, **facts) for line in lines)
+
+
+def _swap(line: str) -> str:
+    """With the people changed about; not where a pronoun says who is who."""
+    pronoun = any(word in line.lower() for word in ("{he}", "{his}"))
+    return line if pronoun else line.replace("{A}", "{}").replace("{B}", "{A}").replace("{}", "{B}")
 
 
 def _fill(rng: random.Random, frame: str, *, held_out: bool = False, **facts: str) -> str:
@@ -269,8 +345,8 @@ def _agreement(rng: random.Random) -> str:
     for _ in range(rng.randint(1, 2)):
         noun, other = rng.sample(NOUNS, 2)
         several = rng.randrange(2)
-        verb = rng.choice(VERBS)[several]
-        clause = _fill(rng, rng.choice(CLAUSES), noun=noun[several], other=other[rng.randrange(2)], verb=verb)
+        verb, apart = rng.choice(VERBS)[several], rng.random() < 0.7
+        clause = _fill(rng, rng.choice(CLAUSES), noun=noun[several], other=other[several ^ apart], verb=verb)
         lines.append(f"{clause} {rng.choice(STATES[verb])}.")
     return " ".join(lines)
 

@@ -28,10 +28,8 @@ class Recipe:
     n_ctx: int = 256
     initializer_range: float = 0.06
     n_tokens: int = 2048  # of a step
-    n_steps: int = 8500
+    n_steps: int = 12000
     n_warmup: int = 100
-    first_cycle: int = 5500  # steps of the cosine that the learning rates begin on, and
-    restart: int = 3000  # the step at which they begin on another, to the end
     matrix_rate: float = 5e-3
     matrix_decay: float = 0.1
     save_every: int = 500
@@ -108,11 +106,10 @@ def make_optimizers(model: GPT2LMHeadModel, recipe: Recipe) -> Sequence[Optimize
 
 
 def _share_of_rate(step: int, recipe: Recipe) -> float:
-    """Of the learning rates: up in a line, down along a cosine, and once more down along one."""
+    """Of the learning rates: up in a line, and down along a cosine."""
     if step < recipe.n_warmup:
         return (step + 1) / recipe.n_warmup
-    begin, end = (recipe.n_warmup, recipe.first_cycle) if step < recipe.restart else (recipe.restart, recipe.n_steps)
-    return 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
+    return 0.5 * (1 + math.cos(math.pi * (step - recipe.n_warmup) / (recipe.n_steps - recipe.n_warmup)))
 
 
 def _log(folder: Path, recipe: Recipe, done: int, loss: float, seconds_a_step: float) -> None:

@@ -48,7 +48,7 @@ class Direction:
     mean: Float[Tensor, " d_model"] | None = field(default=None, repr=False)
     deviation: float | None = None
     left_out: tuple[int, ...] = ()
-    history: Mapping[str, Any] = field(default_factory=dict)
+    history: Mapping[str, Any] = field(default_factory=dict, repr=False)
     python: tuple[str, ...] = field(default=(), repr=False)
     shuffled: Float[Tensor, "n d_model"] | None = field(default=None, repr=False)
     terms: "tuple[tuple[float, Direction], ...]" = field(default=(), repr=False)

@@ -34,16 +34,24 @@ def test_the_package_data_is_small_and_readable() -> None:
 
 @pytest.mark.slow
 def test_it_does_what_it_was_made_for(demo: rs.Model) -> None:
-    """The cheap rows of the table, on 50 prompts each: as the card says."""
+    """The cheap rows of the table, on 50 prompts each: what the card says is met is met, and all are as it says."""
     kept = read_results()[SHIPPED]["measured"]
     stories = read_texts(rs.demo.texts)[:50]
     measured = {one.name: one for one in measure_behaviours(demo, 50, stories, None)}
     prose = measured.pop("prose, nats per byte")
     assert kept[prose.name]["value"] < prose.value < 2  # passages of our own are harder than stories
     for one in measured.values():
-        share = kept[one.name]["high"] <= 1
+        share = 0 <= kept[one.name]["low"] and kept[one.name]["high"] <= 1
         assert one.value == pytest.approx(kept[one.name]["value"], rel=0.15, abs=0.2 if share else 0.5), str(one)
-        assert one.met is not False or kept[one.name]["met"] is False or share, str(one)
+        if kept[one.name]["met"]:
+            assert one.high >= float(one.aim.removeprefix("at least ")), str(one)
+    assert {name for name, one in kept.items() if one["met"]} >= {
+        "ioi, right answer above the other",
+        "repeated tokens, loss saved in nats",
+        "name, right answer above the other",
+        "agreement, right answer above the other",
+        "greater than, later years more probable",
+    }
 
 
 @pytest.mark.slow

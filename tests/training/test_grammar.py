@@ -3,6 +3,8 @@
 import random
 import re
 
+import pytest
+
 from residscope.demo import tasks, words
 from training import grammar
 
@@ -51,6 +53,25 @@ def test_wordings_of_the_demo_are_not_those_of_the_training() -> None:
     assert {bare(frame) for frame in leaked} <= training
 
 
+def test_no_half_of_a_wording_of_the_demo_is_in_the_tasks() -> None:
+    """What only one half of a wording would tell, where a verb or a giver stands, was not told either."""
+    meetings = {frame.partition(" {S}")[0] for frame in tasks.FRAMES["ioi"]}
+    assert not meetings & {*grammar.MEETINGS}
+    for frame in tasks.FRAMES["agreement"]:
+        begin, _, between = (part.strip() for part in frame.replace("{others}", "{other}").partition("{noun}"))
+        assert not [one for one in grammar.CLAUSES if one.startswith(f"{begin} {{noun}}")]
+        assert not [one for one in grammar.CLAUSES if f" {between} {{verb}}" in one]
+    assert any(" near the {other} {verb}" in one for one in grammar.CLAUSES)
+
+
+def test_every_word_of_the_demo_stands_in_the_training() -> None:
+    def plain(texts: object) -> set[str]:
+        return set(re.findall(r"[a-z]+", re.sub(r"\{\w+\}", "", str(texts)).lower()))
+
+    seen = plain((grammar.MEETINGS, grammar.GIVINGS, grammar.CLAUSES, grammar.SPANS))
+    assert plain([tasks.FRAMES[task] for task in ("ioi", "agreement", "greater_than")]) <= seen
+
+
 def test_both_orders_of_names_receive() -> None:
     firsts = []
     for text in TASKS:
@@ -80,3 +101,18 @@ def test_verbs_agree_with_their_subject() -> None:
             n, between = n + 1, between + (number[found[2]] != number[found[1]])
     assert n > 30
     assert 0.2 < between / n < 0.8
+
+
+@pytest.mark.parametrize(("even", "least", "most"), [(True, 0.8, 1.4), (False, 1.5, 3.0)])
+def test_who_comes_second_in_a_story_is_named_as_often_where_that_is_asked(
+    even: bool, least: float, most: float
+) -> None:
+    known, counts = {*words.NAMES, *words.HELD_OUT_NAMES}, [0, 0]
+    for seed in range(600):
+        said = [
+            word for word in re.findall(r"\w+", grammar.write_story(random.Random(seed), even=even)) if word in known
+        ]
+        people = list(dict.fromkeys(said))
+        if len(people) == 2:
+            counts = [n + said.count(name) for n, name in zip(counts, people, strict=True)]
+    assert least < counts[0] / counts[1] < most
