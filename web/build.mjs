@@ -14,6 +14,7 @@ const VIEWS = [
   "coloured_text",
   "comparison",
   "composition",
+  "explanation",
   "head_mosaic",
   "heads",
   "logit_lens",

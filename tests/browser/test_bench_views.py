@@ -17,7 +17,7 @@ OPEN_FILE = Callable[[rs.Result], Page]
 HOSTILE = "Once <img src=x onerror=window.hit=1> upon </script><script>window.hit=1</script> a time"
 MAPS = ["attention", "comparison", "composition", "head_mosaic", "heads", "logit_lens", "next_tokens", "patching"]
 TABLES = ["ablation", "attribution", "singular_vectors", "vocabulary"]
-DRAWN = ["causal_check"]
+DRAWN = ["causal_check", "explanation"]
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,9 @@ def results(stories: rs.Model) -> dict[str, rs.Result]:
         "ablation": rs.ablate_head(stories, run, layer=2, head=1, metric=rs.logit(" a")),
         "causal_check": rs.causal_check(
             stories, rs.token_direction(stories, " a").named(HOSTILE), ["One day a cat ran", "Tim was sad."], n_draws=4
+        ),
+        "explanation": rs.explain(
+            stories, rs.token_direction(stories, " a").named(HOSTILE), [HOSTILE, "One day a cat ran"], top=5
         ),
         "comparison": rs.compare(run, stories.run([HOSTILE, "One day a cat"], edits=[rs.scale("resid_pre.2", 0.5)])),
         "composition": rs.composition(stories, "K"),
@@ -149,6 +152,24 @@ def test_a_causal_check_says_what_python_says(results: dict[str, rs.Result], ope
             assert float(nats.replace("−", "-")) == pytest.approx(row["effect"], rel=0.06, abs=0.006)
             assert beside.endswith(f"(p {row['p']:.2f})")
     assert page.locator(".strips circle").count() == 4 * 8  # edits, and four directions of each kind
+
+
+def test_an_explanation_says_what_python_says(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    found = results["explanation"]
+    assert isinstance(found, rs.Explanation)
+    page = open_file(found)
+    for side, texts in enumerate(found.texts):
+        table = page.locator(".explained .tokens-table").nth(side)
+        shown = table.locator("[role=rowgroup] b").all_inner_texts()
+        assert shown == [text.replace(" ", "·") for text in texts]
+    for side, name in enumerate(("top", "bottom")):
+        lines = page.locator(".contexts").nth(side).locator("li").all()
+        for line, place in zip(lines, found.contexts[name], strict=True):
+            assert line.locator("q").text_content() == "".join(place["pieces"])
+            assert line.locator("mark").text_content() == place["pieces"][place["at"]]
+    assert page.locator(".explained rect").count() == len(found.counts)
+    best = found.writers[0]
+    expect(page.locator(".explained dd").first).to_contain_text(f"{best['layer']}.{best['head']} ×")
 
 
 def test_heads_show_one_score_all_scores_and_one_against_another(
@@ -296,6 +317,7 @@ def test_probability_is_shown_by_what_tokens_are(results: dict[str, rs.Result], 
     page = open_file(table)
     page.get_by_label("As").select_option("mass")
     page.locator(".icicle summary").click()
+    expect(page.locator(".icicle tr").first).to_be_visible()
     rows = dict(
         page.locator(".icicle tr").evaluate_all("rows => rows.map(row => [...row.cells].map(c => c.textContent))")
     )
@@ -326,8 +348,8 @@ def test_an_answer_stands_above_the_best_tokens(results: dict[str, rs.Result], o
     assert isinstance(expected, rs.NextTokens)
     page = open_file(expected)
     page.locator(".heat summary").click()
+    expect(page.locator(".heat tr")).to_have_count(12)
     rows = page.locator(".heat tr").evaluate_all("rows => rows.map(row => [...row.cells].map(c => c.textContent))")
-    assert len(rows) == 12
     ranks = [int(cell.split(" ")[0].lstrip("#")) for cell in rows[1][1:]]
     assert ranks == expected.ranks[0, : len(ranks)].tolist()
     best = [expected.texts[str(i)] for i in expected.top_ids[0, :, 0].tolist()]

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -247,6 +248,35 @@ def test_the_inspector_has_what_is_picked(open_page: OPEN) -> None:
     expect(page.locator(".card", has_text="along PCA 1 of resid_pre.2")).to_be_visible()  # the pinned one
     page.get_by_role("button", name="Unpin this card").click()
     expect(page.locator(".card", has_text="along PCA 1 of resid_pre.2")).to_have_count(0)
+
+
+def test_what_takes_a_while_to_know_of_a_direction_is_computed_when_asked(open_page: OPEN) -> None:
+    page = open_page("/?site=resid_pre.2&component=1&count=4")
+    shown = page.locator(".inspector .residscope.view")
+    expect(shown).to_have_count(0)
+    page.get_by_role("button", name="What is it about?").click()
+    expect(shown.locator("header strong")).to_have_text("what PCA 1 of resid_pre.2 is about")
+    expect(shown.locator(".contexts li")).to_have_count(10)
+    page.get_by_role("button", name="Does the model use it?").click()
+    expect(shown.locator("header strong")).to_have_text("causal check of PCA 1 of resid_pre.2")
+    expect(shown.locator("tbody tr")).to_have_count(4)
+    page.keyboard.press("j")
+    wait_for_name(page, "PCA 2 of resid_pre.2")
+    expect(shown).to_have_count(0)
+    page.get_by_role("button", name="What is it about?").click()
+    expect(shown.locator("header strong")).to_have_text("what PCA 2 of resid_pre.2 is about")
+    page.get_by_role("button", name="What is it about?").click()
+    expect(shown).to_have_count(0)
+
+
+def test_places_stay_apart_when_the_page_is_scrolled(open_page: OPEN) -> None:
+    page = open_page("/?count=6")
+    page.mouse.wheel(0, 500)
+    page.wait_for_function("scrollY > 300")
+    tops = [box["y"] for box in (link.bounding_box() for link in page.locator("nav a").all()) if box]
+    assert len(tops) == 4
+    assert all(below - above > 20 for above, below in pairwise(tops))
+    assert tops[0] >= 48
 
 
 def test_ranges_of_colour(open_page: OPEN) -> None:

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 import residscope as rs
+from residscope.directions.pca import pca_of_sites
 from residscope.running import sweep
+from residscope.running.texts import read_texts
 from residscope.server import app
 from residscope.server.analyses import ANALYSES, Lens
 from tests.patience import PATIENCE
@@ -30,11 +32,20 @@ def client(stories: rs.Model) -> Iterator[httpx.Client]:
 
 def expect(stories: rs.Model, name: str) -> rs.Result:
     run = stories.run([TEXT])
+
+    def component(number: int) -> rs.Direction:
+        kin = [site for site in stories.sites if site.kind == "resid_pre"]
+        return pca_of_sites(stories, rs.demo.texts, kin)[kin[2]][number]
+
     calls: dict[str, Callable[[], rs.Result]] = {
         "lens": lambda: rs.logit_lens(run, value="rank", target=stories.single_token(" very"), sub_blocks=True, top=3),
         "patch": lambda: rs.patch(stories, rs.pairs([PAIR]), site="z", direction="noise"),
         "heads": lambda: rs.head_scores(stories, n_sequences=2, n_tokens=9, seed=4, read="layer0"),
         "attention": lambda: rs.attention(run, layer=2, heads=[1], value_weighted=True),
+        "explain": lambda: rs.explain(stories, component(3), rs.demo.texts, top=4, n_contexts=2),
+        "causal_check": lambda: rs.causal_check(
+            stories, component(5), read_texts(rs.demo.texts)[:2], strength=1.5, n_draws=3
+        ),
         "singular_vectors": lambda: rs.singular_vectors(stories, "QK", layer=1, head=3, n=2, top=4),
     }
     return calls[name]()
@@ -45,6 +56,8 @@ ASKED: dict[str, dict[str, Any]] = {
     "patch": PAIR | {"site": "z", "direction": "noise"},
     "heads": {"n_sequences": 2, "n_tokens": 9, "seed": 4, "read": "layer0"},
     "attention": {"text": TEXT, "layer": 2, "head": 1, "value_weighted": True},
+    "explain": {"site": "resid_pre.2", "component": 3, "top": 4, "n_contexts": 2},
+    "causal_check": {"site": "resid_pre.2", "component": 5, "n_texts": 2, "strength": 1.5, "n_draws": 3},
     "singular_vectors": {"matrix": "QK", "layer": 1, "head": 3, "n": 2, "top": 4},
 }
 
@@ -116,6 +129,8 @@ def test_it_is_a_page_of_its_own_on_request(client: httpx.Client, stories: rs.Mo
         ("patch", PAIR | {"correct": "not one token"}, 400, "unknown_token", "'not one token'"),
         ("patch", PAIR | {"corrupted": "Lily was"}, 400, "bad_argument", "tokens"),
         ("patch", PAIR | {"corrupted": ""}, 400, "bad_argument", "corrupted"),
+        ("explain", {"site": "resid_pre.2", "component": 64}, 404, "unknown_component", "no component 64"),
+        ("causal_check", {"site": "z.2", "component": 0}, 404, "unknown_site", "z.2"),
         ("patch", PAIR | {"site": "nowhere"}, 400, "bad_argument", "nowhere"),
         ("patch", {"task": "chess"}, 400, "bad_argument", "'chess'"),
         ("heads", {"n_tokens": 1}, 422, "bad_request", "n_tokens"),

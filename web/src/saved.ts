@@ -16,6 +16,7 @@ import ablation from "./views/ablation.tsx";
 import causalCheck from "./views/causal_check.tsx";
 import comparison from "./views/comparison.tsx";
 import composition from "./views/composition.tsx";
+import explanation from "./views/explanation.tsx";
 import nextTokens from "./views/next_tokens.tsx";
 import singularVectors from "./views/singular_vectors.tsx";
 import "./saved.css";
@@ -24,6 +25,7 @@ const VIEWS: Record<string, View> = {
   singular_vectors: singularVectors,
   next_tokens: nextTokens,
   composition,
+  explanation,
   comparison,
   ablation,
   attention,

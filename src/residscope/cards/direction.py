@@ -67,6 +67,7 @@ class Explanation(Result):
     near: Sequence[Mapping[str, Any]]
 
     axes: ClassVar[tuple[str, ...]] = ("side", "top")
+    view: ClassVar[str | None] = "explanation"
 
     def columns(self, axis: str, index: Indices, places: Mapping[str, Indices]) -> dict[str, Any]:
         if axis == "side":

@@ -10,7 +10,9 @@ from residscope.analyses.head_scores import head_scores
 from residscope.analyses.logit_lens import logit_lens
 from residscope.analyses.patching import patch
 from residscope.analyses.singular import singular_vectors
+from residscope.cards.direction import explain
 from residscope.demo.tasks import pairs as task_pairs
+from residscope.directions.causal_check import causal_check
 from residscope.results.result import Result
 from residscope.running.pairs import Pairs
 from residscope.running.pairs import pairs as make_pairs
@@ -114,10 +116,40 @@ class SingularVectors(Analysis):
         return singular_vectors(bench.model, self.matrix, layer=self.layer, head=self.head, n=self.n, top=self.top)
 
 
+class Explain(Analysis):
+    """`rs.explain` of a component of the sample texts, on these."""
+
+    site: str
+    component: Whole
+    top: Annotated[StrictInt, Field(ge=1, le=100)] = 10
+    n_contexts: Annotated[StrictInt, Field(ge=0, le=100)] = 5
+
+    def compute(self, bench: Workbench) -> Result:
+        direction = bench.direction(self.site, self.component)
+        return explain(bench.model, direction, bench.path, top=self.top, n_contexts=self.n_contexts)
+
+
+class Check(Analysis):
+    """`rs.causal_check` of a component of the sample texts, on some of them."""
+
+    site: str
+    component: Whole
+    n_texts: Annotated[StrictInt, Field(ge=1, le=100)] = 5
+    strength: Annotated[float, Field(gt=0, le=1000)] = 2.0
+    n_draws: Annotated[StrictInt, Field(ge=1, le=100)] = 20
+
+    def compute(self, bench: Workbench) -> Result:
+        direction = bench.direction(self.site, self.component)
+        texts = bench.texts[: self.n_texts]
+        return causal_check(bench.model, direction, texts, strength=self.strength, n_draws=self.n_draws)
+
+
 ANALYSES: dict[str, type[Analysis]] = {
     "lens": Lens,
     "patch": Patch,
     "heads": Heads,
     "attention": Attention,
     "singular_vectors": SingularVectors,
+    "explain": Explain,
+    "causal_check": Check,
 }

@@ -9,6 +9,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
+from residscope.direction import Direction
 from residscope.directions.pca import Basis, check_stream, pca_of_sites
 from residscope.directions.projection import Projection, project
 from residscope.directions.river import river
@@ -96,6 +97,10 @@ class Workbench:
                 for basis in found.values():
                     self._store.write(basis)
         return self._bases[site]
+
+    def direction(self, site: str, component: int) -> Direction:
+        """A component of the sample texts at a site."""
+        return self.basis(self.site(site))[component]
 
     def describe_basis(self, site: Site) -> dict[str, Any]:
         """A basis without its vectors."""

@@ -1,6 +1,6 @@
 // What edits along a direction do to a model's predictions, beside what chance does: a strip of dots for each edit and kind.
 
-import { useMemo } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Tensor } from "../arrays.ts";
 import { plain, ticks } from "../numbers.ts";
 import type { Palette } from "../shades.ts";
@@ -23,7 +23,7 @@ interface Chosen {
 const SAID: Record<string, string> = { random: "random directions", variance: "as much variance", shuffled: "shuffled labels" };
 const CHANCE = ["variance", "shuffled"]; // what the direction is held against
 const MEASURES: Record<string, string> = { kl: "how far predictions move", loss: "how much the loss grows" };
-const [WIDTH, LEFT, RIGHT, TOP, LANE, GAP, BOTTOM] = [680, 190, 24, 8, 16, 18, 28]; // px
+const [WIDTH, NARROW, RIGHT, TOP, LANE, GAP, BOTTOM] = [680, 480, 24, 8, 16, 18, 28]; // px
 
 interface Strip {
   action: string;
@@ -49,28 +49,31 @@ function stripsOf({ actions, kinds }: Payload, values: Tensor, measure: number):
   });
 }
 
-/** Where everything lies. */
-function arrange(strips: Strip[]) {
+/** Where everything lies in so much room; where that is little, an edit's name stands above its strips. */
+function arrange(strips: Strip[], width: number) {
+  const above = width < NARROW ? LANE : 0;
+  const left = above ? 128 : 190;
   const all = strips.flatMap(({ effect, lanes }) => [effect, ...lanes.flatMap(({ means }) => means)]);
   const [low, high] = [Math.min(0, ...all), Math.max(0, ...all)];
-  const across = (value: number): number => LEFT + ((value - low) / (high - low || 1)) * (WIDTH - LEFT - RIGHT);
-  const tall = strips.map(({ lanes }) => lanes.length * LANE + GAP);
-  const tops = tall.map((_, i) => TOP + tall.slice(0, i).reduce((sum, height) => sum + height, 0));
-  return { across, tops, height: TOP + tall.reduce((sum, height) => sum + height, 0) + BOTTOM, marks: ticks(low, high || 1, 6) };
+  const across = (value: number): number => left + ((value - low) / (high - low || 1)) * (width - left - RIGHT);
+  const tall = strips.map(({ lanes }) => lanes.length * LANE + GAP + above);
+  const tops = tall.map((_, i) => TOP + above + tall.slice(0, i).reduce((sum, height) => sum + height, 0));
+  const named = (i: number): number => (above ? -LANE / 2 : (strips[i].lanes.length * LANE) / 2); // the middle of an edit's name
+  return { across, left, tops, named, height: TOP + tall.reduce((sum, height) => sum + height, 0) + BOTTOM, marks: ticks(low, high || 1, above ? 3 : 6) };
 }
 
 function drawingOf(strips: Strip[]): Drawing {
-  const { across, tops, height, marks } = arrange(strips);
+  const { across, left, tops, named, height, marks } = arrange(strips, WIDTH);
   const draw = (pen: Pen, { line, ink, ink2, positive, accent }: Palette): void => {
     for (const value of marks) {
       pen.box(across(value) - 0.5, TOP, 1, height - BOTTOM - TOP, value === 0 ? ink2 : line);
       pen.text(plain(value), across(value), height - BOTTOM + 12, ink2, { align: "center" });
     }
     strips.forEach(({ action, effect, lanes }, i) => {
-      pen.text(action, 0, tops[i] + (lanes.length * LANE) / 2, ink, { face: "sans", bold: true });
+      pen.text(action, 0, tops[i] + named(i), ink, { face: "sans", bold: true });
       lanes.forEach(({ kind, means }, lane) => {
         const y = tops[i] + lane * LANE + LANE / 2;
-        pen.text(SAID[kind], LEFT - 10, y, ink2, { align: "right", face: "sans" });
+        pen.text(SAID[kind], left - 10, y, ink2, { align: "right", face: "sans" });
         for (const mean of means) pen.dot(across(mean), y, 3, positive);
       });
       pen.box(across(effect) - 1.5, tops[i], 3, lanes.length * LANE, accent);
@@ -86,7 +89,14 @@ function CausalCheck({ payload, arrays, alone, tools, chosen, choose }: Shown<Pa
   const { measure = "kl" } = chosen;
   const number = measures.indexOf(measure);
   const strips = useMemo(() => stripsOf(payload, arrays.values, number), [arrays, number]);
-  const { across, tops, height, marks } = arrange(strips);
+  const place = useRef<HTMLDivElement>(null);
+  const [width, setWidth] = useState(WIDTH);
+  useLayoutEffect(() => {
+    const resized = new ResizeObserver(() => setWidth(Math.min(WIDTH, Math.max(240, place.current!.clientWidth))));
+    resized.observe(place.current!);
+    return () => resized.disconnect();
+  }, []);
+  const { across, left, tops, named, height, marks } = arrange(strips, width);
   const n_texts = arrays.values.shape[3];
   const whole = arrays.whole.data.subarray(number * n_texts, (number + 1) * n_texts).reduce((sum, value) => sum + value, 0) / n_texts;
   const caption = `${MEASURES[measure]}, in nats, mean over texts`;
@@ -104,8 +114,8 @@ function CausalCheck({ payload, arrays, alone, tools, chosen, choose }: Shown<Pa
       drawing={() => drawingOf(strips)}
       table={() => [["action", "kind", "nats", "p"], ...rows]}
     >
-      <div class="strips">
-        <svg viewBox={`0 0 ${WIDTH} ${height}`} role="img" aria-label={`${payload.name}: ${strips.map((strip) => `${strip.action} ${plain(strip.effect)}, ${verdict(strip)}`).join("; ")}`}>
+      <div class="strips" ref={place}>
+        <svg width={width} height={height} role="img" aria-label={`${payload.name}: ${strips.map((strip) => `${strip.action} ${plain(strip.effect)}, ${verdict(strip)}`).join("; ")}`}>
           {marks.map((value) => (
             <g key={value}>
               <path class={value === 0 ? "zero" : ""} d={`M${across(value)} ${TOP}V${height - BOTTOM}`} />
@@ -116,12 +126,12 @@ function CausalCheck({ payload, arrays, alone, tools, chosen, choose }: Shown<Pa
           ))}
           {strips.map(({ action, effect, lanes }, i) => (
             <g key={action} transform={`translate(0 ${tops[i]})`}>
-              <text class="action" x="0" y={(lanes.length * LANE) / 2 + 4}>
+              <text class="action" x="0" y={named(i) + 4}>
                 {action}
               </text>
               {lanes.map(({ kind, means }, lane) => (
                 <g key={kind} transform={`translate(0 ${lane * LANE + LANE / 2})`}>
-                  <text class="kind" x={LEFT - 10} y="4" text-anchor="end">
+                  <text class="kind" x={left - 10} y="4" text-anchor="end">
                     {SAID[kind]}
                   </text>
                   {means.map((mean, draw) => (

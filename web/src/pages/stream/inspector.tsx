@@ -1,9 +1,15 @@
 import { computed, effect, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { View } from "../../host.ts";
 import { counted, histogram, percent, rounded, signed } from "../../numbers.ts";
+import causalCheck from "../../views/causal_check.tsx";
+import explanation from "../../views/explanation.tsx";
 import { type Centre, rankOf, shownValues, type Units, unitName, valueText, visiblePiece } from "../../views/reading.ts";
+import { Hosted } from "../hosted.tsx";
 import { open } from "../keys.ts";
-import type { Pca } from "../server.ts";
+import { isAbort, type Pca, server } from "../server.ts";
+import { Status, type Trouble, troubleOf, type Work } from "../status.tsx";
 import { activity, river } from "./followers.ts";
 import * as state from "./state.ts";
 
@@ -15,6 +21,7 @@ interface DirectionFacts {
   name: string;
   share: number;
   pca: Pca;
+  component: number;
   centre: Centre;
   units: Units;
   limit: number; // of the histogram
@@ -58,6 +65,7 @@ const directionFacts = computed((): DirectionFacts | null => {
     name: picture.name,
     share: picture.pca.shares[picture.component],
     pca: picture.pca,
+    component: picture.component,
     centre,
     units: inSd ? "sd" : "stream",
     limit,
@@ -123,7 +131,7 @@ function Card({ title, action, children }: { title: string; action: ComponentChi
 }
 
 function DirectionCard({ facts, action }: { facts: DirectionFacts; action: ComponentChildren }) {
-  const { name, share, pca, centre, units, limit, counts, mark } = facts;
+  const { name, share, pca, component, centre, units, limit, counts, mark } = facts;
   const most = Math.max(...counts, 1);
   return (
     <Card title={name} action={action}>
@@ -148,7 +156,60 @@ function DirectionCard({ facts, action }: { facts: DirectionFacts; action: Compo
           </span>
         </figcaption>
       </figure>
+      <Asked site={pca.site} component={component} />
     </Card>
+  );
+}
+
+interface Question {
+  path: string;
+  ask: string;
+  view: View;
+}
+
+const QUESTIONS: readonly Question[] = [
+  { path: "explain", ask: "What is it about?", view: explanation },
+  { path: "causal_check", ask: "Does the model use it?", view: causalCheck },
+];
+
+/** What takes a while to know of a direction: it is computed when it is asked for. */
+function Asked({ site, component }: { site: string; component: number }) {
+  const [asked, setAsked] = useState<{ path: string; work: Work | null; data: Uint8Array | null; trouble: Trouble | null } | null>(null);
+  const current = useRef<AbortController | null>(null);
+  const drop = (): void => {
+    current.current?.abort();
+    setAsked(null);
+  };
+  useEffect(() => drop, [site, component]);
+  const ask = (path: string): void => {
+    current.current?.abort();
+    const controller = (current.current = new AbortController());
+    const put = (changed: { work?: Work | null; data?: Uint8Array; trouble?: Trouble }): void => {
+      if (current.current === controller) setAsked({ path, work: null, data: null, trouble: null, ...changed });
+    };
+    const stop = (): void => {
+      put({ trouble: { kind: "stopped" } });
+      controller.abort();
+    };
+    put({ work: { stop, progress: null } });
+    server.analysis(path, { site, component }, (progress) => put({ work: { stop, progress } }), controller.signal).then(
+      (data) => put({ data }),
+      (error) => isAbort(error) || put({ trouble: troubleOf(error) }),
+    );
+  };
+  const found = QUESTIONS.find(({ path }) => path === asked?.path);
+  return (
+    <>
+      <p class="doors">
+        {QUESTIONS.map(({ path, ask: said }) => (
+          <button key={path} type="button" aria-expanded={asked?.path === path} onClick={() => (asked?.path === path ? drop() : ask(path))}>
+            {said}
+          </button>
+        ))}
+      </p>
+      {asked && <Status work={asked.work} trouble={asked.trouble} retry={() => ask(asked.path)} still={null} />}
+      {asked?.data && <Hosted view={found!.view} keys={{ bare: false, data: asked.data }} on={{}} />}
+    </>
   );
 }
 
