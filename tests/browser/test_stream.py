@@ -271,8 +271,7 @@ def test_what_takes_a_while_to_know_of_a_direction_is_computed_when_asked(open_p
 
 def test_places_stay_apart_when_the_page_is_scrolled(open_page: OPEN) -> None:
     page = open_page("/?count=6")
-    page.mouse.wheel(0, 500)
-    page.wait_for_function("scrollY > 300")
+    assert page.evaluate("scrollTo(0, 500), scrollY") > 300
     tops = [box["y"] for box in (link.bounding_box() for link in page.locator("nav a").all()) if box]
     assert len(tops) == 4
     assert all(below - above > 20 for above, below in pairwise(tops))

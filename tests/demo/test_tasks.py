@@ -36,7 +36,15 @@ def test_a_third_one_gives() -> None:
         assert corrupted.count(giver) == 1
 
 
-@pytest.mark.parametrize(("task", "n"), [("addition", 5), ("ioi", 0)])
-def test_what_there_is_not(task: str, n: int) -> None:
-    with pytest.raises(BadArgument, match="Ask for one at least of ioi, ioi_three_names, name, agreement"):
+@pytest.mark.parametrize(
+    ("task", "n", "says"),
+    [
+        ("addition", 5, "Choose ioi, ioi_three_names, name"),
+        ("ioi", 0, "n=0"),
+        ("ioi", 2.5, "n=2.5"),
+        ("ioi", "3", "n='3'"),
+    ],
+)
+def test_what_there_is_not(task: str, n: int, says: str) -> None:
+    with pytest.raises(BadArgument, match=says):
         rs.demo.pairs(task, n)

@@ -27,6 +27,7 @@ def evaluation(seed: int, head: str) -> dict[str, Any]:
         "measured": {
             f"induction head {head}": finding(0.8 + seed / 100, {}, True),
             "prose, nats per byte": finding(0.75, prose, seed == 1),
+            f"previous_token head {head}": finding(0.53, {}, True),
             f"duplicate_token head {head}": finding(0.1, {}, False),
             "self-repair": finding(0.0, {}, seed == 0),
             f"ioi: share of the difference that head {head} alone restores": finding(0.4, looks),
@@ -50,6 +51,7 @@ def test_the_card_has_every_seed() -> None:
     )
     assert "72% of its attention is on S2, and 0% on S1" in card
     assert "restores\n  0.4% of the difference at most" in card
+    assert "The previous-token head gives 53% of its attention" in card
     assert "There is no self-repair" in card
     assert "There is no self-repair" not in write_card({0: evaluation(0, "1.2")}, shipped=0)
     assert "what that model has (0.730 on the same stories)" in card

@@ -16,6 +16,7 @@ from residscope.demo.words import (
     VERBS,
 )
 from residscope.errors import BadArgument
+from residscope.running.arguments import read_whole
 from residscope.running.pairs import Pairs
 from residscope.running.pairs import pairs as make_pairs
 
@@ -60,12 +61,13 @@ def pairs(task: str, n: int = 50, seed: int = 0) -> Pairs:
       n: How many; both orders of names, both numbers, all wordings equally often.
       seed: Of what is drawn.
     Raises:
-      BadArgument: There is no such task, or `n` is below one.
+      BadArgument: There is no such task, or `n` is no whole number from one up.
     Holds:
       Every answer and every role's word is one token; the clean and the corrupted prompt have equally many.
     """
-    if task not in _TASKS or n < 1:
-        raise BadArgument(f"{n} pairs of {task!r} were asked for.", f"Ask for one at least of {', '.join(_TASKS)}.")
+    if task not in _TASKS:
+        raise BadArgument(f"Pairs of {task!r} were asked for.", f"Choose {', '.join(_TASKS)}.")
+    n = read_whole("n", n, 1)
     rng = random.Random(f"{task} {seed}")
     rows: list[Row] = []
     seen: set[str] = set()
