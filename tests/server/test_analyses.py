@@ -99,9 +99,13 @@ def test_patches_that_are_known_are_told_before_the_others(
     monkeypatch.setattr(app, "_EVENT_SECONDS", 0.001)
     events = read_events(client.post("/api/v1/patch", json=PAIR, headers={"Accept": "text/event-stream"}))
     expected = rs.patch(stories, rs.pairs([PAIR]), site="resid_pre")
-    n_known = []
+    n_known, before = [], -1
     for name, event in events[:-1]:
         assert name == "progress"
+        assert ("data" in event) == (event["done"] > before)
+        before = event["done"]
+        if "data" not in event:
+            continue
         (tmp_path / "part").write_bytes(base64.b64decode(event["data"]))
         part = rs.open(tmp_path / "part").values
         known = ~part.isnan()

@@ -164,7 +164,7 @@ def causal_check(
     if min(map(len, lists)) < 3:
         number = [len(one) < 3 for one in lists].index(True)
         raise BadArgument(f"Text {number} has {len(lists[number])} tokens.", "Give texts of three tokens at least.")
-    moments = Moments.of(read_rows(model, texts, site, None)[0])
+    moments = Moments.of(read_rows(model, texts, site, None))
     mean = moments.mean if direction.mean is None else direction.mean
     kinds, vectors = _draw(direction, moments.covariance, n_draws, seed)
     deviations = ((vectors @ moments.covariance) * vectors).sum(-1).clamp(min=0).sqrt()

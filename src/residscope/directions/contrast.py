@@ -34,7 +34,7 @@ def contrast(model: Model, positive: Texts, negative: Texts, *, site: str | Site
     Source: Marks and Tegmark, "The Geometry of Truth" (2023), on difference-in-means.
     """
     found = check_stream(find_site(site, model.sites))
-    sides = [read_rows(model, texts, found, pos)[0] for texts in (positive, negative)]
+    sides = [read_rows(model, texts, found, pos) for texts in (positive, negative)]
     above, below = (rows.mean(0) for rows in sides)
     distance = float((above - below).norm())
     if not distance:

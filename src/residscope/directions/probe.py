@@ -54,7 +54,7 @@ def probe(
       on held-out texts, `history["accuracy_shuffled"]` the mean of ten that learned from shuffled labels.
     """
     found = check_stream(find_site(site, model.sites))
-    rows, _ = read_rows(model, texts, found, pos)
+    rows = read_rows(model, texts, found, pos)
     kinds, classes = np.unique(np.asarray(labels), return_inverse=True)
     if len(classes) != len(rows):
         raise BadArgument(f"{len(classes)} labels were given for {len(rows)} texts.", "Give one for each.")

@@ -1,7 +1,7 @@
 """What a site holds at chosen positions of texts, as rows of one matrix."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from residscope.running.model import Model
@@ -13,10 +13,8 @@ from residscope.sites import Site
 from residscope.transformer.tokens import stack
 
 
-def read_rows(
-    model: Model, texts: Texts, site: Site, pos: Positions
-) -> tuple[Float[Tensor, "row d_model"], Int[Tensor, " row"]]:
-    """Rows in float64 on the CPU, text by text, and the number of each row's text.
+def read_rows(model: Model, texts: Texts, site: Site, pos: Positions) -> Float[Tensor, "row d_model"]:
+    """Rows in float64 on the CPU, text by text.
 
     Args:
       model: Any.
@@ -28,15 +26,13 @@ def read_rows(
     """
     lists = model.corpus(texts).lists
     where = slice(1, None) if pos is None else pos
-    rows, numbers = [], []
+    rows = []
     size = max(1, BATCH_TOKENS // max(map(len, lists)))
     for start in range(0, len(lists), size):
         report(start, len(lists), f"reading {site}")
         tokens = stack(lists[start : start + size], model.tokenizer)
         run = model.run(tokens, keep=[site])
         at = resolve(where, tokens.n_tokens)
-        there = at != PADDED
-        rows.append(read_at(run.raw(site), site, at)[0].cpu().double()[there])
-        numbers.append((torch.arange(len(at))[:, None] + start).expand_as(at)[there])
+        rows.append(read_at(run.raw(site), site, at)[0].cpu().double()[at != PADDED])
     report(len(lists), len(lists), f"reading {site}")
-    return torch.cat(rows), torch.cat(numbers)
+    return torch.cat(rows)

@@ -237,8 +237,9 @@ async def _stream(request: Request, job: Job, describe: Callable[[Any], dict[str
             if await request.is_disconnected():
                 return
             if job.step and job.step is not told:
+                more = told is None or job.step.done > told.done
                 told = job.step
-                so_far = describe(told.so_far()) if told.so_far else {}
+                so_far = describe(told.so_far()) if told.so_far and more else {}
                 yield _event("progress", {"done": told.done, "total": told.total, "what": told.what, **so_far})
         yield _event("result", describe(job.result.result()))
     except ResidscopeError as error:

@@ -4,7 +4,7 @@ import { useMemo } from "preact/hooks";
 import { counted, percent, plain, signed } from "../numbers.ts";
 import { type Named, present, type Shown, Stand } from "./present.tsx";
 import { visiblePiece } from "./reading.ts";
-import { type Rows, tableDrawing, TokenTable, useOrder } from "./token_table.tsx";
+import { NamedTable, type Rows, tableDrawing, useOrder } from "./token_table.tsx";
 import "./explanation.css";
 
 interface Context {
@@ -35,16 +35,6 @@ interface Payload extends Named {
 }
 
 const SIDES = ["promoted", "suppressed"];
-
-function Tokens({ rows, label }: { rows: Rows; label: string }) {
-  const ordered = useOrder(rows);
-  return (
-    <section>
-      <h2>{label}</h2>
-      <TokenTable {...ordered} label={label} />
-    </section>
-  );
-}
 
 function Contexts({ found, label }: { found: Context[]; label: string }) {
   return (
@@ -110,7 +100,7 @@ function Explanation({ payload, arrays, alone, tools }: Shown<Payload, object, n
     >
       <div class="explained">
         {sides.map((rows, i) => (
-          <Tokens key={SIDES[i]} rows={rows} label={SIDES[i]} />
+          <NamedTable key={SIDES[i]} rows={rows} label={SIDES[i]} />
         ))}
         <Contexts found={contexts.top} label="where it is strongest" />
         <Contexts found={contexts.bottom} label="where it is most negative" />

@@ -4,7 +4,7 @@ import { useMemo } from "preact/hooks";
 import { plain, signed } from "../numbers.ts";
 import { Word } from "./legend.tsx";
 import { type Named, present, type Shown, Stand } from "./present.tsx";
-import { type Rows, tableDrawing, TokenTable, useOrder } from "./token_table.tsx";
+import { NamedTable, type Rows, tableDrawing, useOrder } from "./token_table.tsx";
 import "./singular_vectors.css";
 
 interface Payload extends Named {
@@ -14,16 +14,6 @@ interface Payload extends Named {
 
 interface Chosen {
   component: number;
-}
-
-function Side({ rows, label }: { rows: Rows; label: string }) {
-  const ordered = useOrder(rows);
-  return (
-    <section>
-      <h2>{label}</h2>
-      <TokenTable {...ordered} label={label} />
-    </section>
-  );
 }
 
 function SingularVectors({ payload, arrays, alone, tools, chosen, choose }: Shown<Payload, Chosen, never>) {
@@ -57,7 +47,7 @@ function SingularVectors({ payload, arrays, alone, tools, chosen, choose }: Show
     >
       <div class="sides">
         {sides.map((side, i) => (
-          <Side key={side} rows={tables[i]} label={side} />
+          <NamedTable key={side} rows={tables[i]} label={side} />
         ))}
       </div>
     </Stand>

@@ -87,6 +87,17 @@ function Bar({ from, to, zero, negative }: { from: number; to: number; zero: num
   );
 }
 
+/** One of several tables that stand beside each other, under its name. */
+export function NamedTable({ rows, label }: { rows: Rows; label: string }) {
+  const ordered = useOrder(rows);
+  return (
+    <section>
+      <h2>{label}</h2>
+      <TokenTable {...ordered} label={label} />
+    </section>
+  );
+}
+
 export function TokenTable({ rows, order, query, search, by, down, sort, label }: Ordered & { label: string }) {
   const { noun, texts, ids, columns } = rows;
   const [top, setTop] = useState(0);
