@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,15 @@ from tests.patience import PATIENCE
 
 
 @contextmanager
-def serve(model: rs.Model, texts: Path, *, queue_limit: int = 64) -> Iterator[tuple[str, Workbench, FastAPI]]:
+def serve(
+    model: rs.Model,
+    texts: Path,
+    *,
+    queue_limit: int = 64,
+    dictionaries: Mapping[str, rs.SparseAutoencoder] | None = None,
+) -> Iterator[tuple[str, Workbench, FastAPI]]:
     """The server's origin, what it keeps, and the application."""
-    bench = Workbench(model, texts)
+    bench = Workbench(model, texts, dictionaries=dictionaries)
     app = create_app(bench, queue_limit=queue_limit)
     running = uvicorn.Server(uvicorn.Config(app, log_level="error"))
     with socket.socket() as listener:

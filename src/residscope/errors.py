@@ -110,6 +110,10 @@ class BadDirection(ResidscopeError):
     """A vector is no direction, or does not go with another, with a site or with a model."""
 
 
+class AnotherSite(BadDirection):
+    """A direction lives at another site than the one where it was to be read."""
+
+
 class TooFewTokens(ResidscopeError):
     """There is not enough text for the statistic."""
 

@@ -73,7 +73,7 @@ def origin(demo: rs.Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         pytest.skip("the pages are not built; run `make build`")
     texts = tmp_path_factory.mktemp("texts") / "texts.json"
     texts.write_text(json.dumps(read_texts(rs.demo.texts)[:60]))
-    with serve(demo, texts) as (address, _, _):
+    with serve(demo, texts, dictionaries=rs.demo.dictionaries) as (address, _, _):
         yield address
 
 

@@ -92,7 +92,7 @@ def test_the_texts_stay_when_the_layer_changes(open_page: OPEN) -> None:
 def test_every_component_can_be_chosen(open_page: OPEN) -> None:
     page = open_page("/?site=resid_pre.2&count=4")
     before = read_shades(page, FIRST)
-    page.get_by_role("button", name="Component: PCA 0").click()
+    page.get_by_role("button", name="Direction: PCA 0").click()
     expect(page.get_by_role("option", name=re.compile(r"^PCA 1 +\d"))).to_contain_text("%")
     number = page.get_by_role("spinbutton", name="Component")
     number.fill("63")
@@ -399,7 +399,7 @@ def test_the_page_never_scrolls_sideways(open_page: OPEN) -> None:
     page.locator(".tokens > span").nth(4).click()
     for width in (2560, 1280, 768, 360):
         page.set_viewport_size({"width": width, "height": 800})
-        page.get_by_role("button", name=re.compile("Component: PCA")).click()
+        page.get_by_role("button", name=re.compile("Direction: PCA")).click()
         expect(page.get_by_role("listbox")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.keyboard.press("Escape")

@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 
 import residscope as rs
 from residscope.directions.pca import pca_of_sites
-from residscope.errors import BadArgument, EmptyPrompt, TooFewTokens, UnknownComponent, UnknownSite
+from residscope.errors import BadArgument, BadDirection, EmptyPrompt, TooFewTokens, UnknownComponent, UnknownSite
 from residscope.running.texts import read_texts
 from residscope.sites import Site
 from tests.models import shared_path
@@ -46,6 +46,24 @@ def test_of_each_component_the_largest_entry_is_positive(stories: rs.Model) -> N
     components = rs.pca(stories, rs.demo.texts, "resid_pre.2").components
     assert (components.gather(1, components.abs().argmax(1, keepdim=True)) > 0).all()
     torch.testing.assert_close(components @ components.T, torch.eye(64, dtype=torch.float64), rtol=0, atol=1e-10)
+
+
+def test_a_vector_gets_the_mean_and_deviation_that_a_component_has(stories: rs.Model) -> None:
+    basis = rs.pca(stories, rs.demo.texts, "resid_pre.2")
+    component = basis[4]
+    bare = rs.Direction.of(component.vector, "resid_pre.2")
+    found = basis.measure(bare)
+    assert found.deviation == pytest.approx(component.deviation, rel=1e-9)
+    assert found.offset == pytest.approx(component.offset, rel=1e-9)
+    assert found.left_out == component.left_out
+    assert basis.measure(component) is component
+    code = {"rs": rs, "model": stories, "direction": bare, "Path": Path}
+    exec("\n".join(line for line in found.python if "import" not in line and "rs.load" not in line), code)
+    assert code["direction"].deviation == found.deviation  # type: ignore[attr-defined]
+    with pytest.raises(BadDirection, match=r"lives at resid_pre\.1, and the basis at resid_pre\.2"):
+        basis.measure(rs.Direction.of(component.vector, "resid_pre.1"))
+    with pytest.raises(UnknownComponent, match="3 of 64"):
+        rs.pca(stories, rs.demo.texts, "resid_pre.2", n=3).measure(bare)
 
 
 def test_first_positions_are_left_out_and_said(stories: rs.Model) -> None:

@@ -17,6 +17,7 @@ from residscope.running.texts import read_texts
 from residscope.server import app
 from residscope.server.analyses import ANALYSES, Lens
 from tests.patience import PATIENCE
+from tests.server.test_app import pca
 from tests.serving import serve
 
 TEXT = "Lily saw a big cat. Lily was"
@@ -56,8 +57,14 @@ ASKED: dict[str, dict[str, Any]] = {
     "patch": PAIR | {"site": "z", "direction": "noise"},
     "heads": {"n_sequences": 2, "n_tokens": 9, "seed": 4, "read": "layer0"},
     "attention": {"text": TEXT, "layer": 2, "head": 1, "value_weighted": True},
-    "explain": {"site": "resid_pre.2", "component": 3, "top": 4, "n_contexts": 2},
-    "causal_check": {"site": "resid_pre.2", "component": 5, "n_texts": 2, "strength": 1.5, "n_draws": 3},
+    "explain": {"site": "resid_pre.2", "along": pca(3), "top": 4, "n_contexts": 2},
+    "causal_check": {
+        "site": "resid_pre.2",
+        "along": pca(5),
+        "n_texts": 2,
+        "strength": 1.5,
+        "n_draws": 3,
+    },
     "singular_vectors": {"matrix": "QK", "layer": 1, "head": 3, "n": 2, "top": 4},
 }
 
@@ -133,8 +140,20 @@ def test_it_is_a_page_of_its_own_on_request(client: httpx.Client, stories: rs.Mo
         ("patch", PAIR | {"correct": "not one token"}, 400, "unknown_token", "'not one token'"),
         ("patch", PAIR | {"corrupted": "Lily was"}, 400, "bad_argument", "tokens"),
         ("patch", PAIR | {"corrupted": ""}, 400, "bad_argument", "corrupted"),
-        ("explain", {"site": "resid_pre.2", "component": 64}, 404, "unknown_component", "no component 64"),
-        ("causal_check", {"site": "z.2", "component": 0}, 404, "unknown_site", "z.2"),
+        (
+            "explain",
+            {"site": "resid_pre.2", "along": pca(64)},
+            404,
+            "unknown_component",
+            "no component 64",
+        ),
+        (
+            "causal_check",
+            {"site": "z.2", "along": pca(0)},
+            404,
+            "unknown_site",
+            "z.2",
+        ),
         ("patch", PAIR | {"site": "nowhere"}, 400, "bad_argument", "nowhere"),
         ("patch", {"task": "chess"}, 400, "bad_argument", "'chess'"),
         ("heads", {"n_tokens": 1}, 422, "bad_request", "n_tokens"),

@@ -27,6 +27,11 @@ from tests.serving import serve
 TEXTS = ["Once upon a time", "<img src=x onerror=alert(1)></script>"]
 
 
+def pca(component: int) -> list[dict[str, Any]]:
+    """A component of the site that is asked for, as requests write it."""
+    return [{"of": {"kind": "pca", "component": component}}]
+
+
 @dataclass
 class Server:
     client: httpx.Client
@@ -124,7 +129,7 @@ def test_projections_are_binary(server: Server, stories: rs.Model) -> None:
 
 
 def test_rivers_are_binary(server: Server, stories: rs.Model) -> None:
-    asked = {"text": TEXTS[0], "site": "resid_pre.3", "component": 2}
+    asked = {"text": TEXTS[0], "site": "resid_pre.3", "along": pca(2)}
     payload, values = read_arrays(server.client.post("/api/v1/river", json=asked).content)
     basis = rs.pca(stories, rs.demo.texts, "resid_pre.3")
     expected = rs.river(stories.run(TEXTS[0]), basis[2])
@@ -133,7 +138,7 @@ def test_rivers_are_binary(server: Server, stories: rs.Model) -> None:
 
 
 def test_exports(server: Server) -> None:
-    asked = {"texts": TEXTS, "site": "resid_pre.3", "component": 2}
+    asked = {"texts": TEXTS, "site": "resid_pre.3", "along": pca(2)}
     csv = server.client.post("/api/v1/export/csv", json=asked)
     assert csv.text.splitlines()[0] == "batch,pos,token,value"
     python = server.client.post("/api/v1/export/python", json=asked).text
@@ -172,14 +177,21 @@ def test_exports(server: Server) -> None:
         (
             "POST",
             "/api/v1/river",
-            {"text": "x", "site": "resid_pre.1", "component": 64},
+            {"text": "x", "site": "resid_pre.1", "along": pca(64)},
             404,
             "unknown_component",
             "has 64",
         ),
-        ("POST", "/api/v1/export/pdf", {"texts": ["x"], "site": "embed", "component": 0}, 422, "bad_request", "format"),
+        (
+            "POST",
+            "/api/v1/export/pdf",
+            {"texts": ["x"], "site": "embed", "along": pca(0)},
+            422,
+            "bad_request",
+            "format",
+        ),
         ("GET", "/api/v1/pca/z.1", None, 404, "unknown_site", "z.1 has the axes"),
-        ("POST", "/api/v1/river", {"text": "x", "site": "embed", "component": "1"}, 422, "bad_request", "component"),
+        ("POST", "/api/v1/river", {"text": "x", "site": "embed", "along": []}, 422, "bad_request", "along"),
         ("POST", "/api/v1/tokens", {"texts": ["a" * 2_000_000]}, 400, "prompt_too_long", "2,000,000 characters"),
         ("POST", "/api/v1/tokens", {"texts": ["a" * 5_000_000]}, 413, "too_large", "4,194,304 bytes"),
         ("GET", "/api/v1/nothing", None, 404, "http", "/api/v1/nothing"),
@@ -297,7 +309,7 @@ def test_pages(server: Server) -> None:
 def test_every_route_is_described(server: Server) -> None:
     described = server.client.get("/api/openapi.json").json()["paths"]
     documented = (Path(__file__).parents[2] / "docs/reference/http.md").read_text()
-    assert len(described) == 7 + len(ANALYSES)
+    assert len(described) == 10 + len(ANALYSES)
     for path in described:
         assert path in documented, path
 

@@ -262,7 +262,7 @@ def _split_attention(
     # Along a head's output, not along the stream; head by head is the faster order of this product.
     out = attention.o.weight.to(along).view(len(attention.o.weight), -1, attention.d_head).transpose(0, 1)
     rows = before.flatten(0, 1).expand(len(out), -1, -1)
-    folded = torch.bmm(rows, out).transpose(0, 1).unflatten(0, along.shape[:2])  # batch n head d_head
+    folded = torch.bmm(rows, out).transpose(0, 1).reshape(*along.shape[:2], *out.shape[::2])  # batch n head d_head
     constant = (block.constant_values() * folded).sum(-1)  # batch n head
     if "z" in at:
         parts = {"head": ((at["z"] * folded).sum(-1) - constant).sum(1)}

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from residscope.direction import Direction
-from residscope.errors import BadArgument, TooFewTokens, UnknownComponent, UnknownSite
+from residscope.errors import BadArgument, BadDirection, TooFewTokens, UnknownComponent, UnknownSite
 from residscope.results.result import Result
 from residscope.running.model import Model
 from residscope.running.texts import Corpus, Texts, describe_texts
@@ -108,6 +108,37 @@ class Basis(Result):
             left_out=tuple(self.left_out),
             history={"kind": "pca", "component": component, "share": float(self.shares[number]), **self.settings},
             python=(*self.python, f"direction = basis[{component}]"),
+        )
+
+    def measure(self, direction: Direction) -> Direction:
+        """A direction with what it lacks of mean and deviation: those of the texts that this basis was made of.
+
+        Raises:
+          BadDirection: It lives at another site.
+          UnknownComponent: The basis does not have all components, which the deviation needs.
+        Holds:
+          What `basis[i]` has, its vector alone gets too.
+        """
+        if direction.site != read_site(self.site) or len(direction.vector) != len(self.mean):
+            raise BadDirection(
+                f"{direction.name} lives at {direction.site}, and the basis at {self.site}.",
+                f"Say that it means something there: direction.at({self.site!r}).",
+            )
+        if direction.mean is not None and direction.deviation is not None:
+            return direction
+        if len(self) < len(self.mean):
+            raise UnknownComponent(
+                f"The basis of {self.site} has {len(self)} of {len(self.mean)} components.", "Make it with n=None."
+            )
+        deviation = float(((self.components @ direction.vector).square() @ self.variances).sqrt())
+        lines = [line for line in self.python if line not in direction.python]
+        return replace(
+            direction,
+            mean=self.mean if direction.mean is None else direction.mean,
+            deviation=direction.deviation or deviation or None,
+            left_out=direction.left_out or tuple(self.left_out),
+            history={**direction.history, "measured": {"n_texts": self.n_texts, "n_tokens": self.n_tokens}},
+            python=(*direction.python, *lines, "direction = basis.measure(direction)"),
         )
 
     def _part(self, which: slice) -> "Basis":

@@ -16,9 +16,8 @@ from residscope.directions.causal_check import causal_check
 from residscope.results.result import Result
 from residscope.running.pairs import Pairs
 from residscope.running.pairs import pairs as make_pairs
+from residscope.server.directions import Along, Whole
 from residscope.server.workbench import Workbench
-
-Whole = Annotated[StrictInt, Field(ge=0)]
 
 
 class Analysis(BaseModel, ABC):
@@ -117,29 +116,29 @@ class SingularVectors(Analysis):
 
 
 class Explain(Analysis):
-    """`rs.explain` of a component of the sample texts, on these."""
+    """`rs.explain` of a direction, on the sample texts."""
 
     site: str
-    component: Whole
+    along: Along
     top: Annotated[StrictInt, Field(ge=1, le=100)] = 10
     n_contexts: Annotated[StrictInt, Field(ge=0, le=100)] = 5
 
     def compute(self, bench: Workbench) -> Result:
-        direction = bench.direction(self.site, self.component)
+        direction = bench.find(bench.site(self.site), self.along)
         return explain(bench.model, direction, bench.path, top=self.top, n_contexts=self.n_contexts)
 
 
 class Check(Analysis):
-    """`rs.causal_check` of a component of the sample texts, on some of them."""
+    """`rs.causal_check` of a direction, on some of the sample texts."""
 
     site: str
-    component: Whole
+    along: Along
     n_texts: Annotated[StrictInt, Field(ge=1, le=100)] = 5
     strength: Annotated[float, Field(gt=0, le=1000)] = 2.0
     n_draws: Annotated[StrictInt, Field(ge=1, le=100)] = 20
 
     def compute(self, bench: Workbench) -> Result:
-        direction = bench.direction(self.site, self.component)
+        direction = bench.find(bench.site(self.site), self.along)
         texts = bench.texts[: self.n_texts]
         return causal_check(bench.model, direction, texts, strength=self.strength, n_draws=self.n_draws)
 

@@ -16,9 +16,10 @@ from pydantic import BaseModel, Field, StrictInt
 from starlette.exceptions import HTTPException
 
 from residscope.directions.projection import Projection
-from residscope.errors import Cancelled, ResidscopeError, UnknownComponent, UnknownSite, ViewsNotBuilt
+from residscope.errors import AnotherSite, Cancelled, ResidscopeError, UnknownComponent, UnknownSite, ViewsNotBuilt
 from residscope.results.static_files import STATIC
 from residscope.server.analyses import ANALYSES, Analysis
+from residscope.server.directions import Along, Of
 from residscope.server.guard import Guard, error_response
 from residscope.server.work import Job, QueueFull, WorkQueue
 from residscope.server.workbench import Workbench
@@ -26,6 +27,7 @@ from residscope.server.workbench import Workbench
 _STATUS: dict[type[ResidscopeError], int] = {
     UnknownSite: 404,
     UnknownComponent: 404,
+    AnotherSite: 409,
     QueueFull: 429,
     ViewsNotBuilt: 503,
 }
@@ -53,20 +55,46 @@ class ProjectionRequest(BaseModel):
     components: tuple[StrictInt, StrictInt]
 
 
-class RiverRequest(BaseModel):
-    """One text, and a component of a site."""
+Directions = Annotated[tuple[Of, ...], Field(min_length=1, max_length=64)]
 
-    text: str
+
+class HomeRequest(BaseModel):
+    """A direction, and the site that is shown: some kinds live where they are made."""
+
     site: str
-    component: Annotated[StrictInt, Field(ge=0)]
+    direction: Of
 
 
-class ExportRequest(BaseModel):
-    """Texts, and a component of a site."""
+class DirectionsRequest(BaseModel):
+    """Directions at a site."""
+
+    site: str
+    directions: Directions
+
+
+class ValuesRequest(BaseModel):
+    """Texts, and directions at a site."""
 
     texts: Texts
     site: str
-    component: Annotated[StrictInt, Field(ge=0)]
+    directions: Directions
+
+
+class RiverRequest(BaseModel):
+    """One text, and a direction at a site: a sum of one or several."""
+
+    text: str
+    site: str
+    along: Along
+
+
+class ExportRequest(BaseModel):
+    """Texts, and a direction at a site: a sum of one or several, of length one or, `free`, as long as it comes."""
+
+    texts: Texts
+    site: str
+    along: Along
+    free: bool = False
 
 
 def create_app(workbench: Workbench, *, queue_limit: int = 64) -> FastAPI:
@@ -121,18 +149,40 @@ def _add_api(app: FastAPI, bench: Workbench) -> None:
         call = lambda: bench.projections(asked.texts, found, start, stop)  # noqa: E731
         return _binary(await _compute(request, key, call, long=not bench.has_basis(found)))
 
+    @app.post("/api/v1/home")
+    async def home(request: Request, asked: HomeRequest) -> dict[str, Any]:
+        found = bench.site(asked.site)
+        key = ("home", found, asked.direction)
+        made: dict[str, Any] = await _compute(request, key, lambda: bench.home(found, asked.direction))
+        return made
+
+    @app.post("/api/v1/directions")
+    async def directions(request: Request, asked: DirectionsRequest) -> dict[str, Any]:
+        found = bench.site(asked.site)
+        key = ("directions", found, asked.directions)
+        call = lambda: bench.describe_directions(found, asked.directions)  # noqa: E731
+        described: dict[str, Any] = await _compute(request, key, call, long=not bench.has_basis(found))
+        return described
+
+    @app.post("/api/v1/values", response_class=Response)
+    async def values(request: Request, asked: ValuesRequest) -> Response:
+        found = bench.site(asked.site)
+        key = ("values", found, asked.directions, *asked.texts)
+        call = lambda: bench.values(asked.texts, found, asked.directions)  # noqa: E731
+        return _binary(await _compute(request, key, call, long=not bench.has_basis(found)))
+
     @app.post("/api/v1/river", response_class=Response)
     async def river(request: Request, asked: RiverRequest) -> Response:
         found = bench.site(asked.site)
-        key = ("river", found, asked.component, asked.text)
-        call = lambda: bench.river(asked.text, found, asked.component)  # noqa: E731
+        key = ("river", found, asked.along, asked.text)
+        call = lambda: bench.river(asked.text, found, asked.along)  # noqa: E731
         return _binary(await _compute(request, key, call, long=not bench.has_basis(found)))
 
     @app.post("/api/v1/export/{format}", response_class=Response)
     async def export(request: Request, format: Literal["html", "csv", "python"], asked: ExportRequest) -> Response:
         found = bench.site(asked.site)
-        key = ("export", format, found, asked.component, *asked.texts)
-        call = lambda: _EXPORTS[format][1](bench.projection(asked.texts, found, asked.component))  # noqa: E731
+        key = ("export", format, found, asked.along, asked.free, *asked.texts)
+        call = lambda: _EXPORTS[format][1](bench.projection(asked.texts, found, asked.along, free=asked.free))  # noqa: E731
         content = await _compute(request, key, call, long=not bench.has_basis(found))
         return Response(content, media_type=_EXPORTS[format][0])
 

@@ -48,6 +48,7 @@ def serve(
         load(wanted, **settings.loading(dtype, device)),
         texts or settings.texts or demo.texts,
         data=data or settings.data,
+        dictionaries=demo.dictionaries if wanted == "demo" else None,
     )
 
     def announce() -> None:

@@ -2,26 +2,31 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from residscope.direction import Direction
+from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
+from residscope.direction import Direction, combine
 from residscope.directions.pca import Basis, check_stream, pca_of_sites
 from residscope.directions.projection import Projection, project
 from residscope.directions.river import river
-from residscope.errors import UnknownComponent
+from residscope.errors import AnotherSite, BadDictionary, UnknownComponent
 from residscope.running.model import Model
 from residscope.running.run import Run
 from residscope.running.texts import read_texts
+from residscope.server.directions import Of, Term
 from residscope.sites import KINDS, STREAM, Site, find_site
 from residscope.store.bases import BasisStore
 
 _RUNS_BYTES = 2**29
 _MOMENTS_BYTES = 2**30
+_MOST_MADE = 1000
 
 
 class Workbench:
@@ -31,15 +36,25 @@ class Workbench:
       model: Any.
       texts: A file of sample texts.
       data: Where bases are kept between sessions; None keeps them in memory only.
+      dictionaries: Of the model, by the site that each reads.
     """
 
-    def __init__(self, model: Model, texts: Path, *, data: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        texts: Path,
+        *,
+        data: Path | None = None,
+        dictionaries: Mapping[str, SparseAutoencoder] | None = None,
+    ) -> None:
         self.model = model
+        self._dictionaries = dictionaries or {}
         self.path = texts
         self.texts = read_texts(texts)
         self._store = BasisStore(data, model, self.texts) if data else None
         self._bases: dict[Site, Basis] = {}
         self._runs: OrderedDict[tuple[str, ...], Run] = OrderedDict()
+        self._made: OrderedDict[tuple[Site, Of], Direction] = OrderedDict()
 
     def describe(self) -> dict[str, Any]:
         """The model's facts, and the sites a direction can live at."""
@@ -64,6 +79,7 @@ class Workbench:
             "prepends_bos": model.tokenizer.prepends_bos,
             "n_texts": len(self.texts),
             "sites": sites,
+            "dictionaries": {site: one.n_features for site, one in self._dictionaries.items()},
         }
 
     def tokens(self, texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -98,9 +114,61 @@ class Workbench:
                     self._store.write(basis)
         return self._bases[site]
 
-    def direction(self, site: str, component: int) -> Direction:
-        """A component of the sample texts at a site."""
-        return self.basis(self.site(site))[component]
+    def dictionary(self, site: Site) -> SparseAutoencoder:
+        """The dictionary that reads a site.
+
+        Raises:
+          BadDictionary: There is none.
+        """
+        if str(site) not in self._dictionaries:
+            there = ", ".join(self._dictionaries) or "none"
+            raise BadDictionary(f"No dictionary reads {site}.", f"Those here read: {there}.")
+        return self._dictionaries[str(site)]
+
+    def make(self, site: Site, of: Of) -> Direction:
+        """A direction at a site, with the mean and the deviation of the sample texts where it has none of its own.
+
+        Raises:
+          AnotherSite: It lives at another, and is not said to be meant here.
+        """
+        if (site, of) not in self._made:
+            found = of.make(self, site)
+            if found.site != site:
+                if not of.here:
+                    raise AnotherSite(
+                        f"{found.name} lives at {found.site}, and {site} was asked for.",
+                        'Go there, or say "here": true.',
+                    )
+                found = found.at(site)
+            self._made[site, of] = self.basis(site).measure(found)
+            if len(self._made) > _MOST_MADE:
+                self._made.popitem(last=False)
+        return self._made[site, of]
+
+    def find(self, site: Site, along: Sequence[Term]) -> Direction:
+        """A direction, or the sum of several."""
+        parts = [(term.weight, self.make(site, term.of)) for term in along]
+        return parts[0][1] if len(parts) == 1 and parts[0][0] == 1 else self.basis(site).measure(combine(parts))
+
+    def home(self, site: Site, of: Of) -> dict[str, Any]:
+        """What a direction is called, and where it lives, `site` being shown."""
+        found = of.make(self, site)
+        return {"name": found.name, "site": str(found.site)}
+
+    def describe_directions(self, site: Site, made: Sequence[Of]) -> dict[str, Any]:
+        """Directions at a site without their vectors, and their cosines to the components there."""
+        basis = self.basis(site)
+        return {"site": str(site), "directions": [self._describe_direction(self.make(site, of), basis) for of in made]}
+
+    def _describe_direction(self, direction: Direction, basis: Basis) -> dict[str, Any]:
+        return {
+            "name": direction.name,
+            "deviation": direction.deviation,
+            "offset": direction.offset,
+            "left_out": list(direction.left_out),
+            "history": dict(direction.history),
+            "cosines": (basis.components @ direction.vector).tolist(),
+        }
 
     def describe_basis(self, site: Site) -> dict[str, Any]:
         """A basis without its vectors."""
@@ -128,14 +196,33 @@ class Workbench:
         found = project(self.run(texts), basis[start:stop])
         return _pack(found.values, {"axes": found.axes})
 
-    def river(self, text: str, site: Site, component: int) -> bytes:
+    def values(self, texts: Sequence[str], site: Site, made: Sequence[Of]) -> bytes:
+        """Values [direction batch pos] along some directions."""
+        run = self.run(texts)
+        found = [project(run, self.make(site, of)) for of in made]
+        return _pack(torch.stack([one.values for one in found]), {"axes": ("direction", *found[0].axes)})
+
+    def river(self, text: str, site: Site, along: Sequence[Term]) -> bytes:
         """Values [layer pos] of one text, and the names of the rows."""
-        found = river(self.run([text]), self.basis(site)[component])
+        found = river(self.run([text]), self.find(site, along))
         return _pack(found.values[0], {"axes": found.axes[1:], "rows": found.rows, "here": found.here})
 
-    def projection(self, texts: Sequence[str], site: Site, component: int) -> Projection:
-        """The coloured text itself, to be exported."""
-        return project(self.run(texts), self.basis(site)[component])
+    def projection(self, texts: Sequence[str], site: Site, along: Sequence[Term], *, free: bool) -> Projection:
+        """The coloured text itself, to be exported; `free` is of the sum as long as it comes."""
+        found = project(self.run(texts), self.find(site, along))
+        if not free:
+            return found
+        vectors = torch.stack([term.weight * self.make(site, term.of).vector for term in along])
+        length = float(vectors.sum(0).norm())
+        return replace(
+            found,
+            name=f"{found.name}, of length {length:.3g}",
+            settings={**found.settings, "length": length},
+            python=(*found.python[:-1], f"{found.python[-1]}.values * {length!r}"),
+            values=length * found.values,
+            deviation=found.deviation and length * found.deviation,
+            offset=length * found.offset,
+        )
 
     def run(self, texts: Sequence[str]) -> Run:
         """A run of the texts, kept while those used since leave room."""

@@ -22,6 +22,7 @@ export interface ModelFacts {
   prepends_bos: boolean;
   n_texts: number;
   sites: SiteKind[];
+  dictionaries: Record<string, number>; // features of each, by its site
 }
 
 export interface Tokens {
@@ -39,6 +40,28 @@ export interface Pca {
   deviations: number[];
   offsets: number[];
   warning: string | null;
+}
+
+/** How a direction is made, as docs/reference/http.md writes it; `here`: it is meant at the site shown, though it lives elsewhere. */
+export interface Made {
+  kind: string;
+  here?: boolean;
+  [fact: string]: unknown;
+}
+
+/** So much of a direction. */
+export interface Term {
+  weight: number;
+  of: Made;
+}
+
+export interface DirectionFacts {
+  name: string;
+  deviation: number | null;
+  offset: number;
+  left_out: number[];
+  history: Record<string, unknown>;
+  cosines: number[]; // to every component of the site
 }
 
 export interface Progress {
@@ -172,7 +195,12 @@ export const server = {
   /** values [component batch pos], in units of the stream. */
   projection: (texts: string[], site: string, components: [number, number], signal?: AbortSignal) =>
     arrays("projection", { body: { texts, site, components }, signal }),
+  /** Where a direction lives, and its name. */
+  home: (site: string, direction: Made) => json<{ name: string; site: string }>("home", { body: { site, direction } }),
+  directions: (site: string, directions: readonly Made[], signal?: AbortSignal) => json<{ directions: DirectionFacts[] }>("directions", { body: { site, directions }, signal }),
+  /** values [direction batch pos], in units of the stream. */
+  values: (texts: string[], site: string, directions: readonly Made[], signal?: AbortSignal) => arrays("values", { body: { texts, site, directions }, signal }),
   /** values [layer pos] */
-  river: (text: string, site: string, component: number, signal?: AbortSignal) => arrays<{ rows: string[] }>("river", { body: { text, site, component }, signal }),
-  export: (format: "html" | "csv" | "python", texts: string[], site: string, component: number) => call(`export/${format}`, { body: { texts, site, component } }),
+  river: (text: string, site: string, along: readonly Term[], signal?: AbortSignal) => arrays<{ rows: string[] }>("river", { body: { text, site, along }, signal }),
+  export: (format: "html" | "csv" | "python", asked: { texts: string[]; site: string; along: readonly Term[]; free: boolean }) => call(`export/${format}`, { body: asked }),
 };

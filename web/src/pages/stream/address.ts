@@ -1,11 +1,19 @@
 // What is shown, as an address: the query has the choices, the fragment the person's own texts, compressed.
 
 import type { Centre, Scale, Units } from "../../views/reading.ts";
+import type { Made, Term } from "../server.ts";
+
+/** A direction of the sum, with its slider; what is muted keeps its weight. */
+export interface Row extends Term {
+  muted: boolean;
+}
 
 export interface Shown {
   kind: string;
   layer: number | null;
-  component: number;
+  rows: readonly Row[]; // whose sum is shown
+  free: boolean; // whether the sum is as long as it comes, not of length one
+  mixing: boolean; // whether the sliders are open
   units: Units;
   centre: Centre;
   scale: Scale;
@@ -17,14 +25,26 @@ export interface Shown {
 export const SAMPLES = 20;
 export const MOST = 500; // sample texts that are shown, and own texts that a link brings
 
-export const START: Shown = { kind: "", layer: null, component: 0, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null };
+export const component = (number: number): Made => ({ kind: "pca", component: number });
+export const rowOf = (of: Made): Row => ({ weight: 1, of, muted: false });
+
+/** The number of the component that is shown, where it is one of the site and nothing else. */
+export function componentOf({ rows: [only, ...others] }: Pick<Shown, "rows">): number | null {
+  return others.length === 0 && only.weight === 1 && !only.muted && only.of.kind === "pca" && only.of.site === undefined ? (only.of.component as number) : null;
+}
+
+export const START: Shown = { kind: "", layer: null, rows: [rowOf(component(0))], free: false, mixing: false, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null };
 
 export const siteName = ({ kind, layer }: Pick<Shown, "kind" | "layer">): string => (layer === null ? kind : `${kind}.${layer}`);
 
 export function writeQuery(shown: Shown): URLSearchParams {
   const query = new URLSearchParams();
   query.set("site", siteName(shown));
-  query.set("component", String(shown.component));
+  const number = componentOf(shown);
+  if (number !== null) query.set("component", String(number));
+  else query.set("along", JSON.stringify(shown.rows.map(({ weight, of, muted }) => (muted ? [weight, of, 0] : [weight, of]))));
+  if (shown.free) query.set("free", "1");
+  if (shown.mixing) query.set("mix", "1");
   if (shown.units !== START.units) query.set("units", shown.units);
   if (shown.centre !== START.centre) query.set("centre", shown.centre);
   if (shown.scale.mode !== "shared") query.set("scale", shown.scale.mode === "fixed" ? String(shown.scale.limit) : "text");
@@ -55,7 +75,10 @@ export function readQuery(query: URLSearchParams, start: Shown): { shown: Shown;
     (text) => /^([a-z_0-9]+?)(?:\.(\d{1,5}))?$/.exec(text) ?? undefined,
     ([, kind, layer]) => Object.assign(shown, { kind, layer: layer === undefined ? null : Number(layer) }),
   );
-  take("component", index, (component) => (shown.component = component));
+  take("component", index, (number) => (shown.rows = [rowOf(component(number))]));
+  take("along", readRows, (rows) => (shown.rows = rows));
+  take("free", oneOf("1"), () => (shown.free = true));
+  take("mix", oneOf("1"), () => (shown.mixing = true));
   take("units", oneOf("sd", "stream"), (units) => (shown.units = units));
   take("centre", oneOf("mean", "none"), (centre) => (shown.centre = centre));
   take(
@@ -67,6 +90,18 @@ export function readQuery(query: URLSearchParams, start: Shown): { shown: Shown;
   take("text", (text) => (/^(own\.)?\d{1,6}$/.test(text) ? text : undefined), (selected) => (shown.selected = selected));
   take("pos", index, (pos) => (shown.pos = pos));
   return { shown, problems };
+}
+
+function readRows(text: string): Row[] | undefined {
+  try {
+    const rows = (JSON.parse(text) as [number, Made, 0?][]).map(([weight, of, muted]): Row => {
+      if (!Number.isFinite(weight) || typeof of.kind !== "string") throw new Error("no row");
+      return { weight, of, muted: muted === 0 };
+    });
+    return rows.length ? rows : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 async function through(bytes: Uint8Array<ArrayBuffer>, stream: GenericTransformStream): Promise<Uint8Array<ArrayBuffer>> {

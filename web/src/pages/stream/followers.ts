@@ -1,9 +1,10 @@
 // What is asked for because of what is shown: the river of the selected text, and what is most active at the picked token.
 
 import { computed, effect, signal } from "@preact/signals";
-import { server } from "../server.ts";
+import { type Made, server } from "../server.ts";
 import { chosen, picked, picture } from "./state.ts";
 import { Recent } from "./store.ts";
+import { addUp } from "./sum.ts";
 
 /** An answer that belongs to what is shown; the one before stays, marked old, until the new one is here. */
 export interface Follower<T> {
@@ -48,34 +49,50 @@ function follow<T>(need: () => { key: string; load: (signal: AbortSignal) => Pro
   return { answer, retry: () => void again.value++ };
 }
 
-export interface River {
+/** The rivers of a text along each direction that sounds: while a slider moves they stay, and their sum changes. */
+interface Rivers {
   text: string;
   rows: string[];
-  values: Float32Array; // [layer pos], raw
+  parts: Float32Array[]; // of each direction [layer pos], raw
   width: number;
 }
 
-const chosenText = computed(() => picture.value?.texts[chosen.value]?.text);
-const here = computed(() => (picture.value ? `${picture.value.site}:${picture.value.component}` : ""));
+export interface River extends Omit<Rivers, "parts"> {
+  values: Float32Array; // [layer pos], raw
+}
 
-/** The river of the selected text. */
-export const river = follow<River>(
+const chosenText = computed(() => picture.value?.texts[chosen.value]?.text);
+const made = computed(() => JSON.stringify(picture.value && [picture.value.site, picture.value.rows.map(({ of }) => of)]));
+
+/** The rivers of the selected text. */
+const rivers = follow<Rivers>(
   () => {
     const text = chosenText.value;
-    const key = here.value;
-    if (text === undefined || !key) return null;
-    const { site, component } = picture.peek()!;
+    const [site, directions] = (JSON.parse(made.value) ?? []) as [string?, Made[]?];
+    if (text === undefined || !site) return null;
     return {
-      key: `${key}:${text}`,
+      key: `${made.value}:${text}`,
       load: async (signal) => {
-        const { payload, arrays } = await server.river(text, site, component, signal);
-        return { text, rows: payload.rows, values: arrays.values.data, width: arrays.values.shape[1] };
+        const found = await Promise.all(directions!.map((of) => server.river(text, site, [{ weight: 1, of }], signal)));
+        return { text, rows: found[0].payload.rows, parts: found.map(({ arrays }) => arrays.values.data), width: found[0].arrays.values.shape[1] };
       },
     };
   },
   64,
   60,
 );
+
+/** Their sum. */
+export const river = {
+  retry: rivers.retry,
+  answer: computed((): Follower<River> => {
+    const { value: found, ...rest } = rivers.answer.value;
+    const now = picture.value;
+    if (!found || !now || found.parts.length !== now.rows.length) return { ...rest, value: null };
+    const { parts, ...river } = found;
+    return { ...rest, value: { ...river, values: addUp(now.rows, parts, now.sum, now.factor !== 1) } };
+  }),
+};
 
 export const MOST = 1024; // components among which the most active are looked for
 

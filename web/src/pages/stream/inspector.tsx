@@ -8,7 +8,7 @@ import explanation from "../../views/explanation.tsx";
 import { type Centre, rankOf, shownValues, type Units, unitName, valueText, visiblePiece } from "../../views/reading.ts";
 import { Hosted } from "../hosted.tsx";
 import { open } from "../keys.ts";
-import { isAbort, type Pca, server } from "../server.ts";
+import { isAbort, type Pca, server, type Term } from "../server.ts";
 import { Status, type Trouble, troubleOf, type Work } from "../status.tsx";
 import { activity, river } from "./followers.ts";
 import * as state from "./state.ts";
@@ -21,7 +21,9 @@ interface DirectionFacts {
   name: string;
   share: number;
   pca: Pca;
-  component: number;
+  along: readonly Term[];
+  component: number | null;
+  history: Record<string, unknown> | null; // of the one direction that is shown, where it is one
   centre: Centre;
   units: Units;
   limit: number; // of the histogram
@@ -63,9 +65,11 @@ const directionFacts = computed((): DirectionFacts | null => {
   return {
     kind: "direction",
     name: picture.name,
-    share: picture.pca.shares[picture.component],
+    share: picture.sum.share,
     pca: picture.pca,
+    along: state.alongOf(picture),
     component: picture.component,
+    history: picture.rows.length === 1 ? picture.facts[0].history : null,
     centre,
     units: inSd ? "sd" : "stream",
     limit,
@@ -131,12 +135,14 @@ function Card({ title, action, children }: { title: string; action: ComponentChi
 }
 
 function DirectionCard({ facts, action }: { facts: DirectionFacts; action: ComponentChildren }) {
-  const { name, share, pca, component, centre, units, limit, counts, mark } = facts;
+  const { name, share, pca, along, component, history, centre, units, limit, counts, mark } = facts;
   const most = Math.max(...counts, 1);
   return (
     <Card title={name} action={action}>
       <p>
-        {percent(share)} of variance. Made here from {counted(pca.n_texts, "text")}, {counted(pca.n_tokens, "token")}
+        {percent(share)} of variance. {component === null && `${madeOf(history)} Measured on `}
+        {component !== null && "Made here from "}
+        {counted(pca.n_texts, "text")}, {counted(pca.n_tokens, "token")}
         {pca.n_cut > 0 && `, ${counted(pca.n_cut, "text")} cut at the context`}; {pca.left_out.length > 0 && `position ${pca.left_out.join(", ")} left out; `}
         centre: {centre === "mean" ? "its mean" : "none"}.
       </p>
@@ -156,9 +162,19 @@ function DirectionCard({ facts, action }: { facts: DirectionFacts; action: Compo
           </span>
         </figcaption>
       </figure>
-      <Asked site={pca.site} component={component} />
+      <Asked site={pca.site} along={along} />
     </Card>
   );
+}
+
+/** How a direction was made, as far as its name does not say it. */
+function madeOf(history: DirectionFacts["history"]): string {
+  if (!history) return "A sum of several.";
+  const moved = history.moved_from ? `It lives at ${history.moved_from} and is read here, where it was not made. ` : "";
+  const { kind } = history;
+  if (kind === "probe") return `${moved}A probe, ${percent(Number(history.accuracy))} right on held-out texts, ${percent(Number(history.accuracy_shuffled))} with shuffled labels.`;
+  if (kind === "contrast") return `${moved}The difference of the means of ${counted(Number(history.n_positive), "token")} and ${history.n_negative}.`;
+  return `${moved}Made from weights.`;
 }
 
 interface Question {
@@ -173,14 +189,14 @@ const QUESTIONS: readonly Question[] = [
 ];
 
 /** What takes a while to know of a direction: it is computed when it is asked for. */
-function Asked({ site, component }: { site: string; component: number }) {
+function Asked({ site, along }: { site: string; along: readonly Term[] }) {
   const [asked, setAsked] = useState<{ path: string; work: Work | null; data: Uint8Array | null; trouble: Trouble | null } | null>(null);
   const current = useRef<AbortController | null>(null);
   const drop = (): void => {
     current.current?.abort();
     setAsked(null);
   };
-  useEffect(() => drop, [site, component]);
+  useEffect(() => drop, [site, JSON.stringify(along)]);
   const ask = (path: string): void => {
     current.current?.abort();
     const controller = (current.current = new AbortController());
@@ -192,7 +208,7 @@ function Asked({ site, component }: { site: string; component: number }) {
       controller.abort();
     };
     put({ work: { stop, progress: null } });
-    server.analysis(path, { site, component }, (progress) => put({ work: { stop, progress } }), controller.signal).then(
+    server.analysis(path, { site, along }, (progress) => put({ work: { stop, progress } }), controller.signal).then(
       (data) => put({ data }),
       (error) => isAbort(error) || put({ trouble: troubleOf(error) }),
     );

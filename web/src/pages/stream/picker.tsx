@@ -1,14 +1,17 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { percent } from "../../numbers.ts";
 import { open } from "../keys.ts";
-import { chooseComponent, nComponents, picture, wanted } from "./state.ts";
+import { component as componentNumber, componentOf } from "./address.ts";
+import { DirectionForm } from "./direction_form.tsx";
+import { choose, chooseComponent, nComponents, picture, wanted } from "./state.ts";
 
 const ROW = 28; // px, as in the style sheet
 const SHOWN = 10;
 
 /** The components of the site with the share of variance of each; only the rows in sight are in the page. */
-function List({ shares, n, close }: { shares: readonly number[]; n: number; close: () => void }) {
-  const [active, setActive] = useState(wanted.value.component);
+function List({ shares, n, mixed, close }: { shares: readonly number[]; n: number; mixed: boolean; close: () => void }) {
+  const current = componentOf(wanted.value);
+  const [active, setActive] = useState(current ?? 0);
   const [top, setTop] = useState(0);
   const box = useRef<HTMLDivElement>(null);
   const input = useRef<HTMLInputElement>(null);
@@ -19,15 +22,16 @@ function List({ shares, n, close }: { shares: readonly number[]; n: number; clos
     setTop(el.scrollTop);
   }, [active]);
   useLayoutEffect(() => input.current!.select(), []);
-  const choose = (component: number): void => {
-    chooseComponent(component);
+  const take = (component: number): void => {
+    if (mixed) void choose(componentNumber(component), true);
+    else chooseComponent(component);
     close();
   };
   const move = (component: number): void => setActive(Math.max(0, Math.min(n - 1, component)));
   const key = (event: KeyboardEvent): void => {
     const steps: Record<string, number> = { ArrowDown: active + 1, ArrowUp: active - 1, PageDown: active + SHOWN, PageUp: active - SHOWN };
     if (event.key in steps) move(steps[event.key]);
-    else if (event.key === "Enter") choose(active);
+    else if (event.key === "Enter") take(active);
     else return;
     event.preventDefault();
   };
@@ -35,7 +39,7 @@ function List({ shares, n, close }: { shares: readonly number[]; n: number; clos
   const rows = Array.from({ length: Math.min(n - first, SHOWN + 10) }, (_, i) => first + i);
   const most = Math.max(...shares.slice(0, 1), 1e-9);
   return (
-    <div class="picker" role="dialog" aria-label="Choose a component">
+    <>
       <label>
         Component
         <input
@@ -43,7 +47,7 @@ function List({ shares, n, close }: { shares: readonly number[]; n: number; clos
           type="number"
           min="0"
           max={n - 1}
-          value={wanted.value.component}
+          value={current ?? undefined}
           aria-controls="components"
           aria-activedescendant={`component-${active}`}
           onInput={({ currentTarget: { valueAsNumber } }) => Number.isInteger(valueAsNumber) && move(valueAsNumber)}
@@ -65,10 +69,10 @@ function List({ shares, n, close }: { shares: readonly number[]; n: number; clos
               type="button"
               role="option"
               tabIndex={-1}
-              aria-selected={component === wanted.value.component}
+              aria-selected={component === current}
               class={component === active ? "active" : ""}
               style={{ top: `${component * ROW}px` }}
-              onClick={() => choose(component)}
+              onClick={() => take(component)}
             >
               <span>PCA {component}</span>
               {shares[component] !== undefined && (
@@ -82,14 +86,16 @@ function List({ shares, n, close }: { shares: readonly number[]; n: number; clos
           ))}
         </div>
       </div>
-    </div>
+    </>
   );
 }
 
-export function ComponentPicker() {
+/** What is shown along; it opens the components and every other kind of direction, to be shown or, from the sliders, mixed in. */
+export function DirectionPicker() {
   const wrap = useRef<HTMLSpanElement>(null);
   const button = useRef<HTMLButtonElement>(null);
-  const shown = open.value === "picker";
+  const mixed = open.value === "mixer";
+  const shown = mixed || open.value === "picker";
   useEffect(() => {
     if (!shown) return;
     const outside = (event: Event): void => {
@@ -102,12 +108,21 @@ export function ComponentPicker() {
     };
   }, [shown]);
   const pca = picture.value?.pca;
+  const number = componentOf(wanted.value);
+  const { rows } = wanted.value;
+  const name = number !== null ? `PCA ${number}` : rows.length > 1 ? `a sum of ${rows.length}` : (picture.value?.name ?? "…");
+  const close = (): void => void (open.value = null);
   return (
     <span class="anchor" ref={wrap}>
-      <button ref={button} class="word" type="button" aria-haspopup="dialog" aria-expanded={shown} aria-label={`Component: PCA ${wanted.value.component}`} onClick={() => (open.value = shown ? null : "picker")}>
-        PCA {wanted.value.component}
+      <button ref={button} class="word" type="button" aria-haspopup="dialog" aria-expanded={shown} aria-label={`Direction: ${name}`} title={name} onClick={() => (open.value = shown ? null : "picker")}>
+        {name}
       </button>
-      {shown && <List shares={pca?.site && !stale() ? pca.shares : []} n={nComponents.value} close={() => (open.value = null)} />}
+      {shown && (
+        <div class="picker" role="dialog" aria-label={mixed ? "Add a direction" : "Choose a direction"}>
+          <List shares={pca?.site && !stale() ? pca.shares : []} n={nComponents.value} mixed={mixed} close={close} />
+          <DirectionForm mixed={mixed} close={close} />
+        </div>
+      )}
     </span>
   );
 }

@@ -35,7 +35,7 @@ const WIDTH_OF_BAR = 220;
 
 /** The picture as it is on the page, in its theme: legend, and every text shown. */
 export function drawSvg(root: HTMLElement): string {
-  const { name, pca, component, texts } = picture.value!;
+  const { name, pca, sum, texts } = picture.value!;
   const { units, centre, scale } = settings.value;
   const colours = readPalette(root);
   const paragraphs = [...root.querySelectorAll<HTMLElement>(".tokens")];
@@ -47,7 +47,7 @@ export function drawSvg(root: HTMLElement): string {
   const say = (x: number, y: number, text: string, fill = colours.ink2, extra = "font-size=\"12\""): void =>
     void out.push(`<text x="${x}" y="${y}" fill="${fill}" ${sans} ${extra}>${escape(text)}</text>`);
   say(24, 36, name, colours.ink, 'font-size="16" font-weight="600"');
-  say(24, 56, `${percent(pca.shares[component])} of variance, ${count(pca.n_tokens)} tokens, centred on ${centre === "mean" ? "its mean" : "nothing"}`);
+  say(24, 56, `${percent(sum.share)} of variance, ${count(pca.n_tokens)} tokens, centred on ${centre === "mean" ? "its mean" : "nothing"}`);
   const end = rounded(Math.max(...limits.value));
   say(24, 81, `−${end}`);
   out.push(`<rect x="72" y="72" width="${WIDTH_OF_BAR}" height="10" rx="4" fill="url(#range)" stroke="${colours.line}"/>`);

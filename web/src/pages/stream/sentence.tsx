@@ -1,13 +1,13 @@
 import { count, percent } from "../../numbers.ts";
 import { CENTRES, UNITS, Word } from "../../views/legend.tsx";
-import { siteName } from "./address.ts";
-import { ComponentPicker } from "./picker.tsx";
+import { componentOf, siteName } from "./address.ts";
+import { DirectionPicker } from "./picker.tsx";
 import { change, chooseKind, chooseLayer, direction, kinds, layers, picture, wanted } from "./state.ts";
 
 /** What is shown, as a sentence; the marked words change it. */
 export function Sentence() {
-  const { kind, layer, component, units, centre } = wanted.value;
-  const shown = picture.value?.site === siteName(wanted.value) && picture.value.component === component ? picture.value : null;
+  const { kind, layer, units, centre } = wanted.value;
+  const shown = picture.value?.site === siteName(wanted.value) && picture.value.component === componentOf(wanted.value) ? picture.value : null;
   const n = layers.value;
   return (
     <div class="sentence" role="group" aria-label="What is shown">
@@ -20,11 +20,11 @@ export function Sentence() {
         </span>
       )}
       <span>
-        along <ComponentPicker />
+        along <DirectionPicker />
       </span>
       {shown && (
         <small>
-          {percent(shown.pca.shares[shown.component])} of variance, {count(shown.pca.n_tokens)} tokens
+          {percent(shown.sum.share)} of variance, {count(shown.pca.n_tokens)} tokens
         </small>
       )}
       <span>

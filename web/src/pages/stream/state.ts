@@ -3,11 +3,12 @@
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
 import { colourLimit, type Payload, type Picked, shownValues } from "../../views/reading.ts";
 import { say } from "../notes.tsx";
-import { isAbort, type ModelFacts, type Pca, type Progress } from "../server.ts";
+import { type DirectionFacts, isAbort, type Made, type ModelFacts, type Pca, type Progress, server, type Term } from "../server.ts";
 import { model } from "../session.ts";
 import { type Trouble, troubleOf, type Work } from "../status.tsx";
-import { type Shown, siteName, START } from "./address.ts";
+import { component as componentNumber, componentOf, type Row, rowOf, type Shown, siteName, START } from "./address.ts";
 import { BLOCK, Store } from "./store.ts";
+import { addUp, sounding, type Sum, sumOf } from "./sum.ts";
 
 export interface ShownText {
   key: string; // "own.0" or "12", as in the address
@@ -24,7 +25,11 @@ export interface Picture {
   kind: string;
   layer: number | null;
   site: string;
-  component: number;
+  component: number | null; // where it is one of the site's and nothing else
+  rows: readonly Row[]; // that sound
+  facts: readonly DirectionFacts[]; // of each of these
+  sum: Sum;
+  factor: number; // what values on the sum's direction are multiplied by: 1, or its length
   name: string;
   pca: Pca;
   texts: ShownText[];
@@ -94,8 +99,61 @@ export function chooseLayer(layer: number): void {
 }
 
 export function chooseComponent(component: number): void {
-  if (component >= 0 && component < nComponents.value && component !== wanted.value.component) change({ component }, { push: true });
+  if (component >= 0 && component < nComponents.value && component !== componentOf(wanted.value)) change({ rows: [rowOf(componentNumber(component))], free: false }, { push: true });
 }
+
+/** What is shown, as requests write it. */
+export const alongOf = ({ rows }: Pick<Picture, "rows">): Term[] => rows.map(({ weight, of }) => ({ weight, of }));
+
+/** A direction that lives elsewhere, and whether to go there or to read it here is to be said. */
+export interface Question {
+  of: Made;
+  name: string;
+  home: string;
+  mixed: boolean;
+}
+
+export const question = signal<Question | null>(null);
+
+/** Shows a direction, alone or `mixed` into the sum; asks where one that lives at another site is meant. */
+export async function choose(of: Made, mixed: boolean): Promise<void> {
+  const shown = siteName(wanted.value);
+  const { name, site: home } = await server.home(shown, of);
+  if (home === shown) return put(of, mixed);
+  question.value = { of, name, home, mixed };
+}
+
+export function answer(where: "there" | "here" | null): void {
+  const { of, home, mixed } = question.value!;
+  question.value = null;
+  if (where === "here") put({ ...of, here: true }, mixed);
+  if (where === "there") {
+    const [kind, layer] = home.split(".");
+    batch(() => {
+      change({ kind, layer: layer === undefined ? null : Number(layer) });
+      put(of, mixed);
+    });
+  }
+}
+
+function put(of: Made, mixed: boolean): void {
+  const { rows } = wanted.value;
+  change(mixed ? { rows: [...rows, rowOf(of)], mixing: true } : { rows: [rowOf(of)], free: false }, { push: true });
+}
+
+export function changeRow(index: number, patch: Partial<Row>): void {
+  change({ rows: wanted.value.rows.map((row, i) => (i === index ? { ...row, ...patch } : row)) });
+}
+
+export function removeRow(index: number): void {
+  change({ rows: wanted.value.rows.filter((_, i) => i !== index) }, { push: true });
+}
+
+/** What is known of every row at the site that is wanted. */
+export const rowFacts = computed(() => {
+  picture.value;
+  return wanted.value.rows.map(({ of }) => store.facts(siteName(wanted.value), of));
+});
 
 export function pick(key: string, pos: number | null): void {
   change({ selected: key, pos });
@@ -112,7 +170,7 @@ export async function addText(text: string): Promise<void> {
     store.forget(text);
     throw new Error(tokens.problem);
   }
-  if (store.pca(siteName(shown))) await store.loadValues(siteName(shown), Math.floor(shown.component / BLOCK), [text], new AbortController().signal);
+  if (store.pca(siteName(shown))) await store.loadAlong(siteName(shown), sounding(shown.rows).map(({ of }) => of), [text], new AbortController().signal);
   else say("The text is coloured as soon as the components of this site are there.");
   batch(() => {
     own.value = [text, ...own.value];
@@ -145,7 +203,11 @@ function pictureOf(shown: Shown): Picture | null {
   const site = siteName(shown);
   const pca = store.pca(site);
   if (!pca || store.samples.length < Math.min(shown.count, store.total)) return null;
-  const component = Math.min(shown.component, pca.shares.length - 1);
+  const rows = sounding(shown.rows);
+  const facts = rows.flatMap(({ of }) => store.facts(site, of) ?? []);
+  if (facts.length < rows.length) return null;
+  const sum = sumOf(rows, facts, pca);
+  if (!sum) throw new Error("Nothing is left of the sum. Raise a slider, or take another direction.");
   const texts: ShownText[] = [];
   for (const text of textsOf(shown)) {
     const tokens = store.tokens(text.text);
@@ -154,11 +216,12 @@ function pictureOf(shown: Shown): Picture | null {
       texts.push({ ...text, pieces: [], special: [], values: new Float32Array(), problem: tokens.problem });
       continue;
     }
-    const values = store.values(site, component, text.text);
-    if (!values) return null;
-    texts.push({ ...text, ...tokens, values });
+    const parts = rows.flatMap(({ of }) => store.along(site, of, text.text) ?? []);
+    if (parts.length < rows.length) return null;
+    texts.push({ ...text, ...tokens, values: addUp(rows, parts, sum, shown.free) });
   }
-  return { kind: shown.kind, layer: shown.layer, site, component, name: `PCA ${component} of ${site}`, pca, texts };
+  const factor = shown.free ? sum.length : 1;
+  return { kind: shown.kind, layer: shown.layer, site, component: componentOf(shown), rows, facts, sum, factor, name: sum.name, pca, texts };
 }
 
 async function load(shown: Shown, signal: AbortSignal, onProgress: (progress: Progress) => void): Promise<void> {
@@ -171,12 +234,13 @@ async function load(shown: Shown, signal: AbortSignal, onProgress: (progress: Pr
     store.loadPca(site, onProgress, signal),
   ]);
   const last = store.pca(site)!.shares.length - 1;
-  if (shown.component > last) {
-    say(`${site} has the components 0 to ${last}; there is no ${shown.component}. The last one is shown.`);
-    change({ component: last });
+  const component = componentOf(shown);
+  if (component !== null && component > last) {
+    say(`${site} has the components 0 to ${last}; there is no ${component}. The last one is shown.`);
+    change({ rows: [rowOf(componentNumber(last))] });
+    return;
   }
-  const block = Math.floor(Math.min(shown.component, last) / BLOCK);
-  await store.loadValues(site, block, textsOf(shown).map(({ text }) => text), signal);
+  await store.loadAlong(site, sounding(shown.rows).map(({ of }) => of), textsOf(shown).map(({ text }) => text), signal);
 }
 
 let current: AbortController | null = null;
@@ -187,7 +251,16 @@ export function draw(): void {
   if (!model.peek() || !shown.kind) return;
   current?.abort();
   current = null;
-  const ready = pictureOf(shown);
+  let ready: Picture | null;
+  try {
+    ready = pictureOf(shown);
+  } catch (error) {
+    batch(() => {
+      work.value = null;
+      trouble.value = { kind: "failed", status: 400, message: (error as Error).message, hint: "" };
+    });
+    return;
+  }
   if (ready) {
     batch(() => {
       picture.value = ready;
@@ -228,6 +301,7 @@ let ahead: AbortController | null = null;
 
 /** Near the edge of a block the next one is fetched, so that `j` and `k` never wait. */
 function prefetch({ site, component, pca, texts }: Picture): void {
+  if (component === null) return;
   const block = Math.floor(component / BLOCK);
   const place = component % BLOCK;
   const next = place >= BLOCK - 6 ? block + 1 : place < 4 ? block - 1 : -1;
@@ -237,7 +311,7 @@ function prefetch({ site, component, pca, texts }: Picture): void {
   store.loadValues(site, next, texts.map(({ text }) => text), ahead.signal).catch(() => {}); // asked for again, and reported, when it is needed
 }
 
-const need = computed(() => JSON.stringify([siteName(wanted.value), wanted.value.component, wanted.value.count, own.value, model.value?.name]));
+const need = computed(() => JSON.stringify([siteName(wanted.value), sounding(wanted.value.rows), wanted.value.free, wanted.value.count, own.value, model.value?.name]));
 effect(() => {
   need.value;
   untracked(draw);
@@ -249,8 +323,8 @@ effect(() => {
 export const direction = computed((): Pick<Payload, "name" | "site" | "deviation" | "offset" | "centred" | "left_out"> | null => {
   const { value } = picture;
   if (!value) return null;
-  const { pca, component, name, site } = value;
-  return { name, site, deviation: pca.deviations[component] || null, offset: pca.offsets[component], centred: true, left_out: pca.left_out };
+  const { sum, factor, name, site } = value;
+  return { name, site, deviation: sum.deviation && factor * sum.deviation, offset: factor * sum.offset, centred: true, left_out: sum.left_out };
 });
 
 /** Values of each text as they are shown, in order. */

@@ -1,6 +1,6 @@
 // What the server already said: tokens, components and projections, each asked for once.
 
-import { type Pca, type Progress, server, ServerError, type Tokens } from "../server.ts";
+import { type DirectionFacts, type Made, type Pca, type Progress, server, ServerError, type Tokens } from "../server.ts";
 
 export const BLOCK = 16; // components asked for at once
 const MAX_FLOATS = 32 * 2 ** 20; // 128 MiB of projections are kept
@@ -10,13 +10,17 @@ export interface Refused {
   problem: string;
 }
 
-type Values = Map<string, Float32Array>; // by text: [component pos], BLOCK components or what is left of them
+type Values = Map<string, Float32Array>; // by text: [component pos], BLOCK components or what is left of them; of another direction [pos]
+
+/** The number of a component of the site itself. */
+const numberOf = (of: Made): number | null => (of.kind === "pca" && of.site === undefined ? (of.component as number) : null);
 
 export class Store {
   readonly samples: string[] = [];
   total = Infinity;
   readonly #tokens = new Map<string, Tokens | Refused>();
   readonly #pca = new Map<string, Pca>();
+  readonly #facts = new Map<string, DirectionFacts>(); // by site and direction
   readonly #blocks = new Map<string, Values>(); // the least recently used first
   #floats = 0;
   #computing: { site: string; answer: Promise<Pca>; controller: AbortController; listeners: Set<(progress: Progress) => void> } | null = null;
@@ -28,11 +32,34 @@ export class Store {
 
   /** Raw projections [pos] of a text, where they are here already. */
   values(site: string, component: number, text: string): Float32Array | undefined {
-    const block = this.#touch(site, Math.floor(component / BLOCK));
+    const block = this.#touch(`${site}:${Math.floor(component / BLOCK)}`);
     const tokens = this.#tokens.get(text);
     if (!tokens || "problem" in tokens) return undefined;
     const n = tokens.pieces.length;
     return block?.get(text)?.subarray((component % BLOCK) * n, ((component % BLOCK) + 1) * n);
+  }
+
+  /** What is known of a direction at a site. */
+  facts(site: string, of: Made): DirectionFacts | undefined {
+    const key = `${site}:${JSON.stringify(of)}`;
+    const number = numberOf(of);
+    const pca = this.#pca.get(site);
+    if (number !== null && pca && number < pca.shares.length && !this.#facts.has(key))
+      this.#facts.set(key, {
+        name: `PCA ${number} of ${site}`,
+        deviation: pca.deviations[number] || null,
+        offset: pca.offsets[number],
+        left_out: pca.left_out,
+        history: { kind: "pca", component: number },
+        cosines: pca.shares.map((_, i) => (i === number ? 1 : 0)),
+      });
+    return this.#facts.get(key);
+  }
+
+  /** Raw projections [pos] of a text on a direction, where they are here already. */
+  along(site: string, of: Made, text: string): Float32Array | undefined {
+    const number = numberOf(of);
+    return number !== null ? this.values(site, number, text) : this.#touch(`${site}:${JSON.stringify(of)}`)?.get(text);
   }
 
   /** Lets a refused text be tried again. */
@@ -99,16 +126,40 @@ export class Store {
     this.#computing = null;
   }
 
+  /** The facts of directions, and the values of texts on them. */
+  async loadAlong(site: string, made: readonly Made[], texts: readonly string[], signal: AbortSignal): Promise<void> {
+    const blocks = new Set(made.map(numberOf).flatMap((number) => (number === null ? [] : [Math.floor(number / BLOCK)])));
+    const others = made.filter((of) => numberOf(of) === null);
+    const unknown = others.filter((of) => !this.facts(site, of));
+    if (unknown.length) {
+      const { directions } = await server.directions(site, unknown, signal);
+      unknown.forEach((of, i) => this.#facts.set(`${site}:${JSON.stringify(of)}`, directions[i]));
+    }
+    await Promise.all([...blocks].map((block) => this.loadValues(site, block, texts, signal)));
+    for (const of of others) {
+      const key = `${site}:${JSON.stringify(of)}`;
+      const missing = this.#missing(key, texts);
+      if (missing.length) this.#keep(key, missing, (await server.values(missing, site, [of], signal)).arrays.values);
+    }
+  }
+
   async loadValues(site: string, block: number, texts: readonly string[], signal: AbortSignal): Promise<void> {
-    const held = this.#touch(site, block);
-    const missing = [...new Set(texts)].filter((text) => !held?.has(text) && !("problem" in (this.#tokens.get(text) ?? { problem: "" })));
+    const key = `${site}:${block}`;
+    const missing = this.#missing(key, texts);
     if (!missing.length) return;
     const from = block * BLOCK;
     const to = Math.min(from + BLOCK, this.#pca.get(site)?.shares.length ?? Infinity);
-    const { arrays } = await server.projection(missing, site, [from, to], signal);
-    const { shape, data } = arrays.values;
-    const [components, batch, width] = shape;
-    const values: Values = this.#blocks.get(`${site}:${block}`) ?? new Map();
+    this.#keep(key, missing, (await server.projection(missing, site, [from, to], signal)).arrays.values);
+  }
+
+  #missing(key: string, texts: readonly string[]): string[] {
+    const held = this.#touch(key);
+    return [...new Set(texts)].filter((text) => !held?.has(text) && !("problem" in (this.#tokens.get(text) ?? { problem: "" })));
+  }
+
+  /** Keeps [component batch pos] by text, and forgets what was used longest ago. */
+  #keep(key: string, missing: readonly string[], { shape: [components, batch, width], data }: { shape: number[]; data: Float32Array }): void {
+    const values: Values = this.#blocks.get(key) ?? new Map();
     missing.forEach((text, i) => {
       const n = (this.#tokens.get(text) as Tokens).pieces.length;
       const own = new Float32Array(components * n);
@@ -116,16 +167,15 @@ export class Store {
       values.set(text, own);
       this.#floats += own.length;
     });
-    this.#blocks.set(`${site}:${block}`, values);
-    for (const [key, old] of this.#blocks) {
+    this.#blocks.set(key, values);
+    for (const [longest, old] of this.#blocks) {
       if (this.#floats <= MAX_FLOATS || old === values) break;
       for (const own of old.values()) this.#floats -= own.length;
-      this.#blocks.delete(key);
+      this.#blocks.delete(longest);
     }
   }
 
-  #touch(site: string, block: number): Values | undefined {
-    const key = `${site}:${block}`;
+  #touch(key: string): Values | undefined {
     const values = this.#blocks.get(key);
     if (values) {
       this.#blocks.delete(key);

@@ -2,11 +2,15 @@
 
 import { Legend } from "../../views/legend.tsx";
 import { open, type Command } from "../keys.ts";
+import { say } from "../notes.tsx";
 import { model } from "../session.ts";
 import { Status, useLate } from "../status.tsx";
+import { componentOf } from "./address.ts";
 import { EXPORTS, Exports, runExport } from "./exports.tsx";
 import { retry } from "./history.ts";
+import { Elsewhere } from "./direction_form.tsx";
 import { Inspector } from "./inspector.tsx";
+import { Mix } from "./mix.tsx";
 import { Sentence } from "./sentence.tsx";
 import * as state from "./state.ts";
 import { AddText, Skeleton, Texts } from "./texts.tsx";
@@ -27,6 +31,8 @@ function Range() {
   );
 }
 
+const toggleMix = (): void => state.change({ mixing: !state.wanted.value.mixing });
+
 export function Stream() {
   const ready = model.value !== null && state.wanted.value.kind !== "";
   const old = useLate(state.work.value !== null, 100) || state.trouble.value !== null;
@@ -40,8 +46,13 @@ export function Stream() {
               <Sentence />
               <div class="controls">
                 <Range />
+                <button type="button" class="mixing" aria-expanded={state.wanted.value.mixing} onClick={toggleMix}>
+                  {state.wanted.value.mixing ? "Close the sliders" : "Mix directions"}
+                </button>
                 <Exports />
               </div>
+              <Mix />
+              <Elsewhere />
             </>
           )}
           <Status work={state.work.value} trouble={state.trouble.value} retry={retry} still={state.picture.value?.name ?? null} />
@@ -66,7 +77,7 @@ export function Stream() {
   );
 }
 
-const step = (by: number) => (): void => state.chooseComponent(state.wanted.value.component + by);
+const step = (by: number) => (): void => state.chooseComponent((componentOf(state.wanted.value) ?? -by) + by);
 const stepLayer = (by: number) => (): void => state.chooseLayer((state.wanted.value.layer ?? 0) + by);
 
 export const commands: Command[] = [
@@ -77,7 +88,8 @@ export const commands: Command[] = [
   { id: "add", label: "Add a text", key: "t", run: () => document.getElementById("add")?.focus() },
   { id: "link", label: "Copy link", key: "l", run: () => void runExport("Link") },
   { id: "export", label: "Go to the exports", key: "e", run: () => document.querySelector<HTMLElement>(".tools button")?.focus() },
-  { id: "component", label: "Choose a component", run: () => (open.value = "picker") },
+  { id: "mix", label: "Sliders: mix directions", key: "m", run: toggleMix },
+  { id: "component", label: "Choose a direction", run: () => (open.value = "picker") },
   ...EXPORTS.slice(1).map(([name, title]): Command => ({ id: `export-${name}`, label: `${name}: ${title[0].toLowerCase()}${title.slice(1)}`, run: () => void runExport(name) })),
   { id: "sd", label: "Show standard deviations", run: () => state.change({ units: "sd" }) },
   { id: "stream", label: "Show units of the stream", run: () => state.change({ units: "stream" }) },
@@ -100,6 +112,11 @@ export function entries(query: string): Command[] {
       const site = n_layers === null ? kind : `${kind} ${layer}`;
       found.push({ id: `site ${site}`, label: `${site}: ${meaning}`, run: () => state.change({ kind, layer: n_layers === null ? null : layer }, { push: true }) });
     }
+  }
+  const token = /^tokens? (.+)$/i.exec(query)?.[1];
+  if (token) {
+    const show = (text: string): Command => ({ id: `token ${text}`, label: `What makes “${text}” likely`, run: () => void state.choose({ kind: "token", token: text }, false).catch(({ message }: Error) => say(message)) });
+    found.unshift(show(` ${token}`), show(token));
   }
   if (number !== undefined && number < state.nComponents.value && names.every((name) => "pca component direction".includes(name)))
     found.unshift({ id: `pca ${number}`, label: `PCA ${number} of this site`, run: () => state.chooseComponent(number) });

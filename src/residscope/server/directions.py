@@ -1,0 +1,145 @@
+"""Directions as requests write them: what each is made of, and how much of it goes into a sum."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt
+
+from residscope.direction import Direction
+from residscope.directions.contrast import contrast
+from residscope.directions.probe import probe
+from residscope.directions.weights import head_direction, neuron_direction, position_direction, token_direction
+from residscope.sites import Site
+
+if TYPE_CHECKING:
+    from residscope.server.workbench import Workbench
+
+Whole = Annotated[StrictInt, Field(ge=0)]
+Texts = Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
+
+
+class Made(BaseModel, ABC):
+    """How a direction is made.
+
+    Attributes:
+      here: Whether it is meant at the site that is asked for, though it lives at another.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    here: bool = False
+
+    @abstractmethod
+    def make(self, bench: "Workbench", site: Site) -> Direction:
+        """The direction, where it lives; `site` is the one that is asked for."""
+
+
+class Component(Made):
+    """A component of the sample texts: of the site that is asked for, or of another."""
+
+    kind: Literal["pca"]
+    component: Whole
+    site: str | None = None
+
+    def make(self, bench: "Workbench", site: Site) -> Direction:
+        return bench.basis(bench.site(self.site) if self.site else site)[self.component]
+
+
+class Token(Made):
+    """`rs.token_direction`."""
+
+    kind: Literal["token"]
+    token: str
+    minus: str | None = None
+    read: Literal["unembed", "embed"] = "unembed"
+
+    def make(self, bench: "Workbench", site: Site) -> Direction:
+        return token_direction(bench.model, self.token, minus=self.minus, read=self.read)
+
+
+class Position(Made):
+    """`rs.position_direction`."""
+
+    kind: Literal["position"]
+    pos: Whole
+
+    def make(self, bench: "Workbench", site: Site) -> Direction:
+        return position_direction(bench.model, self.pos)
+
+
+class Head(Made):
+    """`rs.head_direction`."""
+
+    kind: Literal["head"]
+    layer: Whole
+    head: Whole
+    circuit: Literal["OV", "QK"] = "OV"
+    rank: Whole = 0
+    side: Literal["in", "out", "query", "key"] | None = None
+
+    def make(self, bench: "Workbench", site: Site) -> Direction:
+        return head_direction(
+            bench.model, layer=self.layer, head=self.head, circuit=self.circuit, rank=self.rank, side=self.side
+        )
+
+
+class Neuron(Made):
+    """`rs.neuron_direction`."""
+
+    kind: Literal["neuron"]
+    layer: Whole
+    neuron: Whole
+    side: Literal["out", "in", "gate"] = "out"
+
+    def make(self, bench: "Workbench", site: Site) -> Direction:
+        return neuron_direction(bench.model, layer=self.layer, neuron=self.neuron, side=self.side)
+
+
+class Feature(Made):
+    """A feature of the model's dictionary for a site: of the one that is asked for, or of another."""
+
+    kind: Literal["feature"]
+    feature: Whole
+    site: str | None = None
+    side: Literal["decoder", "encoder"] = "decoder"
+
+    def make(self, bench: "Workbench", site: Site) -> Direction:
+        return bench.dictionary(bench.site(self.site) if self.site else site).direction(self.feature, side=self.side)
+
+
+class Contrast(Made):
+    """`rs.contrast` of two sets of texts at the site that is asked for."""
+
+    kind: Literal["contrast"]
+    positive: Texts
+    negative: Texts
+
+    def make(self, bench: "Workbench", site: Site) -> Direction:
+        return contrast(bench.model, list(self.positive), list(self.negative), site=site)
+
+
+class Probe(Made):
+    """`rs.probe` at the site that is asked for, of texts of two kinds."""
+
+    kind: Literal["probe"]
+    positive: Texts
+    negative: Texts
+
+    def make(self, bench: "Workbench", site: Site) -> Direction:
+        labels = [True] * len(self.positive) + [False] * len(self.negative)
+        return probe(bench.model, [*self.positive, *self.negative], labels, site=site)
+
+
+Of = Annotated[Component | Token | Position | Head | Neuron | Feature | Contrast | Probe, Field(discriminator="kind")]
+
+
+class Term(BaseModel):
+    """So much of a direction."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    of: Of
+    weight: FiniteFloat = 1.0
+
+
+Along = Annotated[tuple[Term, ...], Field(min_length=1, max_length=64)]

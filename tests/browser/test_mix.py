@@ -1,0 +1,168 @@
+"""Sums of directions on the page Stream: their sliders, and directions of every kind."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+import residscope as rs
+from residscope.running.texts import read_texts
+from tests.browser.conftest import OPEN, read_shades
+from tests.browser.test_stream import FIRST, wait_for_name
+
+SITE = "resid_pre.2"
+PCA = [{"kind": "pca", "component": 2}, {"kind": "pca", "component": 5}]
+
+
+def address(*rows: tuple[float, dict[str, object]], more: str = "&mix=1") -> str:
+    return f"/?site={SITE}&count=4&units=stream{more}&along={quote(json.dumps(rows))}"
+
+
+def read_value(page: Page, pos: int) -> float:
+    """Of a token of the first text, as its card says it."""
+    page.locator(f"{FIRST} .tokens > span").nth(pos).click()
+    card = page.locator(".card", has_text=f"Token {pos},")
+    text = card.locator("p b").first.inner_text()
+    return float(re.split(r"\s", text)[0].replace("−", "-"))
+
+
+def wait_for_along(page: Page, check: Callable[[list[list[Any]]], bool]) -> None:
+    """Until the rows that the address has pass."""
+    page.wait_for_url(lambda url: check(json.loads(parse_qs(urlsplit(url).query).get("along", ["[]"])[0])))
+
+
+@pytest.fixture(scope="module")
+def basis(demo: rs.Model) -> rs.Basis:
+    return rs.pca(demo, read_texts(rs.demo.texts)[:60], SITE)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_a_sum_is_what_python_gives(open_page: OPEN, demo: rs.Model, basis: rs.Basis, free: bool) -> None:
+    page = open_page(address((0.75, PCA[0]), (-1.5, PCA[1]), more="&mix=1&free=1" if free else "&mix=1"))
+    direction = 0.75 * basis[2] - 1.5 * basis[5]
+    length = (0.75**2 + 1.5**2) ** 0.5
+    run = demo.run(read_texts(rs.demo.texts)[0])
+    values = rs.project(run, direction).values[0] * (length if free else 1)
+    for pos in (3, 11):
+        assert read_value(page, pos) == pytest.approx(float(values[pos]), abs=0.011 * max(1, abs(float(values[pos]))))
+    expect(page.locator(".mix")).to_contain_text("has the length 1.68")
+    csv = page.evaluate(
+        """async ([site, along, free]) => {
+          const {texts} = await (await fetch("/api/v1/texts?count=1")).json();
+          const body = JSON.stringify({texts, site, along: along.map(([weight, of]) => ({weight, of})), free});
+          const headers = {"Content-Type": "application/json"};
+          return (await fetch("/api/v1/export/csv", {method: "POST", body, headers})).text();
+        }""",
+        [SITE, [[0.75, PCA[0]], [-1.5, PCA[1]]], free],
+    )
+    assert float(csv.splitlines()[4].rsplit(",", 1)[1]) == pytest.approx(float(values[3]), abs=1e-4)
+
+
+def test_a_slider_repaints_and_asks_nothing(open_page: OPEN) -> None:
+    page = open_page(address((1, PCA[0]), (-0.5, PCA[1])))
+    expect(page.locator(".mix li")).to_have_count(2)
+    before = read_shades(page, FIRST)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    slider = page.get_by_role("slider").nth(1)
+    for value in ("0.3", "0.9", "1.4"):
+        slider.fill(value)
+    expect(page.locator(".card h3", has_text="+ 1.40 (PCA 5")).to_be_visible()
+    assert read_shades(page, FIRST) != before
+    page.wait_for_timeout(400)  # longer than any request waits
+    assert asked == []
+    wait_for_along(page, lambda rows: rows[1][0] == 1.4)
+    page.get_by_label("Weight of PCA 5 of resid_pre.2, typed").fill("-0.5")
+    page.keyboard.press("Enter")
+    expect(page.locator(".card h3", has_text="− 0.50 (PCA 5")).to_be_visible()
+    assert read_shades(page, FIRST) == before
+
+
+def test_solo_mute_and_remove(open_page: OPEN) -> None:
+    page = open_page(address((1, PCA[0]), (-0.5, PCA[1])))
+    both = read_shades(page, FIRST)
+    page.get_by_role("button", name="solo").first.click()
+    wait_for_name(page, "PCA 2 of resid_pre.2")
+    wait_for_along(page, lambda rows: [len(row) for row in rows] == [2, 3])
+    page.get_by_role("button", name="mute").first.click()
+    expect(page.get_by_role("alert")).to_contain_text("Nothing is left of the sum.")
+    page.get_by_role("button", name="mute").first.click()
+    page.get_by_role("button", name="solo").first.click()
+    expect(page.locator(".card h3", has_text="− 0.50 (PCA 5")).to_be_visible()
+    assert read_shades(page, FIRST) == both
+    page.get_by_role("button", name="Remove PCA 2 of resid_pre.2").click()
+    wait_for_along(page, lambda rows: len(rows) == 1)
+    page.go_back()
+    expect(page.locator(".mix li")).to_have_count(2)
+
+
+def test_others_are_taken_out_of_one(open_page: OPEN, demo: rs.Model, basis: rs.Basis) -> None:
+    token = {"kind": "token", "token": " the", "here": True}
+    page = open_page(address((1, token), (0.2, PCA[0]), (0.2, PCA[1])))
+    page.get_by_role("button", name=re.compile("Take the others out of ' the'")).click()
+    expect(page.locator(".cosine").nth(1)).to_have_text("0.00")
+    expect(page.locator(".cosine").nth(2)).to_have_text("0.00")
+    token_vector = rs.token_direction(demo, " the").vector
+    weights = [-float(token_vector @ basis[number].vector) for number in (2, 5)]
+    wait_for_along(page, lambda rows: [row[0] for row in rows] == pytest.approx([1, *weights], abs=1e-5))
+
+
+def choose_token(page: Page, token: str, minus: str = "") -> None:
+    page.get_by_role("button", name=re.compile("^Direction: ")).click()
+    page.get_by_label("its text, spaces and all").fill(token)
+    page.get_by_label("less another").fill(minus)
+    page.get_by_role("button", name="Show it").click()
+
+
+def test_a_direction_of_another_site_asks_where_it_is_meant(open_page: OPEN) -> None:
+    page = open_page(f"/?site={SITE}&count=4")
+    choose_token(page, " she", " he")
+    panel = page.get_by_role("alertdialog")
+    expect(panel).to_contain_text("lives at resid_post.3, and resid_pre.2 is shown")
+    panel.get_by_role("button", name="Read it at resid_pre.2, marked").click()
+    wait_for_name(page, "' she' less ' he', unembedded, at resid_pre.2")
+    expect(
+        page.locator(".card", has_text="It lives at resid_post.3 and is read here, where it was not made.")
+    ).to_be_visible()
+    page.wait_for_timeout(1100)  # what follows sooner is the same step back
+    choose_token(page, " she", " he")
+    panel.get_by_role("button", name="Go to resid_post.3").click()
+    wait_for_name(page, "' she' less ' he', unembedded")
+    expect(page.get_by_label("Site", exact=True)).to_have_value("resid_post")
+    page.go_back()
+    wait_for_name(page, "at resid_pre.2")
+
+
+def test_what_is_no_direction_is_said_in_the_form(open_page: OPEN) -> None:
+    page = open_page(f"/?site={SITE}&count=4")
+    choose_token(page, "no such token")
+    expect(page.locator(".maker [role=alert]")).to_contain_text("'no such token'")
+    wait_for_name(page, "PCA 0 of resid_pre.2")
+
+
+@pytest.mark.parametrize("kind", ["contrast", "feature", "head", "neuron", "position"])
+def test_every_kind_can_be_chosen(open_page: OPEN, kind: str) -> None:
+    page = open_page(f"/?site={SITE}&count=4")
+    page.get_by_role("button", name="Direction: PCA 0").click()
+    page.get_by_label("Kind of direction").select_option(kind)
+    for label, value in {
+        "contrast": {"texts of one kind": "Anna ran home.\nTom ran.", "texts of the other": "It was dark."},
+        "feature": {"number": "12"},
+        "head": {"layer": "2", "head": "1"},
+        "neuron": {"layer": "1", "number": "40"},
+        "position": {"position": "3"},
+    }[kind].items():
+        page.locator(".maker").get_by_label(label).first.fill(value)
+    page.get_by_role("button", name="Add it to the mix").click()
+    if kind in ("head", "neuron", "position"):
+        page.get_by_role("alertdialog").get_by_role("button", name="Read it").click()
+    expect(page.locator(".mix li")).to_have_count(2)
+    expect(page.locator(".mix .name").nth(1)).to_contain_text(
+        re.compile({"feature": "feature 12", "head": "2.1"}.get(kind, kind))
+    )
+    expect(page.locator(".picture")).to_have_attribute("aria-busy", "false")
+    expect(page.get_by_role("alert")).to_have_count(0)

@@ -1,0 +1,179 @@
+"""Directions as requests write them: each is what Python makes, and a sum is their sum."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import torch
+
+import residscope as rs
+from residscope.directions.pca import pca_of_sites
+from residscope.running.texts import read_texts
+from residscope.server.analyses import Explain
+from residscope.server.workbench import Workbench
+from tests.patience import PATIENCE
+from tests.server.test_app import read_arrays
+from tests.serving import serve
+
+TEXTS = read_texts(rs.demo.texts)[:3]
+SITE = "resid_pre.2"
+SETS = (["Anna ran home.", "Tom is big."], ["The sun is red.", "It was dark."])
+PCA = {"kind": "pca", "component": 3}
+
+
+@pytest.fixture(scope="module")
+def server(demo: rs.Model) -> Iterator[tuple[httpx.Client, Workbench]]:
+    with (
+        serve(demo, rs.demo.texts, dictionaries=rs.demo.dictionaries) as (address, bench, _),
+        httpx.Client(base_url=address, timeout=PATIENCE) as client,
+    ):
+        yield client, bench
+
+
+@pytest.fixture(scope="module")
+def client(server: tuple[httpx.Client, Workbench]) -> httpx.Client:
+    return server[0]
+
+
+@pytest.fixture(scope="module")
+def basis(demo: rs.Model) -> rs.Basis:
+    kin = [site for site in demo.sites if site.kind == "resid_pre"]
+    return pca_of_sites(demo, rs.demo.texts, kin)[kin[2]]
+
+
+MADE: dict[str, tuple[dict[str, Any], Callable[[rs.Model, rs.Basis], rs.Direction]]] = {
+    "component": (PCA, lambda _, basis: basis[3]),
+    "token": ({"kind": "token", "token": " the"}, lambda model, _: rs.token_direction(model, " the")),
+    "tokens": (
+        {"kind": "token", "token": " he", "minus": " she", "read": "embed"},
+        lambda model, _: rs.token_direction(model, " he", minus=" she", read="embed"),
+    ),
+    "position": ({"kind": "position", "pos": 4}, lambda model, _: rs.position_direction(model, 4)),
+    "head": (
+        {"kind": "head", "layer": 1, "head": 2, "rank": 1},
+        lambda model, _: rs.head_direction(model, layer=1, head=2, rank=1),
+    ),
+    "query": (
+        {"kind": "head", "layer": 2, "head": 1, "circuit": "QK", "side": "query"},
+        lambda model, _: rs.head_direction(model, layer=2, head=1, circuit="QK", side="query"),
+    ),
+    "neuron": (
+        {"kind": "neuron", "layer": 1, "neuron": 7},
+        lambda model, _: rs.neuron_direction(model, layer=1, neuron=7),
+    ),
+    "feature": (
+        {"kind": "feature", "feature": 11, "side": "encoder"},
+        lambda *_: rs.demo.dictionaries[SITE].direction(11, side="encoder"),
+    ),
+    "contrast": (
+        {"kind": "contrast", "positive": SETS[0], "negative": SETS[1]},
+        lambda model, _: rs.contrast(model, *SETS, site=SITE),
+    ),
+    "probe": (
+        {"kind": "probe", "positive": SETS[0] * 4, "negative": SETS[1] * 4},
+        lambda model, _: rs.probe(model, [*SETS[0] * 4, *SETS[1] * 4], [1] * 8 + [0] * 8, site=SITE),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_each_is_what_python_makes(client: httpx.Client, demo: rs.Model, basis: rs.Basis, name: str) -> None:
+    asked, make = MADE[name]
+    made = make(demo, basis)
+    site, here = str(made.site), {**asked, "here": True}
+    at_home = basis if site == SITE else rs.pca(demo, rs.demo.texts, site)
+    for at, spec, expected in (
+        (site, asked, at_home.measure(made)),
+        (SITE, here, basis.measure(made if site == SITE else made.at(SITE))),
+    ):
+        if at != SITE and asked["kind"] in ("pca", "feature", "contrast", "probe"):
+            continue  # which are of the site that is asked for
+        (found,) = client.post("/api/v1/directions", json={"site": at, "directions": [spec]}).json()["directions"]
+        components = (at_home if at == site else basis).components
+        assert found["name"] == expected.name
+        assert found["history"]["kind"] == asked["kind"]
+        torch.testing.assert_close(
+            torch.tensor(found["cosines"], dtype=torch.float64), components @ expected.vector, rtol=0, atol=1e-6
+        )
+        assert found["deviation"] == pytest.approx(expected.deviation, abs=1e-6)
+        assert found["offset"] == pytest.approx(expected.offset, abs=1e-5)
+        answer = client.post("/api/v1/values", json={"site": at, "directions": [spec], "texts": TEXTS})
+        _, values = read_arrays(answer.content)
+        direct = rs.project(demo.run(TEXTS), expected).values
+        torch.testing.assert_close(torch.tensor(values.copy())[0], direct, rtol=0, atol=1e-4, equal_nan=True)
+
+
+def test_of_another_site_only_when_told(client: httpx.Client) -> None:
+    spec = {"kind": "token", "token": " the"}
+    home = client.post("/api/v1/home", json={"site": SITE, "direction": spec}).json()
+    assert home == {"name": "' the', unembedded", "site": "resid_post.3"}
+    answer = client.post("/api/v1/directions", json={"site": SITE, "directions": [spec]})
+    assert answer.status_code == 409
+    assert answer.json()["error"]["code"] == "another_site"
+    assert "resid_post.3" in answer.json()["error"]["message"]
+    there = client.post("/api/v1/directions", json={"site": SITE, "directions": [spec | {"here": True}]})
+    (found,) = there.json()["directions"]
+    assert found["name"].endswith(f"at {SITE}")
+    assert found["history"]["moved_from"] == "resid_post.3"
+    another = {"kind": "pca", "component": 0, "site": "resid_pre.1"}
+    assert client.post("/api/v1/directions", json={"site": SITE, "directions": [another]}).status_code == 409
+
+
+def test_a_sum_is_the_sum_of_its_values_over_its_length(
+    client: httpx.Client, server: tuple[httpx.Client, Workbench], basis: rs.Basis
+) -> None:
+    specs = [PCA, MADE["feature"][0], {"kind": "token", "token": " the", "here": True}]
+    weights = [0.7, -1.2, 0.4]
+    described = client.post("/api/v1/directions", json={"site": SITE, "directions": specs}).json()["directions"]
+    _, parts = read_arrays(
+        client.post("/api/v1/values", json={"site": SITE, "directions": specs, "texts": TEXTS}).content
+    )
+    along = [{"weight": weight, "of": spec} for weight, spec in zip(weights, specs, strict=True)]
+    csv = client.post("/api/v1/export/csv", json={"site": SITE, "along": along, "texts": TEXTS}).text
+    shown = torch.tensor([float(line.rsplit(",", 1)[1]) for line in csv.splitlines()[1:]])
+    cosines = torch.tensor([one["cosines"] for one in described], dtype=torch.float64)
+    summed = torch.tensor(weights, dtype=torch.float64) @ cosines
+    length = float(summed.norm())
+    values = torch.einsum("d,dbp->bp", torch.tensor(weights), torch.tensor(parts.copy())) / length
+    torch.testing.assert_close(values[values.isfinite()], shown[shown.isfinite()], rtol=0, atol=1e-4)
+    found = server[1].find(server[1].site(SITE), Explain.model_validate({"site": SITE, "along": along}).along)
+    deviation = float((summed.square() @ basis.variances).sqrt()) / length
+    assert found.deviation == pytest.approx(deviation, rel=1e-6)
+    assert found.offset == pytest.approx(
+        sum(w * one["offset"] for w, one in zip(weights, described, strict=True)) / length
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "says"),
+    [
+        ({"kind": "token", "token": "no such token"}, 400, "no such token"),
+        ({"kind": "token"}, 422, "token"),
+        ({"kind": "spell"}, 422, "spell"),
+        ({"kind": "pca", "component": 128}, 404, "no component 128"),
+        ({"kind": "head", "layer": 0, "head": 9}, 400, "head"),
+        ({"kind": "neuron", "layer": 9, "neuron": 0}, 400, "layer"),
+        ({"kind": "feature", "feature": 10**6}, 400, "feature"),
+        ({"kind": "feature", "feature": 0, "site": "mlp_out.1"}, 400, "No dictionary reads mlp_out.1"),
+        ({"kind": "contrast", "positive": ["a b"], "negative": []}, 422, "negative"),
+        ({"kind": "contrast", "positive": ["It ran."], "negative": ["It ran."]}, 400, "the same"),
+        ({"kind": "probe", "positive": ["It ran."], "negative": ["He ran."]}, 400, ""),
+        ({"kind": "position", "pos": 10**6}, 400, "pos=1000000"),
+    ],
+)
+def test_what_is_no_direction_is_refused(client: httpx.Client, spec: dict[str, Any], status: int, says: str) -> None:
+    answer = client.post("/api/v1/directions", json={"site": SITE, "directions": [spec]})
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"error"}
+    assert says in answer.json()["error"]["message"]
+
+
+def test_a_sum_of_nothing_is_refused(client: httpx.Client) -> None:
+    along = [{"weight": 1, "of": PCA}, {"weight": -1, "of": PCA}]
+    answer = client.post("/api/v1/river", json={"site": SITE, "along": along, "text": TEXTS[0]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_direction")
+    body = json.dumps({"site": SITE, "along": [{"weight": float("nan"), "of": PCA}], "text": "x"})
+    answer = client.post("/api/v1/river", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
