@@ -4,10 +4,10 @@
 
 One change is one press of `j` or `k`, or one move of a slider of a sum of three, made at the start of a frame. *Frame*
 is the time from it until the browser's main thread has run the script, styles, layout and paint of that frame (a
-message posted before them arrives after them). *Shown* is the time until the second frame after it begins: waiting for the
-screen (60 Hz), rasterising and whatever else the machine does are in it. Texts in sight are shaded in the frame of the
-change, the others when they come near; so it is measured at a usual height of window, and at one that has all texts in
-sight. The budget is 16 ms.
+message posted before them arrives after them). *Shown* is the time until the second frame after it begins: waiting for
+the screen (60 Hz), rasterising and whatever else the machine does are in it. Texts in sight are shaded in the frame of
+the change, the others when they come near; so it is measured at a usual height of window, and at one that has all
+texts in sight. The budget is 16 ms.
 """
 
 import json

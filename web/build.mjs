@@ -22,6 +22,7 @@ const VIEWS = [
   "patching",
   "river",
   "singular_vectors",
+  "steering",
   "vocabulary",
 ];
 

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from residscope.directions.projection import project as project
     from residscope.directions.river import River as River
     from residscope.directions.river import river as river
+    from residscope.directions.steering import Steering as Steering
+    from residscope.directions.steering import steer as steer
     from residscope.directions.weights import head_direction as head_direction
     from residscope.directions.weights import neuron_direction as neuron_direction
     from residscope.directions.weights import position_direction as position_direction
@@ -152,6 +154,8 @@ _PUBLIC = {
     "head_direction": "residscope.directions.weights",
     "neuron_direction": "residscope.directions.weights",
     "orthonormalize": "residscope.directions.algebra",
+    "steer": "residscope.directions.steering",
+    "Steering": "residscope.directions.steering",
     "project": "residscope.directions.projection",
     "Projection": "residscope.directions.projection",
     "river": "residscope.directions.river",

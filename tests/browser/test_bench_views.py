@@ -17,7 +17,7 @@ OPEN_FILE = Callable[[rs.Result], Page]
 HOSTILE = "Once <img src=x onerror=window.hit=1> upon </script><script>window.hit=1</script> a time"
 MAPS = ["attention", "comparison", "composition", "head_mosaic", "heads", "logit_lens", "next_tokens", "patching"]
 TABLES = ["ablation", "attribution", "singular_vectors", "vocabulary"]
-DRAWN = ["causal_check", "explanation"]
+DRAWN = ["causal_check", "explanation", "steering"]
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,14 @@ def results(stories: rs.Model) -> dict[str, rs.Result]:
         ),
         "explanation": rs.explain(
             stories, rs.token_direction(stories, " a").named(HOSTILE), [HOSTILE, "One day a cat ran"], top=5
+        ),
+        "steering": rs.steer(
+            stories,
+            rs.contrast(stories, ["One day"], ["The cat"], site="resid_pre.2").named(HOSTILE),
+            HOSTILE,
+            strength=2.0,
+            unit="norm",
+            n_tokens=8,
         ),
         "comparison": rs.compare(run, stories.run([HOSTILE, "One day a cat"], edits=[rs.scale("resid_pre.2", 0.5)])),
         "composition": rs.composition(stories, "K"),

@@ -47,6 +47,9 @@ def expect(stories: rs.Model, name: str) -> rs.Result:
         "causal_check": lambda: rs.causal_check(
             stories, component(5), read_texts(rs.demo.texts)[:2], strength=1.5, n_draws=3
         ),
+        "steer": lambda: rs.steer(
+            stories, component(1), TEXT, strength=-3.0, unit="norm", on="new", n_tokens=6, temperature=0.8, seed=3
+        ),
         "singular_vectors": lambda: rs.singular_vectors(stories, "QK", layer=1, head=3, n=2, top=4),
     }
     return calls[name]()
@@ -65,6 +68,8 @@ ASKED: dict[str, dict[str, Any]] = {
         "strength": 1.5,
         "n_draws": 3,
     },
+    "steer": {"site": "resid_pre.2", "along": pca(1), "prompt": TEXT, "strength": -3.0, "unit": "norm", "on": "new"}
+    | {"n_tokens": 6, "temperature": 0.8, "seed": 3},
     "singular_vectors": {"matrix": "QK", "layer": 1, "head": 3, "n": 2, "top": 4},
 }
 
@@ -155,6 +160,8 @@ def test_it_is_a_page_of_its_own_on_request(client: httpx.Client, stories: rs.Mo
             "z.2",
         ),
         ("patch", PAIR | {"site": "nowhere"}, 400, "bad_argument", "nowhere"),
+        ("steer", {"site": "resid_pre.2", "along": pca(0), "prompt": ""}, 400, "empty_prompt", "empty"),
+        ("steer", {"site": "resid_pre.2", "along": pca(0), "prompt": TEXT, "unit": "inch"}, 422, "bad_request", "unit"),
         ("patch", {"task": "chess"}, 400, "bad_argument", "'chess'"),
         ("heads", {"n_tokens": 1}, 422, "bad_request", "n_tokens"),
         ("heads", {"n_sequences": 1.5}, 422, "bad_request", "n_sequences"),

@@ -18,6 +18,7 @@ import comparison from "./views/comparison.tsx";
 import composition from "./views/composition.tsx";
 import explanation from "./views/explanation.tsx";
 import nextTokens from "./views/next_tokens.tsx";
+import steering from "./views/steering.tsx";
 import singularVectors from "./views/singular_vectors.tsx";
 import "./saved.css";
 
@@ -37,6 +38,7 @@ const VIEWS: Record<string, View> = {
   logit_lens: logitLens,
   patching,
   river,
+  steering,
   vocabulary,
 };
 

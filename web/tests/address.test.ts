@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readFields, writeFields } from "../src/pages/bench/bench.ts";
 import { model, readSession, theme, writeSession } from "../src/pages/session.ts";
-import { component, MOST, readFragment, readQuery, rowOf, type Shown, siteName, START, writeFragment, writeQuery } from "../src/pages/stream/address.ts";
+import { component, MOST, readFragment, readQuery, rowOf, type Shown, siteName, START, STEER, writeFragment, writeQuery } from "../src/pages/stream/address.ts";
 
 const start: Shown = { ...START, kind: "resid_pre", layer: 2 };
 
@@ -12,6 +12,8 @@ test("every choice goes through the address and comes back", () => {
     { kind: "embed", layer: null },
     { kind: "resid_post", layer: 11, rows: [rowOf(component(767))], units: "stream", centre: "none" },
     { rows: [{ weight: -0.5, of: { kind: "token", token: " Mary", minus: " &John" }, muted: false }, { ...rowOf(component(3)), muted: true }], free: true, mixing: true },
+    { steer: STEER },
+    { steer: { ...STEER, prompt: "A & b", strength: -2.5, on: "new", first: true } },
     { rows: [rowOf({ kind: "pca", component: 4, site: "resid_pre.1", here: true })] },
     { scale: { mode: "text" }, count: 60, selected: "own.0", pos: 24 },
     { scale: { mode: "fixed", limit: 2.5 }, selected: "12" },
@@ -25,9 +27,9 @@ test("every choice goes through the address and comes back", () => {
 });
 
 test("what an address says wrong is named, the rest is kept", () => {
-  const { shown, problems } = readQuery(new URLSearchParams("site=resid_mid.1&component=-4&units=cosine&scale=-1&pos=1e9&text=own.x&other=1&along=[[1]]"), start);
+  const { shown, problems } = readQuery(new URLSearchParams("site=resid_mid.1&component=-4&units=cosine&scale=-1&pos=1e9&text=own.x&other=1&along=[[1]]&steer={\"on\":1}"), start);
   assert.deepEqual(shown, { ...start, kind: "resid_mid", layer: 1 });
-  assert.equal(problems.length, 6);
+  assert.equal(problems.length, 7);
   assert.match(problems.join(), /component=-4/);
 });
 

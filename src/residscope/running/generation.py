@@ -52,7 +52,7 @@ class _Writing:
         model, ids, past = self.model, self.prompt.lists()[0], Past()
         generator = torch.Generator(model.device).manual_seed(seed)
         for step in range(self.n_tokens):
-            report(step, self.n_tokens, "writing")
+            report(step, self.n_tokens, "writing", torch.tensor(ids))
             changes = self.changes(ids)
             if any(
                 rotary and rotary.regime(len(ids)) != rotary.regime(max(past.n_tokens, 1))

@@ -76,10 +76,10 @@ def progress(callback: Callable[[Step], None]) -> Iterator[Work]:
 
 @contextmanager
 def forming(form: "Callable[[Tensor], Result]") -> Iterator[None]:
-    """Inside, what a sweep has found so far is told in the form of another result.
+    """Inside, what a sweep has found so far, or what is written, is told in the form of another result.
 
     Args:
-      form: Makes it of the sweep's values, NaN among them.
+      form: Makes it of the sweep's values, NaN among them; or of the ids of a prompt and what follows it.
     """
     token = _form.set(form)
     try:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt
 
 from residscope.analyses.attention import attention
 from residscope.analyses.head_scores import head_scores
@@ -13,6 +13,7 @@ from residscope.analyses.singular import singular_vectors
 from residscope.cards.direction import explain
 from residscope.demo.tasks import pairs as task_pairs
 from residscope.directions.causal_check import causal_check
+from residscope.directions.steering import steer
 from residscope.results.result import Result
 from residscope.running.pairs import Pairs
 from residscope.running.pairs import pairs as make_pairs
@@ -143,6 +144,26 @@ class Check(Analysis):
         return causal_check(bench.model, direction, texts, strength=self.strength, n_draws=self.n_draws)
 
 
+class Steer(Analysis):
+    """`rs.steer` with a direction."""
+
+    site: str
+    along: Along
+    prompt: str
+    strength: FiniteFloat = 4.0
+    unit: Literal["stream", "sd", "norm"] = "sd"
+    on: Literal["prompt", "new", "both"] = "both"
+    first: bool = False
+    n_tokens: Annotated[StrictInt, Field(ge=1, le=1000)] = 40
+    temperature: Annotated[FiniteFloat, Field(ge=0, le=100)] = 0.0
+    seed: Whole = 0
+
+    def compute(self, bench: Workbench) -> Result:
+        direction = bench.find(bench.site(self.site), self.along)
+        asked = self.model_dump(exclude={"site", "along", "prompt"})
+        return steer(bench.model, direction, self.prompt, **asked)
+
+
 ANALYSES: dict[str, type[Analysis]] = {
     "lens": Lens,
     "patch": Patch,
@@ -151,4 +172,5 @@ ANALYSES: dict[str, type[Analysis]] = {
     "singular_vectors": SingularVectors,
     "explain": Explain,
     "causal_check": Check,
+    "steer": Steer,
 }

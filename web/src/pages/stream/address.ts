@@ -8,12 +8,27 @@ export interface Row extends Term {
   muted: boolean;
 }
 
+/** How the model is steered, as POST /api/v1/steer takes it. */
+export interface Steer {
+  prompt: string;
+  strength: number;
+  unit: "sd" | "stream" | "norm";
+  on: "prompt" | "new" | "both";
+  first: boolean; // position 0 too
+  n_tokens: number;
+  temperature: number;
+  seed: number;
+}
+
+export const STEER: Steer = { prompt: "", strength: 4, unit: "sd", on: "both", first: false, n_tokens: 40, temperature: 0, seed: 0 };
+
 export interface Shown {
   kind: string;
   layer: number | null;
   rows: readonly Row[]; // whose sum is shown
   free: boolean; // whether the sum is as long as it comes, not of length one
   mixing: boolean; // whether the sliders are open
+  steer: Steer | null; // open or not
   units: Units;
   centre: Centre;
   scale: Scale;
@@ -33,7 +48,7 @@ export function componentOf({ rows: [only, ...others] }: Pick<Shown, "rows">): n
   return others.length === 0 && only.weight === 1 && !only.muted && only.of.kind === "pca" && only.of.site === undefined ? (only.of.component as number) : null;
 }
 
-export const START: Shown = { kind: "", layer: null, rows: [rowOf(component(0))], free: false, mixing: false, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null };
+export const START: Shown = { kind: "", layer: null, rows: [rowOf(component(0))], free: false, mixing: false, steer: null, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null };
 
 export const siteName = ({ kind, layer }: Pick<Shown, "kind" | "layer">): string => (layer === null ? kind : `${kind}.${layer}`);
 
@@ -45,6 +60,7 @@ export function writeQuery(shown: Shown): URLSearchParams {
   else query.set("along", JSON.stringify(shown.rows.map(({ weight, of, muted }) => (muted ? [weight, of, 0] : [weight, of]))));
   if (shown.free) query.set("free", "1");
   if (shown.mixing) query.set("mix", "1");
+  if (shown.steer) query.set("steer", JSON.stringify(Object.fromEntries(Object.entries(shown.steer).filter(([name, value]) => value !== STEER[name as keyof Steer]))));
   if (shown.units !== START.units) query.set("units", shown.units);
   if (shown.centre !== START.centre) query.set("centre", shown.centre);
   if (shown.scale.mode !== "shared") query.set("scale", shown.scale.mode === "fixed" ? String(shown.scale.limit) : "text");
@@ -78,6 +94,7 @@ export function readQuery(query: URLSearchParams, start: Shown): { shown: Shown;
   take("component", index, (number) => (shown.rows = [rowOf(component(number))]));
   take("along", readRows, (rows) => (shown.rows = rows));
   take("free", oneOf("1"), () => (shown.free = true));
+  take("steer", readSteer, (steer) => (shown.steer = steer));
   take("mix", oneOf("1"), () => (shown.mixing = true));
   take("units", oneOf("sd", "stream"), (units) => (shown.units = units));
   take("centre", oneOf("mean", "none"), (centre) => (shown.centre = centre));
@@ -90,6 +107,16 @@ export function readQuery(query: URLSearchParams, start: Shown): { shown: Shown;
   take("text", (text) => (/^(own\.)?\d{1,6}$/.test(text) ? text : undefined), (selected) => (shown.selected = selected));
   take("pos", index, (pos) => (shown.pos = pos));
   return { shown, problems };
+}
+
+function readSteer(text: string): Steer | undefined {
+  try {
+    const told: Record<string, unknown> = JSON.parse(text);
+    const known = Object.entries(told).every(([name, value]) => name in STEER && typeof value === typeof STEER[name as keyof Steer]);
+    return known ? { ...STEER, ...told } : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function readRows(text: string): Row[] | undefined {

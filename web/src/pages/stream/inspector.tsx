@@ -1,15 +1,16 @@
 import { computed, effect, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import type { View } from "../../host.ts";
 import { counted, histogram, percent, rounded, signed } from "../../numbers.ts";
 import causalCheck from "../../views/causal_check.tsx";
 import explanation from "../../views/explanation.tsx";
 import { type Centre, rankOf, shownValues, type Units, unitName, valueText, visiblePiece } from "../../views/reading.ts";
+import { useAnalysis } from "../analysis.ts";
 import { Hosted } from "../hosted.tsx";
 import { open } from "../keys.ts";
-import { isAbort, type Pca, server, type Term } from "../server.ts";
-import { Status, type Trouble, troubleOf, type Work } from "../status.tsx";
+import type { DirectionFacts as Made, Pca, Term } from "../server.ts";
+import { Status } from "../status.tsx";
 import { activity, river } from "./followers.ts";
 import * as state from "./state.ts";
 
@@ -23,7 +24,7 @@ interface DirectionFacts {
   pca: Pca;
   along: readonly Term[];
   component: number | null;
-  history: Record<string, unknown> | null; // of the one direction that is shown, where it is one
+  history: Made["history"] | null; // of the one direction that is shown, where it is one
   centre: Centre;
   units: Units;
   limit: number; // of the histogram
@@ -190,41 +191,26 @@ const QUESTIONS: readonly Question[] = [
 
 /** What takes a while to know of a direction: it is computed when it is asked for. */
 function Asked({ site, along }: { site: string; along: readonly Term[] }) {
-  const [asked, setAsked] = useState<{ path: string; work: Work | null; data: Uint8Array | null; trouble: Trouble | null } | null>(null);
-  const current = useRef<AbortController | null>(null);
-  const drop = (): void => {
-    current.current?.abort();
-    setAsked(null);
+  const { found, ask, drop } = useAnalysis();
+  const [path, setPath] = useState<string | null>(null);
+  const toggle = (to: string | null): void => {
+    setPath(to);
+    if (to) ask(to, { site, along });
+    else drop();
   };
-  useEffect(() => drop, [site, JSON.stringify(along)]);
-  const ask = (path: string): void => {
-    current.current?.abort();
-    const controller = (current.current = new AbortController());
-    const put = (changed: { work?: Work | null; data?: Uint8Array; trouble?: Trouble }): void => {
-      if (current.current === controller) setAsked({ path, work: null, data: null, trouble: null, ...changed });
-    };
-    const stop = (): void => {
-      put({ trouble: { kind: "stopped" } });
-      controller.abort();
-    };
-    put({ work: { stop, progress: null } });
-    server.analysis(path, { site, along }, (progress) => put({ work: { stop, progress } }), controller.signal).then(
-      (data) => put({ data }),
-      (error) => isAbort(error) || put({ trouble: troubleOf(error) }),
-    );
-  };
-  const found = QUESTIONS.find(({ path }) => path === asked?.path);
+  useEffect(() => () => toggle(null), [site, JSON.stringify(along)]);
+  const question = QUESTIONS.find((one) => one.path === path);
   return (
     <>
       <p class="doors">
-        {QUESTIONS.map(({ path, ask: said }) => (
-          <button key={path} type="button" aria-expanded={asked?.path === path} onClick={() => (asked?.path === path ? drop() : ask(path))}>
-            {said}
+        {QUESTIONS.map((one) => (
+          <button key={one.path} type="button" aria-expanded={one === question} onClick={() => toggle(one === question ? null : one.path)}>
+            {one.ask}
           </button>
         ))}
       </p>
-      {asked && <Status work={asked.work} trouble={asked.trouble} retry={() => ask(asked.path)} still={null} />}
-      {asked?.data && <Hosted view={found!.view} keys={{ bare: false, data: asked.data }} on={{}} />}
+      {question && found && <Status work={found.work} trouble={found.trouble} retry={() => toggle(path)} still={null} />}
+      {question && found?.data && <Hosted view={question.view} keys={{ bare: false, data: found.data }} on={{}} />}
     </>
   );
 }

@@ -5,7 +5,7 @@ import { open, type Command } from "../keys.ts";
 import { say } from "../notes.tsx";
 import { model } from "../session.ts";
 import { Status, useLate } from "../status.tsx";
-import { componentOf } from "./address.ts";
+import { componentOf, STEER } from "./address.ts";
 import { EXPORTS, Exports, runExport } from "./exports.tsx";
 import { retry } from "./history.ts";
 import { Elsewhere } from "./direction_form.tsx";
@@ -13,6 +13,7 @@ import { Inspector } from "./inspector.tsx";
 import { Mix } from "./mix.tsx";
 import { Sentence } from "./sentence.tsx";
 import * as state from "./state.ts";
+import { Steering } from "./steer.tsx";
 import { AddText, Skeleton, Texts } from "./texts.tsx";
 
 function Range() {
@@ -31,6 +32,7 @@ function Range() {
   );
 }
 
+const toggleSteer = (): void => state.change({ steer: state.wanted.value.steer ? null : STEER });
 const toggleMix = (): void => state.change({ mixing: !state.wanted.value.mixing });
 
 export function Stream() {
@@ -46,9 +48,14 @@ export function Stream() {
               <Sentence />
               <div class="controls">
                 <Range />
-                <button type="button" class="mixing" aria-expanded={state.wanted.value.mixing} onClick={toggleMix}>
-                  {state.wanted.value.mixing ? "Close the sliders" : "Mix directions"}
-                </button>
+                <div class="openers">
+                  <button type="button" aria-expanded={state.wanted.value.mixing} onClick={toggleMix}>
+                    Mix
+                  </button>
+                  <button type="button" aria-expanded={state.wanted.value.steer !== null} onClick={toggleSteer}>
+                    Steer
+                  </button>
+                </div>
                 <Exports />
               </div>
               <Mix />
@@ -62,6 +69,7 @@ export function Stream() {
             {warning}
           </p>
         )}
+        {ready && <Steering />}
         {ready && <AddText />}
         <p class="doors">
           <a href="/lens">See how the prediction forms</a>
@@ -89,6 +97,7 @@ export const commands: Command[] = [
   { id: "link", label: "Copy link", key: "l", run: () => void runExport("Link") },
   { id: "export", label: "Go to the exports", key: "e", run: () => document.querySelector<HTMLElement>(".tools button")?.focus() },
   { id: "mix", label: "Sliders: mix directions", key: "m", run: toggleMix },
+  { id: "steer", label: "Steer: write on with the direction", key: "w", run: toggleSteer },
   { id: "component", label: "Choose a direction", run: () => (open.value = "picker") },
   ...EXPORTS.slice(1).map(([name, title]): Command => ({ id: `export-${name}`, label: `${name}: ${title[0].toLowerCase()}${title.slice(1)}`, run: () => void runExport(name) })),
   { id: "sd", label: "Show standard deviations", run: () => state.change({ units: "sd" }) },
