@@ -1,10 +1,11 @@
-"""A direction of the residual stream: a unit vector with a past. Directions add up, and are saved in files."""
+"""A direction at a site: a unit vector with a past. Directions add up, and are saved in files."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
+from operator import index
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -14,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from residscope.errors import BadDirection
-from residscope.sites import Site, find_site, list_sites, read_site
+from residscope.sites import Site, find_site, list_sites, name_place, read_site
 
 FORMAT = "residscope direction 1"
 _LEAST = 1e-9  # a combination shorter than this share of its parts is nothing but rounding
@@ -22,21 +23,23 @@ _LEAST = 1e-9  # a combination shorter than this share of its parts is nothing b
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """A unit vector at a site, and the mean it is centred on. The value of a stream `x` is `(x - mean) . vector`.
+    """A unit vector at a site, and the mean it is centred on. The value of what is there is `(x - mean) . vector`.
 
-    Directions of one site add up: `0.7 * a - 0.3 * b` is a direction, with the unit vector of the sum and the same
-    combination of the offsets.
+    Directions of one site, and of one head where it has heads, add up: `0.7 * a - 0.3 * b` is a direction, with the
+    unit vector of the sum and the same combination of the offsets.
 
     Attributes:
       name: For people, as "PCA 4 of resid_pre.3".
       site: Where it lives.
-      vector: [d_model] of length one, float64.
-      mean: [d_model], float64; None where it was made without data: it is uncentred.
+      vector: [d] of length one, float64; as wide as the site's last axis.
+      mean: [d], float64; None where it was made without data: it is uncentred.
       deviation: Standard deviation of the site along it; None where unknown, or nothing varies.
+      head: Which head of the site it is of. None where the site has none, or is taken with all its heads' entries side
+        by side, as dictionaries write them.
       left_out: Positions that its making left out.
       history: How it was made.
       python: The expression that makes it again, and the lines before it.
-      shuffled: [n d_model] Unit vectors that the same making gives where its labels are shuffled; None without labels.
+      shuffled: [n d] Unit vectors that the same making gives where its labels are shuffled; None without labels.
       terms: Of a sum or product that has no name of its own yet: its parts and their weights, which go on adding up.
     Holds:
       A combination `sum(w_i v_i) / n` has the offset `sum(w_i c_i) / n`, `n` the sum's length.
@@ -44,34 +47,39 @@ class Direction:
 
     name: str
     site: Site
-    vector: Float[Tensor, " d_model"] = field(repr=False)
-    mean: Float[Tensor, " d_model"] | None = field(default=None, repr=False)
+    vector: Float[Tensor, " d"] = field(repr=False)
+    mean: Float[Tensor, " d"] | None = field(default=None, repr=False)
     deviation: float | None = None
+    head: int | None = None
     left_out: tuple[int, ...] = ()
     history: Mapping[str, Any] = field(default_factory=dict, repr=False)
     python: tuple[str, ...] = field(default=(), repr=False)
-    shuffled: Float[Tensor, "n d_model"] | None = field(default=None, repr=False)
+    shuffled: Float[Tensor, "n d"] | None = field(default=None, repr=False)
     terms: "tuple[tuple[float, Direction], ...]" = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if self.head is not None:
+            object.__setattr__(self, "head", _read_head(self.head, self.site))
 
     @classmethod
     def of(cls, vector: Any, site: str | Site, name: str = "a vector", **facts: Any) -> "Direction":
         """The direction of a vector of any length.
 
         Args:
-          vector: [d_model] Numbers.
+          vector: [d] Numbers.
           site: Where it lives.
           name: For people.
-          facts: Other attributes.
+          facts: Other attributes, as `head`.
         Raises:
-          BadDirection: It has several axes, is zero, or holds NaN or infinity.
+          BadDirection: It has several axes, is zero, or holds NaN or infinity; or the site has no such head.
           UnknownSite: The site is no site's name.
         """
         try:
             wide = torch.as_tensor(vector).detach().to("cpu", torch.float64)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise BadDirection(f"{name} is no vector of numbers ({error}).", "Give [d_model] numbers.") from None
+            raise BadDirection(f"{name} is no vector of numbers ({error}).", "Give [d] numbers.") from None
         if wide.ndim != 1 or not len(wide):
-            raise BadDirection(f"{name} has the shape {list(wide.shape)}.", "Give one vector, [d_model].")
+            raise BadDirection(f"{name} has the shape {list(wide.shape)}.", "Give one vector, [d].")
         if not bool(wide.isfinite().all()):
             at = int((~wide.isfinite()).nonzero()[0])
             raise BadDirection(f"{name} is {float(wide[at])} at entry {at}.", "Mend what made it.")
@@ -82,24 +90,33 @@ class Direction:
 
     @cached_property
     def offset(self) -> float:
-        """`mean . vector`: what the value of an uncentred stream has too much."""
+        """`mean . vector`: what the value of an uncentred `x` has too much."""
         return float(self.mean @ self.vector) if self.mean is not None else 0.0
 
     def named(self, name: str) -> "Direction":
         """The same under another name; a sum is one part from here on, of weight one."""
         return replace(self, name=name, terms=(), python=(*self.python, f"direction = direction.named({name!r})"))
 
-    def at(self, site: str | Site) -> "Direction":
+    @property
+    def place(self) -> str:
+        """Where it lives, for people: `resid_pre.3`, `z.3 head 1`."""
+        return name_place(self.site, self.head)
+
+    def at(self, site: str | Site, *, head: int | None = None) -> "Direction":
         """The same vector at another site, said in its history; without mean and deviation, which were the old site's.
 
+        Args:
+          site: Where.
+          head: Which head of it, where it has heads; the old one is not kept.
         Raises:
           UnknownSite: It is no site's name.
+          BadDirection: It has no such head.
         """
         to = _read_site(site)
-        moved = {**self.history, "moved_from": str(self.site)}
-        line = f"direction = direction.at({str(to)!r})"
-        name = f"{self.name}, at {to}"
-        return Direction(name, to, self.vector, history=moved, python=(*self.python, line))
+        moved = {**self.history, "moved_from": self.place}
+        name = f"{self.name}, at {name_place(to, head)}"
+        line = f"direction = direction.{_write_move(to, head)}"
+        return Direction(name, to, self.vector, head=head, history=moved, python=(*self.python, line))
 
     def cosine(self, other: "Direction") -> float:
         """Of the angle between two; of any sites, as long as they are as wide.
@@ -164,6 +181,7 @@ class Direction:
             "tool": f"residscope {version('residscope')}",
             "name": self.name,
             "site": str(self.site),
+            "head": self.head,
             "centre": "none" if self.mean is None else "mean",
             "deviation": self.deviation,
             "left_out": list(self.left_out),
@@ -181,10 +199,10 @@ class Direction:
 
     def _check_site(self, other: "Direction") -> None:
         self._check_width(other)
-        if self.site != other.site:
+        if (self.site, self.head) != (other.site, other.head):
             raise BadDirection(
-                f"{self.name} lives at {self.site}, and {other.name} at {other.site}.",
-                f"Say that it means something there: direction.at({str(self.site)!r}).",
+                f"{self.name} lives at {self.place}, and {other.name} at {other.place}.",
+                f"Say that it means something there: direction.{_write_move(self.site, self.head)}.",
             )
 
 
@@ -217,6 +235,7 @@ def combine(terms: Sequence[tuple[float, Direction]]) -> Direction:
         vector=vector,
         mean=mean,
         deviation=first.deviation if alone else None,
+        head=first.head,
         left_out=tuple(sorted({pos for _, one in terms for pos in one.left_out})),
         history=first.history if alone else {"kind": "combination", "terms": told},
         python=_write_sum(terms),
@@ -228,6 +247,27 @@ def _read_site(name: str | Site) -> Site:
     """A site that some model may have."""
     found = read_site(str(name))
     return find_site(found, list_sites((found.layer or 0) + 1))
+
+
+def _read_head(head: object, site: Site) -> int:
+    """The number of a head, where the site has heads.
+
+    Raises:
+      BadDirection: It has none, or this is no number.
+    """
+    if site.head_axis is None or site.vector_axis is None:
+        raise BadDirection(f"{site} has no vectors of heads, and head={head!r} was given.", "Leave it out.")
+    try:
+        number = -1 if isinstance(head, bool) else index(head)  # type: ignore[arg-type]  # which is what is asked
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise BadDirection(f"head={head!r} was given of {site}.", "Heads count from 0.")
+    return number
+
+
+def _write_move(site: Site, head: int | None) -> str:
+    return f"at({str(site)!r})" if head is None else f"at({str(site)!r}, head={head})"
 
 
 def _write_term(weight: float, name: str, number: int) -> str:

@@ -32,6 +32,7 @@ class Kind:
 
 
 STREAM = ("batch", "pos", "d_model")
+_WIDTHS = ("d_model", "d_head", "d_mlp")
 _SCALE = ("batch", "pos")
 _QUERY, _KEY = ("batch", "pos", "head", "d_head"), ("batch", "pos", "kv_head", "d_head")
 _SCORES = ("batch", "head", "query", "key")
@@ -114,6 +115,21 @@ class Site:
     def axes(self) -> tuple[str, ...]:
         """Names of the axes of what is read here."""
         return KINDS[self.kind].axes
+
+    @property
+    def head_axis(self) -> str | None:
+        """The axis of its heads; None where it has none."""
+        return next((axis for axis in self.axes if axis in ("head", "kv_head")), None)
+
+    @property
+    def vector_axis(self) -> str | None:
+        """The axis of the vector that it holds at each position, or for each head there; None where it holds none."""
+        return self.axes[-1] if self.axes[-1] in _WIDTHS else None
+
+
+def name_place(site: str | Site, head: int | None) -> str:
+    """A site, and which head of it, for people: `z.3 head 1`."""
+    return str(site) if head is None else f"{site} head {head}"
 
 
 def read_site(name: str) -> Site:

@@ -10,23 +10,26 @@ from safetensors.torch import load
 
 from residscope.direction import FORMAT, Direction
 from residscope.errors import BadDirection
-from residscope.sites import Site, read_site
+from residscope.sites import Site, name_place, read_site
 
 
-def load_direction(path: str | Path, *, site: str | Site | None = None) -> Direction:
+def load_direction(path: str | Path, *, site: str | Site | None = None, head: int | None = None) -> Direction:
     """Read a direction.
 
-    A file of our own is safetensors: in float64 the tensors `vector` `[d_model]`, where it is centred `mean`, and where
-    labels made it `shuffled` `[n d_model]`; and in its metadata under `residscope` a JSON object with `format`
-    ("residscope direction 1"), `tool`, `name`, `site`, `centre` ("none" or "mean"), `deviation` (a number or null),
-    `left_out` (positions), `history` (how it was made, with the model's name and source) and `python` (lines that make
-    it again). What else is taken is a JSON list of numbers and a `.npy` of one axis, of any length: their unit vector.
+    A file of our own is safetensors: in float64 the tensors `vector` `[d]`, where it is centred `mean`, and where
+    labels made it `shuffled` `[n d]`; and in its metadata under `residscope` a JSON object with `format`
+    ("residscope direction 1"), `tool`, `name`, `site`, `head` (a number or null; older files lack it, which is null),
+    `centre` ("none" or "mean"), `deviation` (a number or null), `left_out` (positions), `history` (how it was made,
+    with the model's name and source) and `python` (lines that make it again). What else is taken is a JSON list of
+    numbers and a `.npy` of one axis, of any length: their unit vector.
 
     Args:
       path: The file.
       site: Where a bare vector lives. One of our own says that itself.
+      head: Of which head, where the site has heads.
     Raises:
-      BadDirection: It cannot be read, is cut short, holds no direction, or a bare vector's site was not said.
+      BadDirection: It cannot be read, is cut short, holds no direction, or a bare vector's site was not said; the site
+        has no such head, or the direction is of another place than was asked for.
       UnknownSite: The site is no site's name.
     Holds:
       What `direction.save` wrote is read back bit for bit; nothing but numbers is read of a `.npy`.
@@ -39,10 +42,14 @@ def load_direction(path: str | Path, *, site: str | Site | None = None) -> Direc
     if path.suffix in (".json", ".npy"):
         if site is None:
             raise BadDirection(f"{path.name} is a bare vector.", 'Say where it lives: site="resid_pre.5".')
-        return Direction.of(_read_bare(path), site, path.stem, history={"kind": "upload", "file": path.name})
+        made = {"kind": "upload", "file": path.name}
+        return Direction.of(_read_bare(path), site, path.stem, head=head, history=made)
     found = read_direction(content, path.name)
-    if site is not None and read_site(str(site)) != found.site:
-        raise BadDirection(f"{path.name} is of {found.site}, and {site} was asked for.", "Use direction.at(site).")
+    asked = found.site if site is None else read_site(str(site)), found.head if head is None else head
+    if asked != (found.site, found.head):
+        raise BadDirection(
+            f"{path.name} is of {found.place}, and {name_place(*asked)} was asked for.", "Use direction.at(site)."
+        )
     return found
 
 
@@ -61,6 +68,7 @@ def read_direction(content: bytes, name: str) -> Direction:
             mean=tensors.get("mean"),
             shuffled=tensors.get("shuffled"),
             deviation=facts["deviation"],
+            head=facts.get("head"),
             left_out=tuple(facts["left_out"]),
             history=facts["history"],
             python=tuple(facts["python"]),
@@ -87,7 +95,7 @@ def _check(direction: Direction, facts: dict[str, Any]) -> None:
     tensors = [one for one in shapes if one is not None]
     for one in tensors:
         if str(one.dtype) != "torch.float64" or one.ndim != len(shapes[one]) or one.shape[-1] != width:
-            raise ValueError("its tensors are not [d_model] in float64")
+            raise ValueError("its tensors are not [d] in float64")
     if not all(bool(one.isfinite().all()) for one in tensors):
         raise ValueError("it has NaN or infinity")
     if abs(float(direction.vector.norm()) - 1) > 1e-6:

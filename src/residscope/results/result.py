@@ -137,7 +137,7 @@ def open(path: str | Path) -> Result:
         found = getattr(import_module(module), class_name)
         if not (isinstance(found, type) and issubclass(found, Result)):
             raise TypeError(f"{class_name} is no result")
-        plain = {f.name: payload[f.name] for f in fields(found) if f.name not in arrays}
+        plain = {f.name: payload[f.name] for f in fields(found) if f.name in payload}
         return found(**plain, **arrays)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise BadResult(

@@ -80,7 +80,7 @@ def pack(value: Any, edit: "Edit", folder: Path | None) -> Any:
     if isinstance(value, Mapping):
         return {"recorded": {str(site): pack(tensor, edit, folder) for site, tensor in value.items()}}
     if isinstance(value, Direction):
-        facts = {"name": value.name, "site": str(value.site), "deviation": value.deviation}
+        facts = {"name": value.name, "site": str(value.site), "deviation": value.deviation, "head": value.head}
         mean = {} if value.mean is None else {"mean": pack(value.mean, edit, folder)}
         return {"direction": facts | {"vector": pack(value.vector, edit, folder)} | mean}
     if isinstance(value, (list, tuple, range)):
@@ -121,7 +121,8 @@ def unpack(data: Any, folder: Path | None, dictionaries: Callable[[str], Any] | 
     if kind == "direction":
         mean = unpack(inner["mean"], folder) if "mean" in inner else None
         vector = unpack(inner["vector"], folder)
-        return Direction(inner["name"], read_site(inner["site"]), vector, mean, inner["deviation"])
+        site, head = read_site(inner["site"]), inner.get("head")
+        return Direction(inner["name"], site, vector, mean, inner["deviation"], head)
     if kind == "feature":
         if dictionaries is None:
             raise BadEdit(
@@ -158,7 +159,8 @@ def source_of(value: Any) -> str:
         return f"safetensors.torch.load_file('{_hash(value)}.safetensors')['value']"
     if isinstance(value, Direction):
         mean = "" if value.mean is None else f", {source_of(value.mean)}"
-        return f"rs.Direction({value.name!r}, rs.{value.site!r}, {source_of(value.vector)}{mean})"
+        head = "" if value.head is None else f", head={value.head}"
+        return f"rs.Direction({value.name!r}, rs.{value.site!r}, {source_of(value.vector)}{mean}{head})"
     if isinstance(value, Numbered) and value.source is not None:
         return f"rs.load_dictionary({value.source!r})[{int(value.number)}]"
     if isinstance(value, Path):

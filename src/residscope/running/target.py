@@ -79,7 +79,7 @@ class Target:
 
     def _read_part(self, axes: Sequence[str], sizes: Sequence[int]) -> tuple[tuple[int, ...] | None, bool]:
         for name, there in (("head", ("head", "kv_head")), ("neuron", ("d_mlp",))):
-            asked = self.edit.arguments.get(name)
+            asked = self._read_head() if name == "head" else self.edit.arguments.get(name)
             if asked is None:
                 continue
             if not axes or axes[0] not in there:
@@ -99,6 +99,28 @@ class Target:
                 )
             return part, single
         return None, False
+
+    def _read_head(self) -> Any:
+        """The heads that were asked for, or the one that the edit's directions are of."""
+        asked, axis = self.edit.arguments.get("head"), self.site.head_axis
+        given = [one for value in self.edit.arguments.values() for one in (value if _is_several(value) else [value])]
+        own = [one for one in given if isinstance(one, Direction) and one.head is not None]
+        if axis is None or not own:
+            return asked
+        for one in own:
+            if one.site.head_axis != axis:
+                raise BadEdit(
+                    f"{one.name} is of a {one.site.head_axis} of {one.site}, and {self.site} has {axis}s.",
+                    f"Say which it means there: direction.at({str(self.site)!r}, head=...).",
+                )
+            if one.head != own[0].head or (asked is not None and (np.ndim(asked) or one.head != asked)):
+                other = (
+                    f"head={asked!r} was asked for" if one.head == own[0].head else f"{own[0].name} of {own[0].place}"
+                )
+                raise BadEdit(
+                    f"{one.name} is of {one.place}, and {other}.", "An edit along directions of a head is of that head."
+                )
+        return own[0].head
 
     @property
     def whole_model(self) -> "Model":
@@ -275,6 +297,10 @@ class Target:
     def _where(self) -> str:
         part = "" if self.part is None else f", {len(self.part)} of {rest_axes(self.site)[0]}"
         return f"{self.site}{part}"
+
+
+def _is_several(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
 
 
 def resolve_steps(pos: Positions | str, tokens: Tokens) -> Int[Tensor, "batch n"]:
