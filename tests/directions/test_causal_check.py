@@ -31,23 +31,28 @@ def by_hand(model: rs.Model, edit: rs.Edit) -> torch.Tensor:
     return torch.tensor(rows).T
 
 
-def test_every_value_equals_that_of_full_runs(gpt2: rs.Model) -> None:
-    direction = direction_at("resid_pre.1")
+@pytest.mark.parametrize(("site", "head"), [("resid_pre.1", None), ("z.1", 2), ("k.2", 0), ("mlp_act.1", None)])
+def test_every_value_equals_that_of_full_runs(gpt2: rs.Model, site: str, head: int | None) -> None:
+    width = gpt2.axis_size(gpt2.find(site).axes[-1], 0)
+    drawn = torch.randn(width, generator=torch.Generator().manual_seed(0))
+    direction = rs.Direction.of(drawn, site, "d", head=head)
     check = rs.causal_check(gpt2, direction, TEXTS, strength=1.5, **FEW)
-    rows = torch.cat([gpt2.run(text)["resid_pre.1"][0, 1:] for text in TEXTS]).double()
-    centred = direction.of(direction.vector, "resid_pre.1", mean=rows.mean(0))
+    held = torch.cat([gpt2.run(text)[site][0, 1:] for text in TEXTS])
+    rows = held if head is None else held[:, head]
+    centred = direction.of(direction.vector, site, mean=rows.mean(0))
     amount = 1.5 * float((rows @ direction.vector).std())
-    where = slice(1, None)
+    where: dict[str, Any] = {"pos": slice(1, None), "head": head}
     edits = {
-        "remove": rs.project_out("resid_pre.1", centred, centre="mean", pos=where),
-        "add": rs.add("resid_pre.1", centred, amount, pos=where),
-        "subtract": rs.add("resid_pre.1", centred, -amount, pos=where),
-        "clamp": rs.clamp(centred, amount, pos=where),
+        "remove": rs.project_out(site, centred, centre="mean", **where),
+        "add": rs.add(site, centred, amount, **where),
+        "subtract": rs.add(site, centred, -amount, **where),
+        "clamp": rs.clamp(centred, amount, **where),
     }
     for number, action in enumerate(check.actions):
         assert torch.allclose(check.values[:, number, 0], by_hand(gpt2, edits[action]), atol=1e-9), action
-    assert torch.allclose(check.whole, by_hand(gpt2, rs.replace("resid_pre.1", rows.mean(0), pos=where)), atol=1e-9)
+    assert torch.allclose(check.whole, by_hand(gpt2, rs.replace(site, rows.mean(0), **where)), atol=1e-9)
     assert check.settings["added"] == pytest.approx(amount)
+    assert check.settings["site"] == (site if head is None else f"{site} head {head}")
 
 
 def test_texts_apart_are_texts_together(gpt2: rs.Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +129,8 @@ def test_what_cannot_be_checked_is_refused(gpt2: rs.Model) -> None:
         ({"texts": ["abc", "a"]}, BadArgument, "Text 1 has 1 tokens"),
         ({"direction": rs.Direction.of(range(1, 9), "resid_pre.1", "short")}, BadDirection, "short has 8 entries"),
         ({"direction": direction_at("resid_pre.7")}, UnknownSite, "layers 0 to 2"),
-        ({"direction": direction_at("z.1")}, UnknownSite, "components are of streams"),
+        ({"direction": direction_at("z.1")}, BadArgument, "a vector for each head, and none was chosen"),
+        ({"direction": direction_at("pattern.1")}, UnknownSite, "each position has a vector"),
     ]
     for asked, error, says in cases:
         call: dict[str, Any] = {"model": gpt2, "direction": direction, "texts": TEXTS, **asked}

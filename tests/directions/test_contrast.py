@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 import residscope as rs
-from residscope.errors import BadArgument, BadDirection, UnknownPosition, UnknownSite
+from residscope.errors import BadArgument, BadDirection, UnknownPosition
 
 NAMES = "John Mary Tom Anna James Emma David Sarah Paul Laura Peter Julia Mark Alice Robert Helen".split()
 HE = [f"{name} ran home. He" for name in NAMES]
@@ -82,7 +82,7 @@ def test_what_cannot_be_told_apart_is_refused(demo: rs.Model) -> None:
         rs.contrast(demo, HE, HE, site="resid_pre.1")
     with pytest.raises(UnknownPosition, match="Position 40"):
         rs.contrast(demo, HE, SHE, site="resid_pre.1", pos=40)
-    with pytest.raises(UnknownSite, match="components are of streams"):
+    with pytest.raises(BadArgument, match="a vector for each head, and none was chosen"):
         rs.contrast(demo, HE, SHE, site="z.1")
     with pytest.raises(BadArgument, match="3 labels were given for 16 texts"):
         rs.probe(demo, HE, [0, 1, 0], site="resid_pre.1")

@@ -118,8 +118,8 @@ def test_a_warning_under_ten_times_d_model(stories: rs.Model) -> None:
 
 
 def test_unembedded_sites_and_numbers_that_are_not_there(stories: rs.Model) -> None:
-    with pytest.raises(UnknownSite, match="components are of streams"):
-        rs.pca(stories, "Once upon a time", "z.0")
+    with pytest.raises(UnknownSite, match="directions live where each position has a vector"):
+        rs.pca(stories, "Once upon a time", "pattern.0")
     with pytest.raises(UnknownComponent, match="65 components were asked for"):
         rs.pca(stories, "Once upon a time", "resid_pre.0", n=65)
     basis = rs.pca(stories, "Once upon a time", "resid_pre.0", n=4)

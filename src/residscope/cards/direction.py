@@ -1,5 +1,6 @@
 """What a direction is about: tokens it promotes, places where it is strong, how its values spread, what is near."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.direction import Direction
-from residscope.directions.pca import check_stream
 from residscope.directions.projection import read_along
+from residscope.directions.vectors import check_direction, pick_head
 from residscope.errors import BadArgument, TooFewTokens
 from residscope.results.result import Indices, Result
 from residscope.running.arguments import read_whole
@@ -26,6 +27,7 @@ from residscope.summaries.contexts import Context, TopContexts
 from residscope.summaries.histogram import Histogram
 from residscope.summaries.moments import Moments
 from residscope.transformer.circuits import read_ov, read_tokens
+from residscope.transformer.direct_path import STREAM_PARTS, DirectPath, find_direct_path
 from residscope.transformer.tokens import stack
 
 SIDES = ("promoted", "suppressed")
@@ -38,8 +40,9 @@ class Explanation(Result):
     """What is known of a direction on some texts.
 
     Attributes:
-      values: [side top] What one unit of it adds to the logits of tokens, directly, at the median of the final norm's
-        scale on these texts, less the vocabulary's mean; or as z-scores over the vocabulary.
+      values: [side top] What one unit of it adds to the logits of tokens, directly, at the median scale on these texts
+        of the final norm and of one behind its sub-block, less the vocabulary's mean; or as z-scores over the
+        vocabulary. No tokens where more than matrices and norms lies on the way there: `settings["unit"]` says so.
       token_ids: [side top] Which tokens, strongest first.
       texts: The same, as people read them.
       contexts: Of `top` and `bottom`: the places where its value is largest and smallest, one of a text, each a mapping
@@ -50,7 +53,7 @@ class Explanation(Result):
       variance_share: Of the site's variance, on these texts.
       deviation: Along it, on these texts.
       writers, readers: Heads whose output, or whose values, lie along it most: `layer`, `head` and `times`, how much
-        more than along a random direction.
+        more than along a random direction. Of a site that is no part of the stream, only readers of what it adds there.
       near: Directions and features nearest by the size of their cosine: `name` and `cosine`.
     """
 
@@ -97,7 +100,9 @@ def explain(
 
     Args:
       model: Any.
-      direction: Of a site whose values are streams.
+      direction: Of a site that the model has. Tokens are told where it reaches the logits by matrices and norms alone:
+        of the stream and its parts, `ln_final`, `mlp_act` through W_out, `head_out`, and `z` and `v` through the head's
+        W_O.
       texts: Each is cut at the context.
       top: Tokens of each side.
       n_contexts: Places of each side.
@@ -106,26 +111,27 @@ def explain(
       near: Other directions, and dictionaries, whose features are looked through.
       z_scores: Tokens by z-scores over the vocabulary: by plain logits rare tokens of odd norm may win.
     Raises:
-      UnknownSite: The model has no such site, or it is no stream.
-      BadArgument: A number is none, or what is near is of another width.
+      UnknownSite: The model has no such site, or it holds no vectors.
+      BadArgument: A number is none, what is near is of another width, or the site has heads and the direction is of
+        none of them.
+      BadDirection: The direction has another width than the site.
       TooFewTokens: Under two tokens count: position 0, and what the direction's making left out, do not.
     Holds:
       Promoted tokens are those of `rs.vocabulary(direction)`, over the median scale; contexts have the values of
       `rs.project`; counts sum to the tokens that count.
     """
-    site = check_stream(model.find(direction.site))
+    site = check_direction(model, direction)
     d_vocab = model.config.d_vocab
     top = read_whole("top", top, 1, d_vocab)
     n_contexts, around = read_whole("n_contexts", n_contexts, 0, 1000), read_whole("around", around, 0, 1000)
     lists = model.corpus(texts).lists
-    seen = _read(model, direction, lists, n_contexts, around)
+    vector = direction.vector.to(model.device, torch.promote_types(model.dtype, torch.float32))
+    path = find_direct_path(model.weights, model.config, site, direction.head, vector)
+    seen = _read(model, direction, lists, path.scales if path else [], n_contexts, around)
     values, moments = seen.values, seen.moments
     if moments.n < 2:
         raise TooFewTokens(f"The texts have {moments.n} tokens that count.", "Give more text.")
-    promoted = read_tokens(model.weights, model.config, "out", direction.vector[None].to(model.device).float())[0].cpu()
-    promoted = (promoted - promoted.mean()) / promoted.std() if z_scores else promoted / seen.scale
-    best, worst = promoted.topk(top), (-promoted).topk(top)
-    ids = torch.stack([best.indices, worst.indices])
+    strengths, ids = _find_tokens(model, path, seen.scale, top, z_scores)
     deviation, total = float(values.std()), float(moments.covariance.trace())
     ends = float(values.min()), float(values.max())
     spread = Histogram.of(values, *ends, read_whole("n_bins", n_bins, 1, 10_000))
@@ -133,10 +139,10 @@ def explain(
     return Explanation(
         name=f"what {direction.name} is about",
         settings={
-            "site": str(site),
-            "unit": "z-scores over the vocabulary" if z_scores else "logits per unit, direct path only",
+            "site": direction.place,
+            "unit": _name_unit(direction, path, z_scores),
             "scale": seen.scale,
-            "norm": "the final norm's weight folded in",
+            "norm": "the final norm's weight folded in" if path and path.side == "out" else "none",
             "n_tokens": moments.n,
             "left_out": sorted({0, *direction.left_out}),
             "model": model.name,
@@ -145,7 +151,7 @@ def explain(
         python=write_lines(
             direction.python or model.python, [f"rs.explain(model, direction, {describe_texts(texts)}, {said})"]
         ),
-        values=torch.stack([best.values, -worst.values]),
+        values=strengths,
         token_ids=ids,
         texts=[[model.tokenizer.piece(i) for i in row] for row in ids.tolist()],
         contexts={
@@ -156,7 +162,7 @@ def explain(
         edges=spread.edges,
         variance_share=deviation**2 / total if total else 0.0,
         deviation=deviation,
-        **_find_heads(model, direction),
+        **_find_heads(model, site, path),
         near=_find_near(direction, near),
     )
 
@@ -168,7 +174,7 @@ class _Seen:
     Attributes:
       values: All that count.
       moments: Of the site.
-      scale: The median of the final norm's.
+      scale: The product of the medians of the norms' scales.
       top, bottom: Contexts of the largest values, and of the largest with the sign changed.
     """
 
@@ -179,32 +185,54 @@ class _Seen:
     bottom: TopContexts
 
 
-def _read(model: Model, direction: Direction, lists: Sequence[list[int]], n: int, around: int) -> _Seen:
+def _read(
+    model: Model, direction: Direction, lists: Sequence[list[int]], scaled: Sequence[Site], n: int, around: int
+) -> _Seen:
     left_out = [0, *direction.left_out]
-    scaled = "ln_final_scale" not in model.config.absent
-    values, scales = [], []
-    moments, contexts = Moments.empty(model.config.d_model), {1: TopContexts(n), -1: TopContexts(n)}
+    values = []
+    scales: dict[Site, list[Tensor]] = {site: [] for site in scaled}
+    moments, contexts = Moments.empty(len(direction.vector)), {1: TopContexts(n), -1: TopContexts(n)}
     size = max(1, BATCH_TOKENS // max(map(len, lists)))
     for start in range(0, len(lists), size):
         report(start, len(lists), f"reading {direction.site}")
         tokens = stack(lists[start : start + size], model.tokenizer)
-        run = model.run(tokens, keep=[direction.site, *([Site("ln_final_scale")] if scaled else [])])
+        run = model.run(tokens, keep=[direction.site, *scaled])
         counted = tokens.mask.clone()
         counted[:, [pos for pos in left_out if pos < counted.shape[1]]] = False
-        along = read_along(run, direction.site, direction.vector[None], direction.mean)[..., 0]
+        along = read_along(run, direction.site, direction.vector[None], direction.mean, direction.head)[..., 0]
         along = along.masked_fill(~counted, torch.nan)
         values.append(along[counted])
         if counted.any():
-            moments = moments.merge(Moments.of(run[direction.site][counted]))
-        if scaled:
-            scales.append(run["ln_final_scale"].cpu()[counted])
+            moments = moments.merge(Moments.of(pick_head(run[direction.site][counted], direction.head)))
+        for site in scaled:
+            scales[site].append(run[site].cpu()[counted])
         for number, (row, pieces) in enumerate(zip(along.tolist(), tokens.pieces, strict=True)):
             for sign in contexts:
                 one = TopContexts.of(n, start + number, [sign * value for value in row], pieces, around)
                 contexts[sign] = contexts[sign].merge(one)
     report(len(lists), len(lists), f"reading {direction.site}")
-    scale = float(torch.cat(scales).median()) if scaled else 1.0
+    scale = math.prod(float(torch.cat(found).median()) for found in scales.values())
     return _Seen(torch.cat(values), moments, scale, contexts[1], contexts[-1])
+
+
+def _find_tokens(
+    model: Model, path: DirectPath | None, scale: float, top: int, z_scores: bool
+) -> tuple[Float[Tensor, "side top"], Int[Tensor, "side top"]]:
+    """The tokens that are promoted and suppressed most, and by how much; none where no path leads to them."""
+    if path is None:
+        return torch.zeros(len(SIDES), 0), torch.zeros(len(SIDES), 0, dtype=torch.long)
+    promoted = read_tokens(model.weights, model.config, path.side, path.vector[None])[0].cpu()
+    promoted = (promoted - promoted.mean()) / promoted.std() if z_scores else promoted / scale
+    best, worst = promoted.topk(top), (-promoted).topk(top)
+    return torch.stack([best.values, -worst.values]), torch.stack([best.indices, worst.indices])
+
+
+def _name_unit(direction: Direction, path: DirectPath | None, z_scores: bool) -> str:
+    """What the numbers beside tokens are, or why there are none."""
+    if path is None:
+        return f"no tokens: what {direction.place} does to the logits depends on the text"
+    through = f", through {path.through}" if path.through else ""
+    return f"{'z-scores over the vocabulary' if z_scores else 'logits per unit, direct path only'}{through}"
 
 
 def _tell(model: Model, one: Context, sign: int, ids: list[int]) -> dict[str, Any]:
@@ -216,13 +244,14 @@ def _tell(model: Model, one: Context, sign: int, ids: list[int]) -> dict[str, An
     return told | {"loss_nats": -float(log_probs[one.pos - 1, ids[one.pos]]) if one.pos else None}
 
 
-def _find_heads(model: Model, direction: Direction) -> dict[str, list[dict[str, Any]]]:
-    """Heads of layers before the site that write along it, and heads of later ones that read it."""
-    vector, site = direction.vector, direction.site
-    first = 0 if site.layer is None else site.layer + (site.kind != "resid_pre")
-    first = model.config.n_layers if site.layer is None and not site.kind.endswith("embed") else first
+def _find_heads(model: Model, site: Site, path: DirectPath | None) -> dict[str, list[dict[str, Any]]]:
+    """Heads of layers before a part of the stream that write along it, and heads of later ones that read it."""
     found: dict[str, list[dict[str, Any]]] = {"writers": [], "readers": []}
-    for layer in range(model.config.n_layers):
+    if path is None or path.side == "normed":
+        return found
+    vector = torch.nn.functional.normalize(path.vector.double().cpu(), dim=0)
+    first = 0 if site.layer is None else site.layer + (site.kind != "resid_pre")
+    for layer in range(0 if site.kind in STREAM_PARTS else first, model.config.n_layers):
         values, out = (each.double().cpu() for each in read_ov(model.weights, model.config, layer))
         matrices = out.mT if layer < first else values  # head d_model d_head
         strengths = (vector @ matrices).norm(dim=-1) / matrices.flatten(1).norm(dim=-1) * len(vector) ** 0.5

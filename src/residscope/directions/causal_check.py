@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from residscope.direction import Direction
-from residscope.directions.pca import check_stream
 from residscope.directions.rows import read_rows
-from residscope.errors import BadArgument, BadDirection
+from residscope.directions.vectors import check_direction
+from residscope.errors import BadArgument
 from residscope.results.interval import bootstrap_interval
 from residscope.results.result import Indices, Result
 from residscope.running.arguments import read_whole
@@ -57,7 +57,7 @@ class CausalCheck(Result):
 
     Attributes:
       values: [measure action vector batch] In nats.
-      whole: [measure batch] The same where the whole site is its mean.
+      whole: [measure batch] The same where the whole site, of a head its whole vector, is its mean.
       deviations: [vector] How much the site varies along each, on these texts.
       measures, actions: What stands along these axes.
       kinds: What each vector is; the first is the direction.
@@ -132,7 +132,7 @@ def causal_check(
 
     Args:
       model: Any.
-      direction: Of an editable site whose values are streams.
+      direction: Of an editable site; of a head, that head alone is edited.
       texts: Each is cut at the context, and has three tokens at least. Position 0 is left as it is.
       actions: See `ACTIONS`.
       strength: In standard deviations along the direction: its own, or where it knows none those of these texts. What
@@ -142,36 +142,31 @@ def causal_check(
     Returns:
       values  [measure action vector batch]  see `MEASURES`, `ACTIONS` and `KINDS`
     Raises:
-      UnknownSite: The model has no such site, or it is no stream.
-      BadDirection: The direction has another width than the model.
-      BadArgument: There is no such action, no number of draws, or a text has too few tokens.
+      UnknownSite: The model has no such site, or it holds no vectors.
+      BadDirection: The direction has another width than the site.
+      BadArgument: There is no such action, no number of draws, or a text has too few tokens; or the site has heads, and
+        the direction is of none of them.
     Holds:
       Every value equals that of full runs with one edit. Directions of "variance" have the direction's variance on
       these texts, to 1e-6 of it, as long as it lies between the least and the largest that any has.
     """
-    site = check_stream(model.find(direction.site))
+    site = check_direction(model, direction)
     unknown = [one for one in actions if one not in ACTIONS]
     if unknown or not actions:
         raise BadArgument(f"The actions {list(actions)} were asked for.", f"Choose {', '.join(ACTIONS)}.")
     n_draws = read_whole("n_draws", n_draws, 1, 10_000)
-    width, d_model = len(direction.vector), model.config.d_model
-    if width != d_model:
-        raise BadDirection(
-            f"{direction.name} has {width} entries, and {model.name} streams of {d_model}.",
-            "Take a direction of this model.",
-        )
     lists = model.corpus(texts).lists
     if min(map(len, lists)) < 3:
         number = [len(one) < 3 for one in lists].index(True)
         raise BadArgument(f"Text {number} has {len(lists[number])} tokens.", "Give texts of three tokens at least.")
-    moments = Moments.of(read_rows(model, texts, site, None))
+    moments = Moments.of(read_rows(model, texts, site, None, direction.head))
     mean = moments.mean if direction.mean is None else direction.mean
     kinds, vectors = _draw(direction, moments.covariance, n_draws, seed)
     deviations = ((vectors @ moments.covariance) * vectors).sum(-1).clamp(min=0).sqrt()
     amount = strength * (direction.deviation or float(deviations[0]))
     others = [replace(direction, vector=vector, mean=mean) for vector in vectors]
     edits = [_edit(action, other, amount) for action, other in product(actions, others)]
-    edits.append(put(site, mean.to(model.dtype), pos=slice(1, None)))
+    edits.append(put(site, mean.to(model.dtype), head=direction.head, pos=slice(1, None)))
     found = []
     for part in _group(lists, _LOGITS_AT_ONCE // model.config.d_vocab):
         base = model.run(stack(part, model.tokenizer))
@@ -182,7 +177,7 @@ def causal_check(
     return CausalCheck(
         name=f"causal check of {direction.name}",
         settings={
-            "site": str(site),
+            "site": direction.place,
             "centre": "the direction's mean" if direction.mean is not None else "the mean of these texts",
             "strength": strength,
             "added": amount,

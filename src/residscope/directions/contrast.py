@@ -3,38 +3,48 @@
 import torch
 
 from residscope.direction import Direction
-from residscope.directions.pca import check_stream
 from residscope.directions.rows import read_rows
+from residscope.directions.vectors import find_vectors
 from residscope.errors import BadDirection
 from residscope.running.model import Model
 from residscope.running.packing import source_of, write_lines
 from residscope.running.positions import Positions
 from residscope.running.texts import Texts, describe_texts
-from residscope.sites import Site, find_site
+from residscope.sites import Site, name_place
 
 _N_SHUFFLED = 20
 
 
-def contrast(model: Model, positive: Texts, negative: Texts, *, site: str | Site, pos: Positions = -1) -> Direction:
+def contrast(
+    model: Model,
+    positive: Texts,
+    negative: Texts,
+    *,
+    site: str | Site,
+    head: int | None = None,
+    pos: Positions = -1,
+) -> Direction:
     """From the mean of the negative texts to that of the positive ones.
 
     Args:
       model: Any.
       positive: Texts.
       negative: Others; not necessarily as many.
-      site: One whose values are streams.
+      site: One that holds a vector at each position.
+      head: Of which head, where the site has heads.
       pos: Where each text is read; None is everywhere but at position 0.
     Raises:
       BadDirection: The means are the same.
-      UnknownSite: The model has none of that name, or it is no stream.
+      UnknownSite: The model has none of that name, or it holds no vectors.
+      BadArgument: The site has heads and none was chosen, or has no such head.
       UnknownPosition: A text has no such position.
     Holds:
       `vector * history["distance"]` is the difference of the means. The mean that it is centred on lies halfway, so
       that positive texts have on average as much as negative ones have below zero; the deviation is within the sets.
     Source: Marks and Tegmark, "The Geometry of Truth" (2023), on difference-in-means.
     """
-    found = check_stream(find_site(site, model.sites))
-    sides = [read_rows(model, texts, found, pos) for texts in (positive, negative)]
+    found, head = find_vectors(model, site, head)
+    sides = [read_rows(model, texts, found, pos, head) for texts in (positive, negative)]
     above, below = (rows.mean(0) for rows in sides)
     distance = float((above - below).norm())
     if not distance:
@@ -47,9 +57,11 @@ def contrast(model: Model, positive: Texts, negative: Texts, *, site: str | Site
     apart = torch.cat([(rows - mean) @ vector for rows, mean in zip(sides, (above, below), strict=True)])
     deviation = float(apart.square().mean().sqrt())
     said = f"{describe_texts(positive)}, {describe_texts(negative)}, site={str(found)!r}, pos={source_of(pos)}"
+    said += "" if head is None else f", head={head}"
     return Direction(
-        name=f"contrast at {found}",
+        name=f"contrast at {name_place(found, head)}",
         site=found,
+        head=head,
         vector=vector,
         mean=(above + below) / 2,
         deviation=deviation or None,

@@ -11,13 +11,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from residscope.direction import Direction
-from residscope.directions.pca import check_stream
 from residscope.directions.rows import read_rows
+from residscope.directions.vectors import find_vectors
 from residscope.errors import BadArgument
 from residscope.running.model import Model
 from residscope.running.packing import write_lines
 from residscope.running.texts import Texts, describe_texts
-from residscope.sites import Site, find_site
+from residscope.sites import Site, name_place
 
 _MOST_ROUNDS = 2000
 _N_SHUFFLED = 10
@@ -29,6 +29,7 @@ def probe(
     labels: Sequence[Any],
     *,
     site: str | Site,
+    head: int | None = None,
     pos: int = -1,
     held_out: float = 0.25,
     strength: float = 1.0,
@@ -40,21 +41,23 @@ def probe(
       model: Any.
       texts: One for each label.
       labels: Of two kinds; the direction points to the second in order (`True`, 1, the later in the alphabet).
-      site: One whose values are streams.
+      site: One that holds a vector at each position.
+      head: Of which head, where the site has heads.
       pos: Where each text is read.
       held_out: Share of the texts that it is tested on, drawn with equal shares of both labels.
       strength: Inverse of the regularisation, scikit-learn's `C`, on standardised entries.
       seed: Of the draw.
     Raises:
-      BadArgument: There are not as many labels as texts, not two kinds, or too few of one.
-      UnknownSite: The model has none of that name, or it is no stream.
+      BadArgument: There are not as many labels as texts, not two kinds, or too few of one; the site has heads and none
+        was chosen, or has no such head.
+      UnknownSite: The model has none of that name, or it holds no vectors.
       UnknownPosition: A text has no such position.
     Holds:
       Equal to scikit-learn's: `(x - mean) . v > history["boundary"]` is what it predicts. `history["accuracy"]` is that
       on held-out texts, `history["accuracy_shuffled"]` the mean of ten that learned from shuffled labels.
     """
-    found = check_stream(find_site(site, model.sites))
-    rows = read_rows(model, texts, found, pos)
+    found, head = find_vectors(model, site, head)
+    rows = read_rows(model, texts, found, pos, head)
     kinds, classes = np.unique(np.asarray(labels), return_inverse=True)
     if len(classes) != len(rows):
         raise BadArgument(f"{len(classes)} labels were given for {len(rows)} texts.", "Give one for each.")
@@ -77,9 +80,11 @@ def probe(
     boundary = -float(regression.intercept_[0]) / length
     said = f"{describe_texts(texts)}, {list(labels)!r}, site={str(found)!r}, pos={pos}"
     said += f", held_out={held_out}, strength={strength}, seed={seed}"
+    said += "" if head is None else f", head={head}"
     return Direction(
-        name=f"probe at {found}, {accuracy:.0%} right on held-out texts",
+        name=f"probe at {name_place(found, head)}, {accuracy:.0%} right on held-out texts",
         site=found,
+        head=head,
         vector=vector,
         mean=mean,
         shuffled=torch.stack([one / one.norm() for one in others]),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from residscope.direction import Direction
 from residscope.directions.pca import Basis
+from residscope.directions.vectors import check_direction, pick_head
 from residscope.results.result import Indices, TokenResult
 from residscope.running.run import Run
 from residscope.running.texts import describe_texts, token_facts
@@ -21,12 +22,13 @@ class Projection(TokenResult):
     """Texts along one direction.
 
     Attributes:
-      values: [batch pos] `(x - mean) . v`, in units of the stream; NaN where padded.
-      site: Whose streams.
+      values: [batch pos] `(x - mean) . v`, in units of the site; NaN where padded.
+      site: Whose vectors.
       deviation: Standard deviation of the site along the direction; None where unknown.
       offset: `mean . v`, to be added for uncentred values.
       centred: Whether the direction has a mean.
       left_out: Positions that the direction's making left out: they are shown, and do not set the scale.
+      head: Of which head, where the site has heads.
     """
 
     values: Float[Tensor, "batch pos"]
@@ -35,6 +37,7 @@ class Projection(TokenResult):
     offset: float
     centred: bool
     left_out: Sequence[int]
+    head: int | None = None
 
     axes: ClassVar[tuple[str, ...]] = ("batch", "pos")
     view: ClassVar[str | None] = "coloured_text"
@@ -45,14 +48,16 @@ class Projections(TokenResult):
     """Texts along every component of a basis.
 
     Attributes:
-      values: [component batch pos] `(x - mean) . v`, in units of the stream; NaN where padded.
-      site: Whose streams.
+      values: [component batch pos] `(x - mean) . v`, in units of the site; NaN where padded.
+      site: Whose vectors.
       first: Number of the first component.
+      head: Of which head, where the site has heads.
     """
 
     values: Float[Tensor, "component batch pos"]
     site: str
     first: int
+    head: int | None = None
 
     axes: ClassVar[tuple[str, ...]] = ("component", "batch", "pos")
 
@@ -75,40 +80,50 @@ def project(run: Run, direction: Direction | Basis) -> Projection | Projections:
     Returns:
       values  [batch pos], or [component batch pos]; `(x - mean) . v`, NaN where padded
     Raises:
-      UnknownSite: The run's model has no such site.
+      UnknownSite: The run's model has no such site, or it holds no vectors.
+      BadArgument: The site has heads, and the direction is of none of them.
+      BadDirection: It has another width than the site.
     Holds:
-      Equal to `(run[site] - mean) @ v`; a text's values do not depend on the texts beside it.
+      Equal to `(run[site] - mean) @ v`, of a head to that of `run[site][:, :, head]`; a text's values do not depend on
+      the texts beside it.
     """
     texts = token_facts(run.tokens)
+    check_direction(run.model, direction[0] if isinstance(direction, Basis) else direction)
     if isinstance(direction, Basis):
         return Projections(
             name=direction.name,
             settings=direction.settings,
             python=(*run_lines(direction.python, run), "rs.project(run, basis)"),
             **texts,
-            values=read_along(run, direction.site, direction.components, direction.mean).movedim(-1, 0),
+            values=read_along(run, direction.site, direction.components, direction.mean, direction.head).movedim(-1, 0),
             site=direction.site,
             first=direction.first,
+            head=direction.head,
         )
     return Projection(
         name=direction.name,
         settings={**direction.history, "centre": "mean" if direction.mean is not None else "none"},
         python=(*run_lines(direction.python, run), "rs.project(run, direction)"),
         **texts,
-        values=read_along(run, direction.site, direction.vector[None], direction.mean)[..., 0],
+        values=read_along(run, direction.site, direction.vector[None], direction.mean, direction.head)[..., 0],
         site=str(direction.site),
         deviation=direction.deviation,
         offset=direction.offset,
         centred=direction.mean is not None,
         left_out=list(direction.left_out),
+        head=direction.head,
     )
 
 
 def read_along(
-    run: Run, site: str | Site, vectors: Float[Tensor, "n d_model"], mean: Float[Tensor, " d_model"] | None
+    run: Run,
+    site: str | Site,
+    vectors: Float[Tensor, "n d"],
+    mean: Float[Tensor, " d"] | None,
+    head: int | None,
 ) -> Float[Tensor, "batch pos n"]:
     """`(x - mean) . v` for every token and vector, in float32 at least, on the CPU."""
-    x = run[site]
+    x = pick_head(run[site], head)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     centred = wide if mean is None else wide - mean.to(wide)
     return (centred @ vectors.T.to(wide)).cpu()

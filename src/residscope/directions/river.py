@@ -11,10 +11,11 @@ from torch import Tensor
 
 from residscope.direction import Direction
 from residscope.directions.projection import read_along, run_lines
+from residscope.directions.vectors import check_direction
 from residscope.results.result import Indices, TokenResult
 from residscope.running.run import Run
 from residscope.running.texts import token_facts
-from residscope.sites import Site, find_site
+from residscope.sites import Site
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,7 +26,7 @@ class River(TokenResult):
       values: [batch layer pos] `(x - mean) . v`, with the direction's own mean at every layer; NaN where padded.
       rows: Names of the sites, lowest first; after the last `resid_pre` stands the last `resid_post`.
       here: The row of the direction's own site.
-      deviation, offset, centred, left_out: As in a projection.
+      deviation, offset, centred, left_out, head: As in a projection.
     """
 
     values: Float[Tensor, "batch layer pos"]
@@ -35,6 +36,7 @@ class River(TokenResult):
     offset: float
     centred: bool
     left_out: Sequence[int]
+    head: int | None = None
 
     axes: ClassVar[tuple[str, ...]] = ("batch", "layer", "pos")
     view: ClassVar[str | None] = "river"
@@ -46,7 +48,7 @@ class River(TokenResult):
 
 
 def river(run: Run, direction: Direction) -> River:
-    """Read one direction at every layer.
+    """Read one direction at every layer; of a head, at the head of that number in every layer.
 
     Args:
       run: Any run; what it did not keep is computed by one more pass.
@@ -54,16 +56,16 @@ def river(run: Run, direction: Direction) -> River:
     Returns:
       values  [batch layer pos]; n_layers rows, and the last `resid_post` above those of `resid_pre`
     Raises:
-      UnknownSite: The run's model has no such site.
+      UnknownSite, BadArgument, BadDirection: As `rs.project`.
     Holds:
       The row of the direction's own site equals `project(run, direction)`.
     """
-    site = find_site(direction.site, run.model.sites)
+    site = check_direction(run.model, direction)
     rows = [other for other in run.model.sites if other.kind == site.kind]
     if site.kind == "resid_pre":
         rows.append(Site("resid_post", run.model.config.n_layers - 1))
     run.keep(rows)
-    values = [read_along(run, row, direction.vector[None], direction.mean)[..., 0] for row in rows]
+    values = [read_along(run, row, direction.vector[None], direction.mean, direction.head)[..., 0] for row in rows]
     return River(
         name=direction.name,
         settings=direction.history,
@@ -76,4 +78,5 @@ def river(run: Run, direction: Direction) -> River:
         offset=direction.offset,
         centred=direction.mean is not None,
         left_out=list(direction.left_out),
+        head=direction.head,
     )

@@ -85,11 +85,18 @@ def decompose(
 def read_tokens(
     weights: Weights, config: Config, side: str, vectors: Float[Tensor, "component d_model"]
 ) -> Float[Tensor, "component d_vocab"]:
-    """What each token has to do with vectors of a side: along its embedding, or of "out" in its logit."""
-    if side != "out":
+    """What each token has to do with vectors of a side: along its embedding, or in its logit.
+
+    Args:
+      weights: Of the model.
+      config: Likewise.
+      side: "out", vectors of the last stream; "normed", past the final norm; any other, what is read.
+      vectors: They.
+    """
+    if side not in ("out", "normed"):
         found = vectors @ weights["W_E"].to(vectors).mT
     else:  # the norm folded into the vectors, of which there are fewer than tokens
-        normed = pass_norm(weights, config, "ln_final_w", vectors)
+        normed = vectors if side == "normed" else pass_norm(weights, config, "ln_final_w", vectors)
         found = normed @ weights["W_U"].to(vectors)
         if config.logit_cap:
             return found
