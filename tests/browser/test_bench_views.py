@@ -180,6 +180,15 @@ def test_an_explanation_says_what_python_says(results: dict[str, rs.Result], ope
     expect(page.locator(".explained dd").first).to_contain_text(f"{best['layer']}.{best['head']} ×")
 
 
+def test_an_explanation_without_tokens_says_why(stories: rs.Model, open_file: OPEN_FILE) -> None:
+    keys = rs.pca(stories, ["One day a cat ran", "Tim was sad."], "k.1", 1, head=2)[0]
+    page = open_file(rs.explain(stories, keys, ["One day a cat ran", "Tim was sad."]))
+    expect(page.locator("header")).to_contain_text("k.1 head 2")
+    expect(page.get_by_text("no tokens: what k.1 head 2 does to the logits depends on the text").first).to_be_visible()
+    assert page.locator(".explained .tokens-table").count() == 0
+    assert page.locator(".explained rect").count() == 40
+
+
 def test_heads_show_one_score_all_scores_and_one_against_another(
     results: dict[str, rs.Result], open_file: OPEN_FILE
 ) -> None:

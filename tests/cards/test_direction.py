@@ -10,6 +10,7 @@ from residscope.errors import BadArgument, TooFewTokens, UnknownSite
 from residscope.running.texts import read_texts
 from residscope.summaries.contexts import TopContexts
 from residscope.summaries.histogram import Histogram
+from tests.models import family_model
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +125,87 @@ def test_summaries_merge() -> None:
     assert one == other
     assert [(context.value, context.text, context.pos) for context in one.found] == [(6.0, 2, 2), (5.0, 0, 1)]
     assert one.found[0].pieces == ("b", "c")
+
+
+def adds(model: rs.Model, direction: rs.Direction, to: str, text: str) -> torch.Tensor:
+    """What one unit of it changes where it arrives, at the last position, where every head looks at itself alone."""
+    alone = rs.apply(f"pattern.{direction.site.layer}", lambda x: torch.eye(x.shape[-1]).to(x).expand(x.shape))
+    plain, edited = (model.run(text, edits=edits) for edits in ([alone], [rs.add(direction.site, direction), alone]))
+    return edited[to][0, -1] - plain[to][0, -1]
+
+
+@pytest.mark.parametrize(
+    ("family", "site", "head", "to", "through"),
+    [
+        ("gpt2", "z.1", 2, "attn_out.1", "W_O of head 2"),
+        ("llama", "z.0", 3, "attn_out.0", "W_O of head 3"),
+        ("llama", "v.1", 1, "attn_out.1", "W_O of heads 2, 3"),
+        ("gpt2", "v.1", 1, "attn_out.1", "W_O of head 1"),
+        ("llama", "head_out.2", 1, "attn_out.2", ""),
+        ("gpt2", "mlp_act.1", None, "mlp_out.1", "W_out"),
+        ("gemma2", "z.1", 2, "attn_raw.1", "W_O of head 2"),
+        ("olmo2", "mlp_act.0", None, "mlp_raw.0", "W_out"),
+        ("gemma2", "attn_raw.1", None, "attn_raw.1", ""),
+    ],
+)
+def test_tokens_of_a_part_are_those_of_what_it_adds(
+    family: str, site: str, head: int | None, to: str, through: str
+) -> None:
+    model, texts = family_model(family), ["abcdef ghi", "hello there", "one more"]
+    width = model.axis_size(model.find(site).axes[-1], 0)
+    vector = torch.randn(width, generator=torch.Generator().manual_seed(0))
+    direction = rs.Direction.of(vector, site, "d", head=head)
+    found = rs.explain(model, direction, texts, top=5)
+    added = adds(model, direction, to, "abcdef")
+    scales = ["ln_final_scale"]
+    if to.partition("_")[2].startswith("raw"):  # RMS norms, which take off no mean
+        norm = f"{to.partition('_')[0]}_norm_post"
+        scales.append(f"{norm}_scale.{to[-1]}")
+        added = added * (model.config.norm_offset + model.weights[f"{norm}_w.{to[-1]}"])
+    medians = [torch.cat([model.run(text)[scale][0, 1:] for text in texts]).median() for scale in scales]
+    per_unit = float(added.norm() / torch.stack(medians).prod())
+    expected = rs.vocabulary(rs.Direction.of(added, "resid_post.2"), model=model, top=5, bottom=5)
+    assert found.token_ids[0].tolist() == expected.token_ids[0, :5].tolist()
+    assert found.token_ids[1].tolist() == expected.token_ids[0, 5:].tolist()[::-1]
+    assert torch.allclose(found.values[0].double(), per_unit * expected.logits[0, :5].double(), rtol=1e-5)
+    assert found.settings["unit"] == f"logits per unit, direct path only{', through ' if through else ''}{through}"
+    assert found.settings["site"] == (site if head is None else f"{site} head {head}")
+    assert (found.writers, all(one["layer"] > int(site[-1]) for one in found.readers)) == ([], True)
+    assert len(found.readers) == min(5, 4 * (2 - int(site[-1])))
+    values = torch.cat([rs.project(model.run(text), direction).values[0, 1:] for text in texts])
+    assert found.deviation == pytest.approx(float(values.std()))
+    held = torch.cat([model.run(text)[site][0, 1:] for text in texts])
+    total = (held if head is None else held[:, head]).var(0).sum()
+    assert found.variance_share == pytest.approx(float(values.var() / total))
+
+
+def test_past_the_final_norm_only_the_unembedding_is_left(demo: rs.Model, texts: list[str]) -> None:
+    direction = rs.pca(demo, texts, "ln_final")[1]
+    found = rs.explain(demo, direction, texts, top=4)
+    added = direction.vector.float() @ demo.weights["W_U"]
+    best = (added - added.mean()).topk(4)
+    assert found.token_ids[0].tolist() == best.indices.tolist()
+    assert torch.allclose(found.values[0], best.values, rtol=1e-4)
+    assert (found.settings["scale"], found.settings["norm"], found.writers) == (1.0, "none", [])
+
+
+@pytest.mark.parametrize(("site", "head"), [("q.1", 2), ("k.2", 0), ("ln1.1", None), ("mlp_pre.0", None)])
+def test_no_token_is_told_where_the_way_depends_on_the_text(
+    demo: rs.Model, texts: list[str], site: str, head: int | None, tmp_path: Any
+) -> None:
+    basis = rs.pca(demo, texts, site, head=head)
+    found = rs.explain(demo, basis[1], texts, near=[basis[1], basis[2]])
+    place = site if head is None else f"{site} head {head}"
+    assert found.settings["unit"] == f"no tokens: what {place} does to the logits depends on the text"
+    assert (found.values.shape, found.token_ids.shape, found.texts) == ((2, 0), (2, 0), [[], []])
+    assert (found.writers, found.readers, len(found.to_frame())) == ([], [], 0)
+    assert found.variance_share == pytest.approx(float(basis.shares[1]), rel=1e-3)
+    assert [one["cosine"] for one in found.near] == pytest.approx([1, 0], abs=1e-6)
+    assert len(found.contexts["top"]) == 5
+    found.save(tmp_path / "card")
+    assert rs.open(tmp_path / "card").to_json() == found.to_json()
+
+
+def test_a_norm_behind_the_embedding_makes_it_no_part_of_the_stream() -> None:
+    found = rs.explain(family_model("bloom"), rs.Direction.of(torch.ones(32), "embed"), ["abc", "de"])
+    assert found.settings["unit"].startswith("no tokens: what embed does")

@@ -211,7 +211,7 @@ def _read(
                 one = TopContexts.of(n, start + number, [sign * value for value in row], pieces, around)
                 contexts[sign] = contexts[sign].merge(one)
     report(len(lists), len(lists), f"reading {direction.site}")
-    scale = math.prod(float(torch.cat(found).median()) for found in scales.values())
+    scale = math.prod((float(torch.cat(found).median()) for found in scales.values()), start=1.0)
     return _Seen(torch.cat(values), moments, scale, contexts[1], contexts[-1])
 
 

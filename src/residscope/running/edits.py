@@ -238,7 +238,7 @@ def replace(
       value: A run of as many texts, whose value at the same positions is taken; or numbers: of one place (the site's
         axes after the position, without that of a single head), of each text [batch ...], or of each text and
         position [batch n ...].
-      head: One or several, where the site has heads; None is all.
+      head: One or several, where the site has heads; None is all, or the one that a direction given is of.
       neuron: The same for hidden entries of the MLP.
       pos: As in the conventions; None is all.
       along: [d] or [k d] of the site's last axis, or directions: only what lies in the space they span is replaced.
@@ -264,7 +264,7 @@ def add(
       vector: As the value of `replace`; a direction adds its unit vector.
       scale: Its factor.
       pos: As in the conventions; None is all; "new", while writing, each token as it is written.
-      head: One or several, where the site has heads; None is all.
+      head: One or several, where the site has heads; None is all, or the one that a direction given is of.
       neuron: The same for hidden entries of the MLP.
     """
     return _edit("add", site, vector=vector, scale=scale, pos=pos, head=head, neuron=neuron)
@@ -319,7 +319,7 @@ def ablate(
       with_: What stands in its place: "zero"; "constant", what the head writes whatever it attends to (its value
         bias, and what it makes of the norm's; for `z`, `v`, `head_out`, `attn_out`), which is zero where
         TransformerLens has folded both; "mean" over texts; "resample", another text's value; or a run's.
-      head: One or several, where the site has heads; None is all.
+      head: One or several, where the site has heads; None is all, or the one that a direction given is of.
       neuron: The same for hidden entries of the MLP.
       pos: As in the conventions; None is all.
       along: [d] or [k d] of the site's last axis, or directions: only what lies in the space they span is taken away.
@@ -358,7 +358,7 @@ def project_out(
       site: Any whose last axis is the direction's.
       direction: One, several, or rows [k d]; several need not be orthogonal.
       centre: "mean" takes the mean of the direction's making for zero.
-      head: One or several, where the site has heads; None is all.
+      head: One or several, where the site has heads; None is all, or the one that a direction given is of.
       pos: As in the conventions; None is all.
     Holds:
       Afterwards the projection is zero, or the mean's.
@@ -372,7 +372,7 @@ def clamp(feature: "Direction | Readable", value: float, *, head: Part = None, p
     Args:
       feature: A direction, whose projection is set; or a dictionary's feature, whose activation is.
       value: In the units of the stream, or of the activation.
-      head: One or several, where a direction's site has heads; None is all.
+      head: One or several, where a direction's site has heads; None is all, or the one that the direction is of.
       pos: As in the conventions; None is all.
     """
     if not isinstance(feature, (Direction, Readable)):

@@ -72,7 +72,7 @@ def find_direct_path(
         n_readers = config.n_heads // config.n_kv_heads if site.kind == "v" else 1
         heads = range(head * n_readers, (head + 1) * n_readers)
         vector = vector @ weights[f"W_O.{site.layer}"][list(heads)].to(vector).sum(0)
-        through = f"W_O of head {' and '.join(map(str, heads))}"
+        through = f"W_O of head{'s' if n_readers > 1 else ''} {', '.join(map(str, heads))}"
     if not config.post_norm:
         return DirectPath(vector, "out", final, through)
     norm = "mlp_norm_post" if site.kind.startswith("mlp") else "attn_norm_post"

@@ -93,15 +93,13 @@ function Explanation({ payload, arrays, alone, tools }: Shown<Payload, object, n
   return (
     <Stand
       shown={{ payload, alone, tools }}
-      caption={`Tokens that it promotes, ${settings.unit}`}
+      caption={top ? `Tokens that it promotes, ${settings.unit}` : settings.unit}
       notes={[`${percent(variance_share)} of variance, standard deviation ${plain(deviation)}, ${counted(settings.n_tokens, "token")}`, settings.unit]}
       drawing={() => tableDrawing(first)}
       table={() => [["side", "token", "value"], ...SIDES.flatMap((side, i) => texts[i].map((text, t) => [side, text, arrays.values.data[i * top + t]]))]}
     >
       <div class="explained">
-        {sides.map((rows, i) => (
-          <NamedTable key={SIDES[i]} rows={rows} label={SIDES[i]} />
-        ))}
+        {top > 0 && sides.map((rows, i) => <NamedTable key={SIDES[i]} rows={rows} label={SIDES[i]} />)}
         <Contexts found={contexts.top} label="where it is strongest" />
         <Contexts found={contexts.bottom} label="where it is most negative" />
         <section>
