@@ -15,7 +15,7 @@ from residscope.directions import pca as pca_module
 from residscope.directions.pca import pca_of_heads
 from residscope.directions.vectors import list_vector_sites
 from residscope.errors import BadArgument, BadDirection, BadEdit, UnknownComponent, UnknownSite
-from residscope.sites import Site
+from residscope.sites import read_site
 from tests.models import family_model
 
 TEXTS = ["abcdefghij klm", "hello there", "xyz and so on", "one more text of bytes", "the last 0123456789"]
@@ -53,7 +53,7 @@ def test_components_are_those_of_the_rows(family: str, site: str, head: int | No
     rows = held(model, TEXTS, site, head).numpy()
     _, scales, vectors = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
     variances = scales**2 / (len(rows) - 1)
-    assert (basis.n_tokens, basis.head, basis.axes[1]) == (len(rows), head, Site(*basis_site(site)).axes[-1])
+    assert (basis.n_tokens, basis.head, basis.axes[1]) == (len(rows), head, read_site(site).axes[-1])
     np.testing.assert_allclose(basis.mean, rows.mean(0), atol=1e-12)
     np.testing.assert_allclose(basis.variances[: len(variances)], variances, atol=1e-9 * variances[0])
     sharp = variances > 1e-3 * variances[0]
@@ -61,11 +61,6 @@ def test_components_are_those_of_the_rows(family: str, site: str, head: int | No
     np.testing.assert_allclose((signs * vectors)[sharp], basis.components[: len(vectors)][sharp], atol=1e-8)
     of = "" if head is None else f" head {head}"
     assert (basis[2].name, basis[2].head) == (f"PCA 2 of {site}{of}", head)
-
-
-def basis_site(name: str) -> tuple[str, int]:
-    kind, _, layer = name.partition(".")
-    return kind, int(layer)
 
 
 @EVERYWHERE
@@ -83,8 +78,8 @@ def test_values_are_the_formula(family: str, site: str, head: int | None) -> Non
     torch.testing.assert_close(many.values.movedim(0, -1), expected, rtol=0, atol=1e-10, equal_nan=True)
     assert many.head == head
     river = rs.river(run, basis[3])
-    kind, layer = basis_site(site)
-    assert (list(river.rows), river.here, river.head) == ([f"{kind}.{n}" for n in range(3)], layer, head)
+    own = read_site(site)
+    assert (list(river.rows), river.here, river.head) == ([f"{own.kind}.{n}" for n in range(3)], own.layer, head)
     for row, other in enumerate(river.rows):
         x = run[other] if head is None else run[other][:, :, head]
         expected = (x - basis.mean) @ basis.components[3]

@@ -103,9 +103,11 @@ class Target:
     def _read_head(self) -> Any:
         """The heads that were asked for, or the one that the edit's directions are of."""
         asked, axis = self.edit.arguments.get("head"), self.site.head_axis
+        if axis is None:
+            return asked
         given = [one for value in self.edit.arguments.values() for one in (value if _is_several(value) else [value])]
         own = [one for one in given if isinstance(one, Direction) and one.head is not None]
-        if axis is None or not own:
+        if not own:
             return asked
         for one in own:
             if one.site.head_axis != axis:
