@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import NamedTuple
 
 from residscope.errors import UnknownSite
 
@@ -130,6 +131,16 @@ class Site:
 def name_place(site: str | Site, head: int | None) -> str:
     """A site, and which head of it, for people: `z.3 head 1`."""
     return str(site) if head is None else f"{site} head {head}"
+
+
+class Place(NamedTuple):
+    """Where a direction lives: a site, and the head where it has heads. Written `resid_pre.3`, and `z.3:1`."""
+
+    site: Site
+    head: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.site) if self.head is None else f"{self.site}:{self.head}"
 
 
 def read_site(name: str) -> Site:

@@ -166,3 +166,20 @@ def test_every_kind_can_be_chosen(open_page: OPEN, kind: str) -> None:
     )
     expect(page.locator(".picture")).to_have_attribute("aria-busy", "false")
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_head_of_a_site_is_chosen(open_page: OPEN, demo: rs.Model) -> None:
+    page = open_page(f"/?site={SITE}&count=4&units=stream")
+    page.get_by_label("Site", exact=True).select_option("z")
+    wait_for_name(page, "PCA 0 of z.2 head 0")
+    page.get_by_label("Head", exact=True).select_option("3")
+    wait_for_name(page, "PCA 0 of z.2 head 3")
+    basis = rs.pca(demo, read_texts(rs.demo.texts)[:60], "z.2", head=3)
+    values = rs.project(demo.run(read_texts(rs.demo.texts)[0]), basis[0]).values[0]
+    assert read_value(page, 9) == pytest.approx(float(values[9]), abs=0.006)
+    expect(page.locator(".river canvas")).to_be_visible()
+    page.keyboard.press("[")
+    wait_for_name(page, "PCA 0 of z.1 head 3")
+    page.get_by_label("Site", exact=True).select_option("mlp_act")
+    wait_for_name(page, "PCA 0 of mlp_act.1")
+    expect(page.get_by_label("Head", exact=True)).to_have_count(0)

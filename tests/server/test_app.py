@@ -71,7 +71,10 @@ def test_model(server: Server) -> None:
     facts = server.client.get("/api/v1/model").json()
     assert (facts["name"], facts["n_layers"], facts["d_model"]) == ("stories260K", 5, 64)
     assert (facts["n_texts"], facts["prepends_bos"], facts["n_parameters"]) == (204, True, 260032)
-    assert {"kind": "resid_pre", "n_layers": 5, "meaning": "residual stream before the layer"} in facts["sites"]
+    stream = {"kind": "resid_pre", "n_layers": 5, "n_heads": None, "meaning": "residual stream before the layer"}
+    assert stream in facts["sites"]
+    assert {one["kind"]: one["n_heads"] for one in facts["sites"]}.items() >= {"z": 8, "k": 4, "mlp_act": None}.items()
+    assert "pattern" not in [one["kind"] for one in facts["sites"]]
 
 
 def test_texts(server: Server) -> None:
@@ -152,7 +155,9 @@ def test_exports(server: Server) -> None:
     ("method", "path", "body", "status", "code", "says"),
     [
         ("GET", "/api/v1/pca/resid_pre.9", None, 404, "unknown_site", "resid_pre has layers 0 to 4"),
-        ("GET", "/api/v1/pca/z.0", None, 404, "unknown_site", "components are of streams"),
+        ("GET", "/api/v1/pca/z.0", None, 400, "bad_argument", "none was chosen"),
+        ("GET", "/api/v1/pca/z.0:99", None, 400, "bad_argument", "head=99"),
+        ("GET", "/api/v1/pca/resid_pre.0:1", None, 400, "bad_argument", "has no heads"),
         ("POST", "/api/v1/tokens", {"texts": [""]}, 400, "empty_prompt", "The prompt is empty"),
         ("POST", "/api/v1/tokens", {"texts": []}, 422, "bad_request", "texts"),
         ("POST", "/api/v1/tokens", {"texts": ["a " * 600]}, 400, "prompt_too_long", "the model's context is 512"),
@@ -190,7 +195,7 @@ def test_exports(server: Server) -> None:
             "bad_request",
             "format",
         ),
-        ("GET", "/api/v1/pca/z.1", None, 404, "unknown_site", "z.1 has the axes"),
+        ("GET", "/api/v1/pca/pattern.1", None, 404, "unknown_site", "pattern.1 has the axes"),
         ("POST", "/api/v1/river", {"text": "x", "site": "embed", "along": []}, 422, "bad_request", "along"),
         ("POST", "/api/v1/tokens", {"texts": ["a" * 2_000_000]}, 400, "prompt_too_long", "2,000,000 characters"),
         ("POST", "/api/v1/tokens", {"texts": ["a" * 5_000_000]}, 413, "too_large", "4,194,304 bytes"),
@@ -317,10 +322,10 @@ def test_every_route_is_described(server: Server) -> None:
 def test_kept_runs_stay_within_their_memory(stories: rs.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("residscope.server.workbench._RUNS_BYTES", 100_000)
     bench = Workbench(stories, rs.demo.texts)
-    before = bench.projections(TEXTS, bench.site("resid_pre.3"), 0, 2)
+    before = bench.projections(TEXTS, bench.place("resid_pre.3"), 0, 2)
     for layer in range(5):
         for number in range(12):
-            bench.projections([f"text {number} is here"] * 3, bench.site(f"resid_pre.{layer}"), 0, 2)
+            bench.projections([f"text {number} is here"] * 3, bench.place(f"resid_pre.{layer}"), 0, 2)
     assert len(bench._runs) > 1
     assert sum(run.n_bytes for run in bench._runs.values()) < 2 * 100_000
-    assert bench.projections(TEXTS, bench.site("resid_pre.3"), 0, 2) == before
+    assert bench.projections(TEXTS, bench.place("resid_pre.3"), 0, 2) == before

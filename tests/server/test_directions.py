@@ -138,7 +138,7 @@ def test_a_sum_is_the_sum_of_its_values_over_its_length(
     length = float(summed.norm())
     values = torch.einsum("d,dbp->bp", torch.tensor(weights), torch.tensor(parts.copy())) / length
     torch.testing.assert_close(values[values.isfinite()], shown[shown.isfinite()], rtol=0, atol=1e-4)
-    found = server[1].find(server[1].site(SITE), Explain.model_validate({"site": SITE, "along": along}).along)
+    found = server[1].find(server[1].place(SITE), Explain.model_validate({"site": SITE, "along": along}).along)
     deviation = float((summed.square() @ basis.variances).sqrt()) / length
     assert found.deviation == pytest.approx(deviation, rel=1e-6)
     assert found.offset == pytest.approx(
@@ -177,3 +177,21 @@ def test_a_sum_of_nothing_is_refused(client: httpx.Client) -> None:
     body = json.dumps({"site": SITE, "along": [{"weight": float("nan"), "of": PCA}], "text": "x"})
     answer = client.post("/api/v1/river", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
+
+
+def test_directions_of_a_head(client: httpx.Client, demo: rs.Model) -> None:
+    basis = rs.pca(demo, rs.demo.texts, "z.1", head=2)
+    shares = client.get("/api/v1/pca/z.1:2").json()["shares"]
+    assert shares == pytest.approx(basis.shares.tolist(), abs=1e-9)
+    along = [{"weight": 2.0, "of": {"kind": "pca", "component": 0}}, {"of": {"kind": "pca", "component": 4}}]
+    asked = {"site": "z.1:2", "along": along, "text": TEXTS[0]}
+    payload, values = read_arrays(client.post("/api/v1/river", json=asked).content)
+    expected = rs.river(demo.run(TEXTS[0]), 2.0 * basis[0] + basis[4])
+    assert payload["rows"] == list(expected.rows)
+    torch.testing.assert_close(torch.tensor(values.copy()), expected.values[0], rtol=0, atol=1e-4)
+    narrow = {"site": "z.1:2", "directions": [{"kind": "token", "token": " the", "here": True}]}
+    answer = client.post("/api/v1/directions", json=narrow)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_direction")
+    assert "128 entries" in answer.json()["error"]["message"]
+    of_another = {"site": "z.1:2", "directions": [{"kind": "pca", "component": 0, "site": "z.1:3"}]}
+    assert client.post("/api/v1/directions", json=of_another).json()["error"]["code"] == "another_site"

@@ -8,41 +8,51 @@ import torch
 import residscope as rs
 from residscope.errors import BadArgument
 from residscope.server.workbench import Workbench
-from residscope.sites import Site
+from residscope.sites import Place, Site
 from residscope.store.bases import BasisStore
 from tests.models import random_llama
 
 SITE = Site("resid_pre", 2)
+HERE = Place(SITE)
 
 
 def test_a_second_start_reads_what_the_first_computed(
     stories: rs.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = Workbench(stories, rs.demo.texts, data=tmp_path).basis(SITE)
+    first = Workbench(stories, rs.demo.texts, data=tmp_path).basis(HERE)
     assert len(list(tmp_path.rglob("*.safetensors"))) == 5  # all layers came of one pass
     monkeypatch.setattr("residscope.server.workbench.pca_of_sites", lambda *a: pytest.fail("computed again"))
     again = Workbench(stories, rs.demo.texts, data=tmp_path)
-    assert torch.equal(again.basis(SITE).components, first.components)
-    assert again.basis(SITE).to_json() == first.to_json()
+    assert torch.equal(again.basis(HERE).components, first.components)
+    assert again.basis(HERE).to_json() == first.to_json()
+
+
+def test_every_head_is_kept_for_itself(stories: rs.Model, tmp_path: Path) -> None:
+    here = Place(Site("z", 1), 3)
+    first = Workbench(stories, rs.demo.texts, data=tmp_path).basis(here)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == stories.config.n_heads  # all heads came of one pass
+    again = Workbench(stories, rs.demo.texts, data=tmp_path)
+    assert again.basis(here).to_json() == first.to_json()
+    assert again.basis(Place(Site("z", 1), 2)).head == 2
 
 
 def test_broken_files_are_computed_again(stories: rs.Model, tmp_path: Path) -> None:
-    first = Workbench(stories, rs.demo.texts, data=tmp_path).basis(SITE)
+    first = Workbench(stories, rs.demo.texts, data=tmp_path).basis(HERE)
     for path in tmp_path.rglob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:50])
-    assert Workbench(stories, rs.demo.texts, data=tmp_path).basis(SITE).to_json() == first.to_json()
+    assert Workbench(stories, rs.demo.texts, data=tmp_path).basis(HERE).to_json() == first.to_json()
 
 
 def test_other_models_and_other_texts_find_nothing(tmp_path: Path) -> None:
     hf, tokenizer = random_llama()
     model = rs.load(hf, tokenizer=tokenizer)
     BasisStore(tmp_path, model, ["some text"]).write(rs.pca(model, ["some text"], SITE))
-    assert BasisStore(tmp_path, model, ["some text"]).read(SITE) is not None
-    assert BasisStore(tmp_path, model, ["some", "text"]).read(SITE) is None
+    assert BasisStore(tmp_path, model, ["some text"]).read(HERE) is not None
+    assert BasisStore(tmp_path, model, ["some", "text"]).read(HERE) is None
     hf.model.layers[2].mlp.up_proj.weight.data[5, 7] += 1e-3
     changed = rs.load(hf, tokenizer=tokenizer)
     assert changed.fingerprint != model.fingerprint
-    assert BasisStore(tmp_path, changed, ["some text"]).read(SITE) is None
+    assert BasisStore(tmp_path, changed, ["some text"]).read(HERE) is None
 
 
 def test_a_folder_that_cannot_be_made(stories: rs.Model, tmp_path: Path) -> None:

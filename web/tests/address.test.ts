@@ -10,6 +10,7 @@ test("every choice goes through the address and comes back", () => {
   const choices: Partial<Shown>[] = [
     {},
     { kind: "embed", layer: null },
+    { kind: "z", layer: 3, head: 11 },
     { kind: "resid_post", layer: 11, rows: [rowOf(component(767))], units: "stream", centre: "none" },
     { rows: [{ weight: -0.5, of: { kind: "token", token: " Mary", minus: " &John" }, muted: false }, { ...rowOf(component(3)), muted: true }], free: true, mixing: true },
     { steer: STEER },
@@ -23,7 +24,7 @@ test("every choice goes through the address and comes back", () => {
     const { shown: read, problems } = readQuery(new URLSearchParams(writeQuery(shown).toString()), start);
     assert.deepEqual([read, problems], [shown, []]);
   }
-  assert.equal(siteName({ kind: "resid_pre", layer: 3 }), "resid_pre.3");
+  assert.equal(siteName({ kind: "resid_pre", layer: 3, head: null }), "resid_pre.3");
 });
 
 test("what an address says wrong is named, the rest is kept", () => {

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from residscope.direction import Direction
 from residscope.directions.vectors import find_vectors, list_vector_sites, pick_head, width_of
-from residscope.errors import BadArgument, BadDirection, TooFewTokens, UnknownComponent, UnknownSite
+from residscope.errors import BadArgument, BadDirection, TooFewTokens, UnknownComponent
 from residscope.results.result import Result
 from residscope.running.model import Model
 from residscope.running.texts import Corpus, Texts, describe_texts
-from residscope.sites import KINDS, STREAM, Site, name_place, read_site
+from residscope.sites import Site, name_place, read_site
 from residscope.summaries.moments import Moments
 
 _MOMENTS_BYTES = 2**30
@@ -134,16 +134,16 @@ class Basis(Result):
         Holds:
           What `basis[i]` has, its vector alone gets too.
         """
-        if direction.site != read_site(self.site) or len(direction.vector) != len(self.mean):
+        if direction.place != self.place or len(direction.vector) != len(self.mean):
             raise BadDirection(
-                f"{direction.name} lives at {direction.site}, and the basis at {self.site}.",
-                f"Say that it means something there: direction.at({self.site!r}).",
+                f"{direction.name} lives at {direction.place}, and the basis at {self.place}.",
+                "Say that it means something there: direction.at(site, head=...).",
             )
         if direction.mean is not None and direction.deviation is not None:
             return direction
         if len(self) < len(self.mean):
             raise UnknownComponent(
-                f"The basis of {self.site} has {len(self)} of {len(self.mean)} components.", "Make it with n=None."
+                f"The basis of {self.place} has {len(self)} of {len(self.mean)} components.", "Make it with n=None."
             )
         deviation = float(((self.components @ direction.vector).square() @ self.variances).sqrt())
         lines = [line for line in self.python if line not in direction.python]
@@ -264,20 +264,6 @@ def _compute(
             )
         )
     return bases
-
-
-def check_stream(site: Site) -> Site:
-    """The site, if its values are streams.
-
-    Raises:
-      UnknownSite: Its values have other axes.
-    """
-    if site.axes != STREAM:
-        raise UnknownSite(
-            f"{site} has the axes {' '.join(site.axes)}, and components are of streams, batch pos d_model.",
-            f"Choose one of {', '.join(name for name, kind in KINDS.items() if kind.axes == STREAM)}.",
-        )
-    return site
 
 
 def _measure(model: Model, corpus: Corpus, places: Sequence[_Place], left_out: Sequence[int]) -> list[Moments]:

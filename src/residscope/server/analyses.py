@@ -125,7 +125,7 @@ class Explain(Analysis):
     n_contexts: Annotated[StrictInt, Field(ge=0, le=100)] = 5
 
     def compute(self, bench: Workbench) -> Result:
-        direction = bench.find(bench.site(self.site), self.along)
+        direction = bench.find(bench.place(self.site), self.along)
         return explain(bench.model, direction, bench.path, top=self.top, n_contexts=self.n_contexts)
 
 
@@ -139,7 +139,7 @@ class Check(Analysis):
     n_draws: Annotated[StrictInt, Field(ge=1, le=100)] = 20
 
     def compute(self, bench: Workbench) -> Result:
-        direction = bench.find(bench.site(self.site), self.along)
+        direction = bench.find(bench.place(self.site), self.along)
         texts = bench.texts[: self.n_texts]
         return causal_check(bench.model, direction, texts, strength=self.strength, n_draws=self.n_draws)
 
@@ -159,7 +159,7 @@ class Steer(Analysis):
     seed: Whole = 0
 
     def compute(self, bench: Workbench) -> Result:
-        direction = bench.find(bench.site(self.site), self.along)
+        direction = bench.find(bench.place(self.site), self.along)
         asked = self.model_dump(exclude={"site", "along", "prompt"})
         return steer(bench.model, direction, self.prompt, **asked)
 

@@ -134,7 +134,7 @@ def _add_api(app: FastAPI, bench: Workbench) -> None:
 
     @app.get("/api/v1/pca/{site}")
     async def pca(request: Request, site: str) -> Response:
-        found = bench.site(site)
+        found = bench.place(site)
         key, long = ("pca", *bench.kin(found)), not bench.has_basis(found)
         if _wants(request, "text/event-stream"):
             job = _queue(request).submit(key, lambda: bench.basis(found), long=long)
@@ -144,21 +144,21 @@ def _add_api(app: FastAPI, bench: Workbench) -> None:
 
     @app.post("/api/v1/projection", response_class=Response)
     async def projection(request: Request, asked: ProjectionRequest) -> Response:
-        found, (start, stop) = bench.site(asked.site), asked.components
+        found, (start, stop) = bench.place(asked.site), asked.components
         key = ("projection", found, start, stop, *asked.texts)
         call = lambda: bench.projections(asked.texts, found, start, stop)  # noqa: E731
         return _binary(await _compute(request, key, call, long=not bench.has_basis(found)))
 
     @app.post("/api/v1/home")
     async def home(request: Request, asked: HomeRequest) -> dict[str, Any]:
-        found = bench.site(asked.site)
+        found = bench.place(asked.site)
         key = ("home", found, asked.direction)
         made: dict[str, Any] = await _compute(request, key, lambda: bench.home(found, asked.direction))
         return made
 
     @app.post("/api/v1/directions")
     async def directions(request: Request, asked: DirectionsRequest) -> dict[str, Any]:
-        found = bench.site(asked.site)
+        found = bench.place(asked.site)
         key = ("directions", found, asked.directions)
         call = lambda: bench.describe_directions(found, asked.directions)  # noqa: E731
         described: dict[str, Any] = await _compute(request, key, call, long=not bench.has_basis(found))
@@ -166,21 +166,21 @@ def _add_api(app: FastAPI, bench: Workbench) -> None:
 
     @app.post("/api/v1/values", response_class=Response)
     async def values(request: Request, asked: ValuesRequest) -> Response:
-        found = bench.site(asked.site)
+        found = bench.place(asked.site)
         key = ("values", found, asked.directions, *asked.texts)
         call = lambda: bench.values(asked.texts, found, asked.directions)  # noqa: E731
         return _binary(await _compute(request, key, call, long=not bench.has_basis(found)))
 
     @app.post("/api/v1/river", response_class=Response)
     async def river(request: Request, asked: RiverRequest) -> Response:
-        found = bench.site(asked.site)
+        found = bench.place(asked.site)
         key = ("river", found, asked.along, asked.text)
         call = lambda: bench.river(asked.text, found, asked.along)  # noqa: E731
         return _binary(await _compute(request, key, call, long=not bench.has_basis(found)))
 
     @app.post("/api/v1/export/{format}", response_class=Response)
     async def export(request: Request, format: Literal["html", "csv", "python"], asked: ExportRequest) -> Response:
-        found = bench.site(asked.site)
+        found = bench.place(asked.site)
         key = ("export", format, found, asked.along, asked.free, *asked.texts)
         call = lambda: _EXPORTS[format][1](bench.projection(asked.texts, found, asked.along, free=asked.free))  # noqa: E731
         content = await _compute(request, key, call, long=not bench.has_basis(found))

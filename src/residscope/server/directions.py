@@ -9,7 +9,7 @@ from residscope.direction import Direction
 from residscope.directions.contrast import contrast
 from residscope.directions.probe import probe
 from residscope.directions.weights import head_direction, neuron_direction, position_direction, token_direction
-from residscope.sites import Site
+from residscope.sites import Place
 
 if TYPE_CHECKING:
     from residscope.server.workbench import Workbench
@@ -30,8 +30,8 @@ class Made(BaseModel, ABC):
     here: bool = False
 
     @abstractmethod
-    def make(self, bench: "Workbench", site: Site) -> Direction:
-        """The direction, where it lives; `site` is the one that is asked for."""
+    def make(self, bench: "Workbench", place: Place) -> Direction:
+        """The direction, where it lives; `place` is the one that is asked for."""
 
 
 class Component(Made):
@@ -41,8 +41,8 @@ class Component(Made):
     component: Whole
     site: str | None = None
 
-    def make(self, bench: "Workbench", site: Site) -> Direction:
-        return bench.basis(bench.site(self.site) if self.site else site)[self.component]
+    def make(self, bench: "Workbench", place: Place) -> Direction:
+        return bench.basis(bench.place(self.site) if self.site else place)[self.component]
 
 
 class Token(Made):
@@ -53,7 +53,7 @@ class Token(Made):
     minus: str | None = None
     read: Literal["unembed", "embed"] = "unembed"
 
-    def make(self, bench: "Workbench", site: Site) -> Direction:
+    def make(self, bench: "Workbench", place: Place) -> Direction:
         return token_direction(bench.model, self.token, minus=self.minus, read=self.read)
 
 
@@ -63,7 +63,7 @@ class Position(Made):
     kind: Literal["position"]
     pos: Whole
 
-    def make(self, bench: "Workbench", site: Site) -> Direction:
+    def make(self, bench: "Workbench", place: Place) -> Direction:
         return position_direction(bench.model, self.pos)
 
 
@@ -77,7 +77,7 @@ class Head(Made):
     rank: Whole = 0
     side: Literal["in", "out", "query", "key"] | None = None
 
-    def make(self, bench: "Workbench", site: Site) -> Direction:
+    def make(self, bench: "Workbench", place: Place) -> Direction:
         return head_direction(
             bench.model, layer=self.layer, head=self.head, circuit=self.circuit, rank=self.rank, side=self.side
         )
@@ -91,7 +91,7 @@ class Neuron(Made):
     neuron: Whole
     side: Literal["out", "in", "gate"] = "out"
 
-    def make(self, bench: "Workbench", site: Site) -> Direction:
+    def make(self, bench: "Workbench", place: Place) -> Direction:
         return neuron_direction(bench.model, layer=self.layer, neuron=self.neuron, side=self.side)
 
 
@@ -103,8 +103,8 @@ class Feature(Made):
     site: str | None = None
     side: Literal["decoder", "encoder"] = "decoder"
 
-    def make(self, bench: "Workbench", site: Site) -> Direction:
-        return bench.dictionary(bench.site(self.site) if self.site else site).direction(self.feature, side=self.side)
+    def make(self, bench: "Workbench", place: Place) -> Direction:
+        return bench.dictionary(bench.place(self.site) if self.site else place).direction(self.feature, side=self.side)
 
 
 class Contrast(Made):
@@ -114,8 +114,8 @@ class Contrast(Made):
     positive: Texts
     negative: Texts
 
-    def make(self, bench: "Workbench", site: Site) -> Direction:
-        return contrast(bench.model, list(self.positive), list(self.negative), site=site)
+    def make(self, bench: "Workbench", place: Place) -> Direction:
+        return contrast(bench.model, list(self.positive), list(self.negative), site=place.site, head=place.head)
 
 
 class Probe(Made):
@@ -125,9 +125,9 @@ class Probe(Made):
     positive: Texts
     negative: Texts
 
-    def make(self, bench: "Workbench", site: Site) -> Direction:
+    def make(self, bench: "Workbench", place: Place) -> Direction:
         labels = [True] * len(self.positive) + [False] * len(self.negative)
-        return probe(bench.model, [*self.positive, *self.negative], labels, site=site)
+        return probe(bench.model, [*self.positive, *self.negative], labels, site=place.site, head=place.head)
 
 
 Of = Annotated[Component | Token | Position | Head | Neuron | Feature | Contrast | Probe, Field(discriminator="kind")]

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.direction import Direction, combine
-from residscope.directions.pca import Basis, check_stream, pca_of_sites
+from residscope.directions.pca import Basis, pca_of_heads, pca_of_sites
 from residscope.directions.projection import Projection, project
 from residscope.directions.river import river
+from residscope.directions.vectors import check_direction, find_vectors, list_vector_sites, width_of
 from residscope.errors import AnotherSite, BadDictionary, UnknownComponent
 from residscope.running.model import Model
 from residscope.running.run import Run
 from residscope.running.texts import read_texts
 from residscope.server.directions import Of, Term
-from residscope.sites import KINDS, STREAM, Site, find_site
+from residscope.sites import KINDS, Place
 from residscope.store.bases import BasisStore
 
 _RUNS_BYTES = 2**29
@@ -52,17 +53,23 @@ class Workbench:
         self.path = texts
         self.texts = read_texts(texts)
         self._store = BasisStore(data, model, self.texts) if data else None
-        self._bases: dict[Site, Basis] = {}
+        self._bases: dict[Place, Basis] = {}
         self._runs: OrderedDict[tuple[str, ...], Run] = OrderedDict()
-        self._made: OrderedDict[tuple[Site, Of], Direction] = OrderedDict()
+        self._made: OrderedDict[tuple[Place, Of], Direction] = OrderedDict()
 
     def describe(self) -> dict[str, Any]:
         """The model's facts, and the sites a direction can live at."""
         config, model = self.model.config, self.model
+        heads = {site.kind: n_heads for site, n_heads in list_vector_sites(model).items()}
         sites = [
-            {"kind": kind, "n_layers": config.n_layers if facts.layered else None, "meaning": facts.meaning}
-            for kind, facts in KINDS.items()
-            if facts.axes == STREAM and kind not in config.absent and not facts.same_as
+            {
+                "kind": kind,
+                "n_layers": config.n_layers if KINDS[kind].layered else None,
+                "n_heads": n_heads,
+                "meaning": KINDS[kind].meaning,
+            }
+            for kind, n_heads in heads.items()
+            if not KINDS[kind].same_as
         ]
         return {
             "name": model.name,
@@ -90,75 +97,95 @@ class Workbench:
             for pieces, special in zip(tokens.pieces, tokens.special.tolist(), strict=True)
         ]
 
-    def site(self, name: str) -> Site:
-        """The site of that name, one that directions can live at."""
-        return check_stream(find_site(name, self.model.sites))
+    def place(self, name: str) -> Place:
+        """The place of that name, `resid_pre.3` or `z.3:1`.
 
-    def has_basis(self, site: Site) -> bool:
+        Raises:
+          UnknownSite: The model has no such site, or it holds no vectors.
+          BadArgument: It has heads and none was named, or has no such head.
+        """
+        site, _, head = name.partition(":")
+        return Place(*find_vectors(self.model, site, int(head) if head.isdecimal() else None))
+
+    def has_basis(self, place: Place) -> bool:
         """Whether it needs no computing any more."""
-        return site in self._bases
+        return place in self._bases
 
-    def kin(self, site: Site) -> tuple[Site, ...]:
-        """The sites whose bases come of one pass: all layers of the kind where memory allows, else the one."""
-        kin = tuple(other for other in self.model.sites if other.kind == site.kind)
-        return kin if len(kin) * 8 * self.model.config.d_model**2 <= _MOMENTS_BYTES else (site,)
+    def kin(self, place: Place) -> tuple[Place, ...]:
+        """The places whose bases come of one pass: all heads, or all layers of the kind where memory allows."""
+        if place.head is not None:
+            return tuple(Place(place.site, head) for head in range(list_vector_sites(self.model)[place.site] or 0))
+        kin = tuple(Place(other) for other in self.model.sites if other.kind == place.site.kind)
+        return kin if len(kin) * 8 * width_of(self.model, place.site) ** 2 <= _MOMENTS_BYTES else (place,)
 
-    def basis(self, site: Site) -> Basis:
-        """Components of the sample texts at `site`, computed with its kin."""
-        if site not in self._bases:
-            kept = self._store.read(site) if self._store else None
-            found = {site: kept} if kept else pca_of_sites(self.model, self.path, self.kin(site))
+    def basis(self, place: Place) -> Basis:
+        """Components of the sample texts there, computed with its kin."""
+        if place not in self._bases:
+            kept = self._store.read(place) if self._store else None
+            found = {place: kept} if kept else self._compute(place)
             self._bases |= found
             if self._store and not kept:
                 for basis in found.values():
                     self._store.write(basis)
-        return self._bases[site]
+        return self._bases[place]
 
-    def dictionary(self, site: Site) -> SparseAutoencoder:
-        """The dictionary that reads a site.
+    def _compute(self, place: Place) -> dict[Place, Basis]:
+        kin = self.kin(place)
+        if place.head is not None:
+            return dict(zip(kin, pca_of_heads(self.model, self.path, place.site), strict=True))
+        return {
+            Place(site): one for site, one in pca_of_sites(self.model, self.path, [one.site for one in kin]).items()
+        }
+
+    def dictionary(self, place: Place) -> SparseAutoencoder:
+        """The dictionary that reads a place.
 
         Raises:
           BadDictionary: There is none.
         """
-        if str(site) not in self._dictionaries:
+        if str(place) not in self._dictionaries:
             there = ", ".join(self._dictionaries) or "none"
-            raise BadDictionary(f"No dictionary reads {site}.", f"Those here read: {there}.")
-        return self._dictionaries[str(site)]
+            raise BadDictionary(f"No dictionary reads {place}.", f"Those here read: {there}.")
+        return self._dictionaries[str(place)]
 
-    def make(self, site: Site, of: Of) -> Direction:
-        """A direction at a site, with the mean and the deviation of the sample texts where it has none of its own.
+    def make(self, place: Place, of: Of) -> Direction:
+        """A direction at a place, with the mean and the deviation of the sample texts where it has none of its own.
 
         Raises:
           AnotherSite: It lives at another, and is not said to be meant here.
         """
-        if (site, of) not in self._made:
-            found = of.make(self, site)
-            if found.site != site:
+        if (place, of) not in self._made:
+            found = of.make(self, place)
+            if _home(found) != place:
                 if not of.here:
                     raise AnotherSite(
-                        f"{found.name} lives at {found.site}, and {site} was asked for.",
+                        f"{found.name} lives at {_home(found)}, and {place} was asked for.",
                         'Go there, or say "here": true.',
                     )
-                found = found.at(site)
-            self._made[site, of] = self.basis(site).measure(found)
+                found = found.at(place.site, head=place.head)
+                check_direction(self.model, found)
+            self._made[place, of] = self.basis(place).measure(found)
             if len(self._made) > _MOST_MADE:
                 self._made.popitem(last=False)
-        return self._made[site, of]
+        return self._made[place, of]
 
-    def find(self, site: Site, along: Sequence[Term]) -> Direction:
+    def find(self, place: Place, along: Sequence[Term]) -> Direction:
         """A direction, or the sum of several."""
-        parts = [(term.weight, self.make(site, term.of)) for term in along]
-        return parts[0][1] if len(parts) == 1 and parts[0][0] == 1 else self.basis(site).measure(combine(parts))
+        parts = [(term.weight, self.make(place, term.of)) for term in along]
+        return parts[0][1] if len(parts) == 1 and parts[0][0] == 1 else self.basis(place).measure(combine(parts))
 
-    def home(self, site: Site, of: Of) -> dict[str, Any]:
-        """What a direction is called, and where it lives, `site` being shown."""
-        found = of.make(self, site)
-        return {"name": found.name, "site": str(found.site)}
+    def home(self, place: Place, of: Of) -> dict[str, Any]:
+        """What a direction is called, and where it lives, `place` being shown."""
+        found = of.make(self, place)
+        return {"name": found.name, "site": str(_home(found))}
 
-    def describe_directions(self, site: Site, made: Sequence[Of]) -> dict[str, Any]:
-        """Directions at a site without their vectors, and their cosines to the components there."""
-        basis = self.basis(site)
-        return {"site": str(site), "directions": [self._describe_direction(self.make(site, of), basis) for of in made]}
+    def describe_directions(self, place: Place, made: Sequence[Of]) -> dict[str, Any]:
+        """Directions at a place without their vectors, and their cosines to the components there."""
+        basis = self.basis(place)
+        return {
+            "site": str(place),
+            "directions": [self._describe_direction(self.make(place, of), basis) for of in made],
+        }
 
     def _describe_direction(self, direction: Direction, basis: Basis) -> dict[str, Any]:
         return {
@@ -170,11 +197,11 @@ class Workbench:
             "cosines": (basis.components @ direction.vector).tolist(),
         }
 
-    def describe_basis(self, site: Site) -> dict[str, Any]:
+    def describe_basis(self, place: Place) -> dict[str, Any]:
         """A basis without its vectors."""
-        basis = self.basis(site)
+        basis = self.basis(place)
         return {
-            "site": str(site),
+            "site": str(place),
             "n_texts": basis.n_texts,
             "n_tokens": basis.n_tokens,
             "n_cut": basis.n_cut,
@@ -185,34 +212,34 @@ class Workbench:
             "warning": basis.warning,
         }
 
-    def projections(self, texts: Sequence[str], site: Site, start: int, stop: int) -> bytes:
+    def projections(self, texts: Sequence[str], place: Place, start: int, stop: int) -> bytes:
         """Values [component batch pos] along some components."""
-        basis = self.basis(site)
+        basis = self.basis(place)
         if not 0 <= start < stop <= len(basis):
             raise UnknownComponent(
-                f"Components {start} to {stop} were asked for, and {site} has {len(basis)}.",
+                f"Components {start} to {stop} were asked for, and {place} has {len(basis)}.",
                 "Give the first, and the one after the last.",
             )
         found = project(self.run(texts), basis[start:stop])
         return _pack(found.values, {"axes": found.axes})
 
-    def values(self, texts: Sequence[str], site: Site, made: Sequence[Of]) -> bytes:
+    def values(self, texts: Sequence[str], place: Place, made: Sequence[Of]) -> bytes:
         """Values [direction batch pos] along some directions."""
         run = self.run(texts)
-        found = [project(run, self.make(site, of)) for of in made]
+        found = [project(run, self.make(place, of)) for of in made]
         return _pack(torch.stack([one.values for one in found]), {"axes": ("direction", *found[0].axes)})
 
-    def river(self, text: str, site: Site, along: Sequence[Term]) -> bytes:
+    def river(self, text: str, place: Place, along: Sequence[Term]) -> bytes:
         """Values [layer pos] of one text, and the names of the rows."""
-        found = river(self.run([text]), self.find(site, along))
+        found = river(self.run([text]), self.find(place, along))
         return _pack(found.values[0], {"axes": found.axes[1:], "rows": found.rows, "here": found.here})
 
-    def projection(self, texts: Sequence[str], site: Site, along: Sequence[Term], *, free: bool) -> Projection:
+    def projection(self, texts: Sequence[str], place: Place, along: Sequence[Term], *, free: bool) -> Projection:
         """The coloured text itself, to be exported; `free` is of the sum as long as it comes."""
-        found = project(self.run(texts), self.find(site, along))
+        found = project(self.run(texts), self.find(place, along))
         if not free:
             return found
-        vectors = torch.stack([term.weight * self.make(site, term.of).vector for term in along])
+        vectors = torch.stack([term.weight * self.make(place, term.of).vector for term in along])
         length = float(vectors.sum(0).norm())
         return replace(
             found,
@@ -234,6 +261,10 @@ class Workbench:
         if run.n_bytes > _RUNS_BYTES:
             self._runs[key] = self.model.run(list(texts))
         return self._runs[key]
+
+
+def _home(direction: Direction) -> Place:
+    return Place(direction.site, direction.head)
 
 
 def _pack(values: Tensor, payload: dict[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ from residscope.directions.pca import Basis
 from residscope.errors import BadArgument, BadResult
 from residscope.results.result import open as open_result
 from residscope.running.model import Model
-from residscope.sites import Site
+from residscope.sites import Place, read_site
 
 
 class BasisStore:
@@ -36,17 +36,20 @@ class BasisStore:
                 f"{data} cannot be written ({error.strerror}).", "Name another folder with --data."
             ) from None
 
-    def read(self, site: Site) -> Basis | None:
-        """The basis at `site`, where one is kept."""
+    def read(self, place: Place) -> Basis | None:
+        """The basis there, where one is kept."""
         try:
-            found = open_result(self._folder / f"{site}.safetensors")
+            found = open_result(self._path(place))
         except BadResult:
             return None
         return found if isinstance(found, Basis) else None
 
     def write(self, basis: Basis) -> None:
         """Keep a basis; whoever reads meanwhile finds the old file or the new one, never a half."""
-        path = self._folder / f"{basis.site}.safetensors"
+        path = self._path(Place(read_site(basis.site), basis.head))
         half = path.with_suffix(f".{os.getpid()}")
         basis.save(half)
         half.replace(path)
+
+    def _path(self, place: Place) -> Path:
+        return self._folder / f"{str(place).replace(':', '-')}.safetensors"

@@ -6,6 +6,7 @@ import { type Arrays, parseArrays } from "../arrays.ts";
 export interface SiteKind {
   kind: string;
   n_layers: number | null;
+  n_heads: number | null; // of each layer; null where a position has one vector
   meaning: string;
 }
 

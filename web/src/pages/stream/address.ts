@@ -25,6 +25,7 @@ export const STEER: Steer = { prompt: "", strength: 4, unit: "sd", on: "both", f
 export interface Shown {
   kind: string;
   layer: number | null;
+  head: number | null;
   rows: readonly Row[]; // whose sum is shown
   free: boolean; // whether the sum is as long as it comes, not of length one
   mixing: boolean; // whether the sliders are open
@@ -48,9 +49,17 @@ export function componentOf({ rows: [only, ...others] }: Pick<Shown, "rows">): n
   return others.length === 0 && only.weight === 1 && !only.muted && only.of.kind === "pca" && only.of.site === undefined ? (only.of.component as number) : null;
 }
 
-export const START: Shown = { kind: "", layer: null, rows: [rowOf(component(0))], free: false, mixing: false, steer: null, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null };
+export const START: Shown = { kind: "", layer: null, head: null, rows: [rowOf(component(0))], free: false, mixing: false, steer: null, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null };
 
-export const siteName = ({ kind, layer }: Pick<Shown, "kind" | "layer">): string => (layer === null ? kind : `${kind}.${layer}`);
+export type Place = Pick<Shown, "kind" | "layer" | "head">;
+
+/** "embed", "resid_pre.3", "z.3:1" */
+export const siteName = ({ kind, layer, head }: Place): string => `${kind}${layer === null ? "" : `.${layer}`}${head === null ? "" : `:${head}`}`;
+
+export function readSite(name: string): Place | undefined {
+  const [, kind, layer, head] = /^([a-z_0-9]+?)(?:\.(\d{1,5}))?(?::(\d{1,5}))?$/.exec(name) ?? [];
+  return kind ? { kind, layer: layer === undefined ? null : Number(layer), head: head === undefined ? null : Number(head) } : undefined;
+}
 
 export function writeQuery(shown: Shown): URLSearchParams {
   const query = new URLSearchParams();
@@ -86,11 +95,7 @@ export function readQuery(query: URLSearchParams, start: Shown): { shown: Shown;
     <T extends string>(...options: T[]) =>
     (text: string): T | undefined =>
       options.find((option) => option === text);
-  take(
-    "site",
-    (text) => /^([a-z_0-9]+?)(?:\.(\d{1,5}))?$/.exec(text) ?? undefined,
-    ([, kind, layer]) => Object.assign(shown, { kind, layer: layer === undefined ? null : Number(layer) }),
-  );
+  take("site", readSite, (place) => Object.assign(shown, place));
   take("component", index, (number) => (shown.rows = [rowOf(component(number))]));
   take("along", readRows, (rows) => (shown.rows = rows));
   take("free", oneOf("1"), () => (shown.free = true));

@@ -51,15 +51,16 @@ effect(() => {
 /** What the address says, as far as this model has it; the rest is said in notes. */
 async function readAddress(facts: ModelFacts): Promise<void> {
   const usual = facts.sites.find(({ kind }) => kind === "resid_pre") ?? facts.sites[0];
-  const start: Shown = { ...START, kind: usual.kind, layer: usual.n_layers === null ? null : Math.floor(usual.n_layers / 2) };
+  const start: Shown = { ...START, kind: usual.kind, layer: usual.n_layers === null ? null : Math.floor(usual.n_layers / 2), head: usual.n_heads && 0 };
   const query = new URLSearchParams(location.search);
   const { shown, problems } = readQuery(query, start);
   problems.push(...readSession(query));
   const site = facts.sites.find(({ kind }) => kind === shown.kind);
-  const known = site && (site.n_layers === null ? shown.layer === null : shown.layer !== null && shown.layer < site.n_layers);
+  const within = (n: number | null, index: number | null): boolean => (n === null ? index === null : index !== null && index < n);
+  const known = site && within(site.n_layers, shown.layer) && within(site.n_heads, shown.head);
   if (!known) {
     problems.push(`${facts.name} has no site ${siteName(shown)}; ${siteName(start)} is shown instead.`);
-    Object.assign(shown, { kind: start.kind, layer: start.layer });
+    Object.assign(shown, { kind: start.kind, layer: start.layer, head: start.head });
   }
   let texts: string[] = [];
   try {

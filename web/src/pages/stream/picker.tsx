@@ -1,7 +1,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { percent } from "../../numbers.ts";
 import { open } from "../keys.ts";
-import { component as componentNumber, componentOf } from "./address.ts";
+import { component as componentNumber, componentOf, siteName } from "./address.ts";
 import { DirectionForm } from "./direction_form.tsx";
 import { choose, chooseComponent, nComponents, picture, wanted } from "./state.ts";
 
@@ -127,7 +127,4 @@ export function DirectionPicker() {
   );
 }
 
-function stale(): boolean {
-  const { kind, layer } = wanted.value;
-  return picture.value?.kind !== kind || picture.value.layer !== layer;
-}
+const stale = (): boolean => picture.value?.site !== siteName(wanted.value);

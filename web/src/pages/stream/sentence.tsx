@@ -2,13 +2,14 @@ import { count, percent } from "../../numbers.ts";
 import { CENTRES, UNITS, Word } from "../../views/legend.tsx";
 import { componentOf, siteName } from "./address.ts";
 import { DirectionPicker } from "./picker.tsx";
-import { change, chooseKind, chooseLayer, direction, kinds, layers, picture, wanted } from "./state.ts";
+import { change, chooseHead, chooseKind, chooseLayer, direction, heads, kinds, layers, picture, wanted } from "./state.ts";
 
 /** What is shown, as a sentence; the marked words change it. */
 export function Sentence() {
-  const { kind, layer, units, centre } = wanted.value;
+  const { kind, layer, head, units, centre } = wanted.value;
   const shown = picture.value?.site === siteName(wanted.value) && picture.value.component === componentOf(wanted.value) ? picture.value : null;
   const n = layers.value;
+  const nHeads = heads.value;
   return (
     <div class="sentence" role="group" aria-label="What is shown">
       <span>
@@ -17,6 +18,11 @@ export function Sentence() {
       {n !== null && layer !== null && (
         <span>
           at layer <Word label="Layer" value={String(layer)} options={Array.from({ length: n }, (_, i) => [String(i), String(i)] as const)} onChange={(value) => chooseLayer(Number(value))} />
+        </span>
+      )}
+      {nHeads !== null && head !== null && (
+        <span>
+          of head <Word label="Head" value={String(head)} options={Array.from({ length: nHeads }, (_, i) => [String(i), String(i)] as const)} onChange={(value) => chooseHead(Number(value))} />
         </span>
       )}
       <span>

@@ -3,10 +3,10 @@
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
 import { colourLimit, type Payload, type Picked, shownValues } from "../../views/reading.ts";
 import { say } from "../notes.tsx";
-import { type DirectionFacts, isAbort, type Made, type ModelFacts, type Pca, type Progress, server, type Term } from "../server.ts";
+import { type DirectionFacts, isAbort, type Made, type ModelFacts, type Pca, type Progress, server, type SiteKind, type Term } from "../server.ts";
 import { model } from "../session.ts";
 import { type Trouble, troubleOf, type Work } from "../status.tsx";
-import { component as componentNumber, componentOf, type Row, rowOf, type Shown, siteName, START } from "./address.ts";
+import { component as componentNumber, componentOf, type Place, readSite, type Row, rowOf, type Shown, siteName, START } from "./address.ts";
 import { BLOCK, Store } from "./store.ts";
 import { addUp, sounding, type Sum, sumOf } from "./sum.ts";
 
@@ -22,8 +22,6 @@ export interface ShownText {
 }
 
 export interface Picture {
-  kind: string;
-  layer: number | null;
   site: string;
   component: number | null; // where it is one of the site's and nothing else
   rows: readonly Row[]; // that sound
@@ -80,7 +78,16 @@ export function takePush(): boolean {
 }
 
 export const kinds = computed(() => model.value?.sites ?? []);
-export const layers = computed(() => kinds.value.find(({ kind }) => kind === wanted.value.kind)?.n_layers ?? null);
+const kindOf = (name: string): SiteKind | undefined => kinds.value.find(({ kind }) => kind === name);
+export const layers = computed(() => kindOf(wanted.value.kind)?.n_layers ?? null);
+export const heads = computed(() => kindOf(wanted.value.kind)?.n_heads ?? null);
+
+/** The place of a kind that is nearest to what is shown. */
+export function nearest(kind: string, { layer, head }: Omit<Place, "kind">): Place {
+  const { n_layers, n_heads } = kindOf(kind)!;
+  const within = (n: number | null, wish: number): number | null => (n === null ? null : Math.min(wish, n - 1));
+  return { kind, layer: within(n_layers, layer ?? Math.floor((n_layers ?? 0) / 2)), head: within(n_heads, head ?? 0) };
+}
 export const nComponents = computed(() => pcaOf(wanted.value)?.shares.length ?? model.value?.d_model ?? 1);
 
 function pcaOf(shown: Shown): Pca | undefined {
@@ -88,10 +95,10 @@ function pcaOf(shown: Shown): Pca | undefined {
 }
 
 export function chooseKind(kind: string): void {
-  const n = kinds.value.find((site) => site.kind === kind)?.n_layers ?? null;
-  const { layer } = wanted.value;
-  change({ kind, layer: n === null ? null : Math.min(layer ?? Math.floor(n / 2), n - 1) }, { push: true });
+  change(nearest(kind, wanted.value), { push: true });
 }
+
+export const chooseHead = (head: number): void => change({ head }, { push: true });
 
 export function chooseLayer(layer: number): void {
   const n = layers.value;
@@ -128,9 +135,8 @@ export function answer(where: "there" | "here" | null): void {
   question.value = null;
   if (where === "here") put({ ...of, here: true }, mixed);
   if (where === "there") {
-    const [kind, layer] = home.split(".");
     batch(() => {
-      change({ kind, layer: layer === undefined ? null : Number(layer) });
+      change(readSite(home)!);
       put(of, mixed);
     });
   }
@@ -221,7 +227,7 @@ function pictureOf(shown: Shown): Picture | null {
     texts.push({ ...text, ...tokens, values: addUp(rows, parts, sum, shown.free) });
   }
   const factor = shown.free ? sum.length : 1;
-  return { kind: shown.kind, layer: shown.layer, site, component: componentOf(shown), rows, facts, sum, factor, name: sum.name, pca, texts };
+  return { site, component: componentOf(shown), rows, facts, sum, factor, name: sum.name, pca, texts };
 }
 
 async function load(shown: Shown, signal: AbortSignal, onProgress: (progress: Progress) => void): Promise<void> {

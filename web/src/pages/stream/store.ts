@@ -46,7 +46,7 @@ export class Store {
     const pca = this.#pca.get(site);
     if (number !== null && pca && number < pca.shares.length && !this.#facts.has(key))
       this.#facts.set(key, {
-        name: `PCA ${number} of ${site}`,
+        name: `PCA ${number} of ${site.replace(":", " head ")}`,
         deviation: pca.deviations[number] || null,
         offset: pca.offsets[number],
         left_out: pca.left_out,

@@ -119,7 +119,7 @@ export function entries(query: string): Command[] {
     for (let layer = 0; layer < (n_layers ?? 1); layer++) {
       if (number !== undefined && (n_layers === null || layer !== number)) continue;
       const site = n_layers === null ? kind : `${kind} ${layer}`;
-      found.push({ id: `site ${site}`, label: `${site}: ${meaning}`, run: () => state.change({ kind, layer: n_layers === null ? null : layer }, { push: true }) });
+      found.push({ id: `site ${site}`, label: `${site}: ${meaning}`, run: () => state.change(state.nearest(kind, { layer: n_layers === null ? null : layer, head: state.wanted.peek().head }), { push: true }) });
     }
   }
   const token = /^tokens? (.+)$/i.exec(query)?.[1];
