@@ -183,3 +183,74 @@ def test_a_head_of_a_site_is_chosen(open_page: OPEN, demo: rs.Model) -> None:
     page.get_by_label("Site", exact=True).select_option("mlp_act")
     wait_for_name(page, "PCA 0 of mlp_act.1")
     expect(page.get_by_label("Head", exact=True)).to_have_count(0)
+
+
+def read_tip(page: Page, strip: int, pos: int) -> float:
+    """The value of a token of a strip of the first text, as its tooltip says it."""
+    page.locator(f"{FIRST} .strip-of").nth(strip).locator(".tokens > span").nth(pos).hover()
+    text = page.locator(".tip:popover-open .value").inner_text()
+    return float(re.split(r"\s", text)[0].replace("−", "-"))
+
+
+def read_values(demo: rs.Model, direction: rs.Direction) -> list[float]:
+    """What the first text has along it, in standard deviations."""
+    assert direction.deviation
+    run = demo.run(read_texts(rs.demo.texts)[0])
+    found: list[float] = (rs.project(run, direction).values[0] / direction.deviation).tolist()
+    return found
+
+
+def test_two_directions_stand_beside_each_other_with_their_difference(
+    open_page: OPEN, demo: rs.Model, basis: rs.Basis
+) -> None:
+    page = open_page(f"/?site={SITE}&component=2&count=3")
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_label("Kind of direction").select_option("feature")
+    page.locator(".maker").get_by_label("number").fill("12")
+    page.get_by_role("button", name="Put it beside").click()
+    strips = page.locator(f"{FIRST} .strip-of")
+    expect(strips).to_have_count(3)
+    feature = basis.measure(rs.demo.dictionaries[SITE].direction(12))
+    first, second = read_values(demo, basis[2]), read_values(demo, feature)
+    for pos in (4, 20):
+        assert read_tip(page, 0, pos) == pytest.approx(first[pos], abs=0.006)
+        assert read_tip(page, 1, pos) == pytest.approx(second[pos], abs=0.006)
+        assert read_tip(page, 2, pos) == pytest.approx(second[pos] - first[pos], abs=0.006)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG").click()
+    assert download.value.path().read_text().count("the second less the first") == 3
+    page.reload()
+    expect(strips).to_have_count(3)
+    page.get_by_role("button", name="Leave the second direction out").click()
+    expect(strips).to_have_count(1)
+
+
+def test_every_layer_at_once(open_page: OPEN, demo: rs.Model) -> None:
+    page = open_page(f"/?site={SITE}&component=1&count=2")
+    page.get_by_label("Layer", exact=True).select_option("all")
+    strips = page.locator(f"{FIRST} .strip-of")
+    expect(strips.locator("h3")).to_have_text([f"resid_pre.{layer}" for layer in (3, 2, 1, 0)])
+    for strip, layer in ((0, 3), (3, 0)):
+        basis = rs.pca(demo, read_texts(rs.demo.texts)[:60], f"resid_pre.{layer}")
+        assert read_tip(page, strip, 9) == pytest.approx(read_values(demo, basis[1])[9], abs=0.006)
+    page.get_by_label("Layer", exact=True).select_option("3")
+    wait_for_name(page, "PCA 1 of resid_pre.3")
+    expect(strips).to_have_count(1)
+
+
+def test_two_texts_of_as_many_tokens_are_compared(open_page: OPEN, demo: rs.Model, basis: rs.Basis) -> None:
+    page = open_page(f"/?site={SITE}&component=2&count=2")
+    texts = ["Tom gave the ball to Tom.", "Tom gave the ball to Anna."]
+    for text in texts:
+        page.locator("#add").fill(text)
+        page.locator("#add").press("Control+Enter")
+        expect(page.locator(".text .tokens", has_text=text)).to_have_count(1)
+    page.get_by_label("Compared with").select_option(label="your text 1")
+    strips = page.locator('[data-text="own.0"] .strip-of')
+    expect(strips.locator("h3").last).to_have_text("your text 1 less your text 0")
+    assert basis[2].deviation
+    values = rs.project(demo.run(texts[::-1]), basis[2]).values / basis[2].deviation
+    strips.last.locator(".tokens > span").nth(6).hover()
+    text = page.locator(".tip:popover-open .value").inner_text()
+    shown = float(re.split(r"\s", text)[0].replace("−", "-"))
+    assert shown == pytest.approx(float(values[1, 6] - values[0, 6]), abs=0.006)

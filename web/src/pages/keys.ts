@@ -10,7 +10,7 @@ export interface Command {
 }
 
 /** What lies over the page now; Esc closes it. */
-export const open = signal<"palette" | "help" | "picker" | "mixer" | "sheet" | null>(null);
+export const open = signal<"palette" | "help" | "picker" | "mixer" | "besider" | "sheet" | null>(null);
 
 function isTyping(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && (target.isContentEditable || target.matches("input, textarea, select"));
@@ -29,7 +29,7 @@ export function listen(commands: () => readonly Command[], onEscape: () => void)
       if (!event.isComposing) onEscape();
       return;
     }
-    if (open.value === "palette" || open.value === "help" || open.value === "picker" || open.value === "mixer" || isTyping(event.target)) return;
+    if ((open.value !== null && open.value !== "sheet") || isTyping(event.target)) return;
     const command = commands().find(({ key }) => key === event.key);
     if (!command) return;
     event.preventDefault();

@@ -27,6 +27,9 @@ export interface Shown {
   layer: number | null;
   head: number | null;
   rows: readonly Row[]; // whose sum is shown
+  beside: readonly Row[] | null; // another sum, shown beside it with the difference
+  every: boolean; // whether every layer is shown at once
+  against: string | null; // the text that the selected one is compared with
   free: boolean; // whether the sum is as long as it comes, not of length one
   mixing: boolean; // whether the sliders are open
   steer: Steer | null; // open or not
@@ -49,7 +52,7 @@ export function componentOf({ rows: [only, ...others] }: Pick<Shown, "rows">): n
   return others.length === 0 && only.weight === 1 && !only.muted && only.of.kind === "pca" && only.of.site === undefined ? (only.of.component as number) : null;
 }
 
-export const START: Shown = { kind: "", layer: null, head: null, rows: [rowOf(component(0))], free: false, mixing: false, steer: null, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null };
+export const START: Shown = { kind: "", layer: null, head: null, rows: [rowOf(component(0))], beside: null, every: false, against: null, free: false, mixing: false, steer: null, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null };
 
 export type Place = Pick<Shown, "kind" | "layer" | "head">;
 
@@ -66,7 +69,10 @@ export function writeQuery(shown: Shown): URLSearchParams {
   query.set("site", siteName(shown));
   const number = componentOf(shown);
   if (number !== null) query.set("component", String(number));
-  else query.set("along", JSON.stringify(shown.rows.map(({ weight, of, muted }) => (muted ? [weight, of, 0] : [weight, of]))));
+  else query.set("along", writeRows(shown.rows));
+  if (shown.beside) query.set("beside", writeRows(shown.beside));
+  if (shown.every) query.set("layers", "all");
+  if (shown.against !== null) query.set("against", shown.against);
   if (shown.free) query.set("free", "1");
   if (shown.mixing) query.set("mix", "1");
   if (shown.steer) query.set("steer", JSON.stringify(Object.fromEntries(Object.entries(shown.steer).filter(([name, value]) => value !== STEER[name as keyof Steer]))));
@@ -98,6 +104,9 @@ export function readQuery(query: URLSearchParams, start: Shown): { shown: Shown;
   take("site", readSite, (place) => Object.assign(shown, place));
   take("component", index, (number) => (shown.rows = [rowOf(component(number))]));
   take("along", readRows, (rows) => (shown.rows = rows));
+  take("beside", readRows, (rows) => (shown.beside = rows));
+  take("layers", oneOf("all"), () => (shown.every = true));
+  take("against", readKey, (key) => (shown.against = key));
   take("free", oneOf("1"), () => (shown.free = true));
   take("steer", readSteer, (steer) => (shown.steer = steer));
   take("mix", oneOf("1"), () => (shown.mixing = true));
@@ -109,7 +118,7 @@ export function readQuery(query: URLSearchParams, start: Shown): { shown: Shown;
     (scale) => (shown.scale = scale),
   );
   take("count", index, (count) => (shown.count = Math.max(1, Math.min(count, MOST))));
-  take("text", (text) => (/^(own\.)?\d{1,6}$/.test(text) ? text : undefined), (selected) => (shown.selected = selected));
+  take("text", readKey, (selected) => (shown.selected = selected));
   take("pos", index, (pos) => (shown.pos = pos));
   return { shown, problems };
 }
@@ -123,6 +132,10 @@ function readSteer(text: string): Steer | undefined {
     return undefined;
   }
 }
+
+const readKey = (text: string): string | undefined => (/^(own\.)?\d{1,6}$/.test(text) ? text : undefined);
+
+const writeRows = (rows: readonly Row[]): string => JSON.stringify(rows.map(({ weight, of, muted }) => (muted ? [weight, of, 0] : [weight, of])));
 
 function readRows(text: string): Row[] | undefined {
   try {

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { model } from "../session.ts";
 import { type Made, ServerError } from "../server.ts";
 import { siteName } from "./address.ts";
-import { answer, choose, question, wanted } from "./state.ts";
+import { answer, choose, type How, question, wanted } from "./state.ts";
 
 interface Field {
   name: string;
@@ -106,16 +106,22 @@ function madeOf(kind: string, values: Record<string, string>): Made {
   return made;
 }
 
-export function DirectionForm({ mixed, close }: { mixed: boolean; close: () => void }) {
+const ACTIONS: readonly (readonly [How, string])[] = [
+  ["alone", "Show it"],
+  ["mixed", "Add it to the mix"],
+  ["beside", "Put it beside"],
+];
+
+export function DirectionForm({ how, close }: { how: How; close: () => void }) {
   const [kind, setKind] = useState("token");
   const [values, setValues] = useState<Record<string, string>>({});
   const [problem, setProblem] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
-  const submit = async (mix: boolean): Promise<void> => {
+  const submit = async (how: How): Promise<void> => {
     setBusy(true);
     setProblem(null);
     try {
-      await choose(madeOf(kind, values), mix);
+      await choose(madeOf(kind, values), how);
       close();
     } catch (error) {
       setProblem(error instanceof ServerError ? `${error.message} ${error.hint}` : String(error));
@@ -127,7 +133,7 @@ export function DirectionForm({ mixed, close }: { mixed: boolean; close: () => v
       class="maker"
       onSubmit={(event) => {
         event.preventDefault();
-        void submit(mixed);
+        void submit(how);
       }}
     >
       <label>
@@ -170,14 +176,11 @@ export function DirectionForm({ mixed, close }: { mixed: boolean; close: () => v
         </p>
       )}
       <p>
-        {!mixed && (
-          <button type="submit" class="solid" disabled={busy}>
-            Show it
+        {ACTIONS.filter(([action]) => how === "alone" || action === how).map(([action, said]) => (
+          <button key={action} type={action === how ? "submit" : "button"} class={action === how ? "solid" : ""} disabled={busy} onClick={action === how ? undefined : () => void submit(action)}>
+            {said}
           </button>
-        )}
-        <button type={mixed ? "submit" : "button"} class={mixed ? "solid" : ""} disabled={busy} onClick={mixed ? undefined : () => void submit(true)}>
-          Add it to the mix
-        </button>
+        ))}
       </p>
     </form>
   );

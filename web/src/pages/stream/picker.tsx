@@ -3,13 +3,13 @@ import { percent } from "../../numbers.ts";
 import { open } from "../keys.ts";
 import { component as componentNumber, componentOf, siteName } from "./address.ts";
 import { DirectionForm } from "./direction_form.tsx";
-import { choose, chooseComponent, nComponents, picture, wanted } from "./state.ts";
+import { choose, chooseComponent, type How, nComponents, picture, wanted } from "./state.ts";
 
 const ROW = 28; // px, as in the style sheet
 const SHOWN = 10;
 
 /** The components of the site with the share of variance of each; only the rows in sight are in the page. */
-function List({ shares, n, mixed, close }: { shares: readonly number[]; n: number; mixed: boolean; close: () => void }) {
+function List({ shares, n, how, close }: { shares: readonly number[]; n: number; how: How; close: () => void }) {
   const current = componentOf(wanted.value);
   const [active, setActive] = useState(current ?? 0);
   const [top, setTop] = useState(0);
@@ -23,8 +23,8 @@ function List({ shares, n, mixed, close }: { shares: readonly number[]; n: numbe
   }, [active]);
   useLayoutEffect(() => input.current!.select(), []);
   const take = (component: number): void => {
-    if (mixed) void choose(componentNumber(component), true);
-    else chooseComponent(component);
+    if (how === "alone") chooseComponent(component);
+    else void choose(componentNumber(component), how);
     close();
   };
   const move = (component: number): void => setActive(Math.max(0, Math.min(n - 1, component)));
@@ -90,12 +90,15 @@ function List({ shares, n, mixed, close }: { shares: readonly number[]; n: numbe
   );
 }
 
-/** What is shown along; it opens the components and every other kind of direction, to be shown or, from the sliders, mixed in. */
+const HOW: Record<string, How | undefined> = { picker: "alone", mixer: "mixed", besider: "beside" };
+const TITLES: Record<How, string> = { alone: "Choose a direction", mixed: "Add a direction", beside: "Put a direction beside" };
+
+/** What is shown along; it opens the components and every other kind of direction, to be shown, mixed in, or put beside. */
 export function DirectionPicker() {
   const wrap = useRef<HTMLSpanElement>(null);
   const button = useRef<HTMLButtonElement>(null);
-  const mixed = open.value === "mixer";
-  const shown = mixed || open.value === "picker";
+  const how = HOW[open.value ?? ""];
+  const shown = how !== undefined;
   useEffect(() => {
     if (!shown) return;
     const outside = (event: Event): void => {
@@ -118,9 +121,9 @@ export function DirectionPicker() {
         {name}
       </button>
       {shown && (
-        <div class="picker" role="dialog" aria-label={mixed ? "Add a direction" : "Choose a direction"}>
-          <List shares={pca?.site && !stale() ? pca.shares : []} n={nComponents.value} mixed={mixed} close={close} />
-          <DirectionForm mixed={mixed} close={close} />
+        <div class="picker" role="dialog" aria-label={TITLES[how]}>
+          <List shares={pca?.site && !stale() ? pca.shares : []} n={nComponents.value} how={how} close={close} />
+          <DirectionForm how={how} close={close} />
         </div>
       )}
     </span>

@@ -3,8 +3,8 @@
 import { count, percent, rounded } from "../../numbers.ts";
 import { readPalette, STEPS, stepOf } from "../../shades.ts";
 import { escapeXml as escape } from "../../views/pen.ts";
-import { unitName } from "../../views/reading.ts";
-import { chosen, direction, limits, picture, settings, shownTexts } from "./state.ts";
+import { shownValues, unitName } from "../../views/reading.ts";
+import { chosen, direction, limits, picture, settings, stripsOf } from "./state.ts";
 
 interface Part {
   text: string;
@@ -55,26 +55,29 @@ export function drawSvg(root: HTMLElement): string {
   say(72 + WIDTH_OF_BAR + 12, 81, `+${end} ${unitName(units)}${scale.mode === "text" ? ", each text has its own range" : ""}${leftOut.length ? `; position ${leftOut.join(", ")} left out` : ""}`);
   let top = 104;
   const readable = texts.map((text, i) => ({ text, i })).filter(({ text }) => !text.problem);
-  readable.forEach(({ text, i }, at) => {
-    const paragraph = paragraphs[at];
-    const frame = paragraph.getBoundingClientRect();
-    out.push(`<path d="M24 ${top}H${width - 24}" stroke="${colours.line}"/>`);
-    say(24, top + 18, `${text.label}, ${text.pieces.length} tokens`, i === chosen.value ? colours.accent : colours.ink2);
-    const dy = top + 28 - frame.top;
-    const dx = 24 - frame.left;
-    const words: string[] = [];
-    [...paragraph.querySelectorAll<HTMLElement>(":scope > span")].forEach((span, pos) => {
-      const step = stepOf(shownTexts.value[i][pos], limits.value[i]);
-      const fill = leftOut.includes(pos) ? "url(#out)" : step ? colours.shades[step + STEPS] : "none";
-      for (const { text: part, box } of partsOf(span)) {
-        const x = (box.left + dx).toFixed(1);
-        out.push(`<rect x="${x}" y="${(box.top + dy).toFixed(1)}" width="${Math.max(0, box.width - 1).toFixed(1)}" height="${box.height.toFixed(1)}" fill="${fill}"/>`);
-        words.push(`<text xml:space="preserve" x="${x}" y="${(box.top + dy + box.height / 2 + size * 0.35).toFixed(1)}" fill="${leftOut.includes(pos) ? colours.ink2 : colours.ink}">${escape(part)}</text>`);
-      }
-    });
-    out.push(`<g font-family="${escape(style.fontFamily)}" font-size="${size}">${words.join("")}</g>`);
-    top += 28 + frame.height + 14;
-  });
+  let at = 0;
+  for (const { text, i } of readable)
+    for (const { label, direction: along, values } of stripsOf(i)) {
+      const paragraph = paragraphs[at++];
+      const shown = shownValues(values, along, units, centre);
+      const frame = paragraph.getBoundingClientRect();
+      out.push(`<path d="M24 ${top}H${width - 24}" stroke="${colours.line}"/>`);
+      say(24, top + 18, `${text.label}, ${label || `${text.pieces.length} tokens`}`, i === chosen.value ? colours.accent : colours.ink2);
+      const dy = top + 28 - frame.top;
+      const dx = 24 - frame.left;
+      const words: string[] = [];
+      [...paragraph.querySelectorAll<HTMLElement>(":scope > span")].forEach((span, pos) => {
+        const step = stepOf(shown[pos], limits.value[i]);
+        const fill = leftOut.includes(pos) ? "url(#out)" : step ? colours.shades[step + STEPS] : "none";
+        for (const { text: part, box } of partsOf(span)) {
+          const x = (box.left + dx).toFixed(1);
+          out.push(`<rect x="${x}" y="${(box.top + dy).toFixed(1)}" width="${Math.max(0, box.width - 1).toFixed(1)}" height="${box.height.toFixed(1)}" fill="${fill}"/>`);
+          words.push(`<text xml:space="preserve" x="${x}" y="${(box.top + dy + box.height / 2 + size * 0.35).toFixed(1)}" fill="${leftOut.includes(pos) ? colours.ink2 : colours.ink}">${escape(part)}</text>`);
+        }
+      });
+      out.push(`<g font-family="${escape(style.fontFamily)}" font-size="${size}">${words.join("")}</g>`);
+      top += 28 + frame.height + 14;
+    }
   const [negative, ground, positive] = [colours.shades[0], colours.ground, colours.shades[2 * STEPS]];
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${Math.ceil(top)}" viewBox="0 0 ${width} ${Math.ceil(top)}">
 <title>${escape(name)}</title>

@@ -18,18 +18,24 @@ export interface ShownText {
   pieces: string[];
   special: boolean[];
   values: Float32Array; // raw, in units of the stream
+  others: Float32Array[]; // of each other panel of the picture
   problem?: string; // why it is not coloured, in the server's words
 }
 
-export interface Picture {
+/** A direction at a site, and what follows from it there. */
+export interface Panel {
   site: string;
-  component: number | null; // where it is one of the site's and nothing else
   rows: readonly Row[]; // that sound
   facts: readonly DirectionFacts[]; // of each of these
   sum: Sum;
   factor: number; // what values on the sum's direction are multiplied by: 1, or its length
   name: string;
   pca: Pca;
+}
+
+export interface Picture extends Panel {
+  component: number | null; // where it is one of the site's and nothing else
+  others: readonly Panel[]; // every layer, or what is shown beside it
   texts: ShownText[];
 }
 
@@ -117,34 +123,42 @@ export interface Question {
   of: Made;
   name: string;
   home: string;
-  mixed: boolean;
+  how: How;
 }
+
+/** Alone, as one more of the sum, or beside it. */
+export type How = "alone" | "mixed" | "beside";
 
 export const question = signal<Question | null>(null);
 
-/** Shows a direction, alone or `mixed` into the sum; asks where one that lives at another site is meant. */
-export async function choose(of: Made, mixed: boolean): Promise<void> {
+/** Shows a direction; asks where one that lives at another site is meant. */
+export async function choose(of: Made, how: How): Promise<void> {
   const shown = siteName(wanted.value);
   const { name, site: home } = await server.home(shown, of);
-  if (home === shown) return put(of, mixed);
-  question.value = { of, name, home, mixed };
+  if (home === shown) return put(of, how);
+  question.value = { of, name, home, how };
 }
 
 export function answer(where: "there" | "here" | null): void {
-  const { of, home, mixed } = question.value!;
+  const { of, home, how } = question.value!;
   question.value = null;
-  if (where === "here") put({ ...of, here: true }, mixed);
+  if (where === "here") put({ ...of, here: true }, how);
   if (where === "there") {
     batch(() => {
       change(readSite(home)!);
-      put(of, mixed);
+      put(of, how);
     });
   }
 }
 
-function put(of: Made, mixed: boolean): void {
+function put(of: Made, how: How): void {
   const { rows } = wanted.value;
-  change(mixed ? { rows: [...rows, rowOf(of)], mixing: true } : { rows: [rowOf(of)], free: false }, { push: true });
+  const changed: Record<How, Partial<Shown>> = {
+    alone: { rows: [rowOf(of)], free: false },
+    mixed: { rows: [...rows, rowOf(of)], mixing: true },
+    beside: { beside: [rowOf(of)], every: false },
+  };
+  change(changed[how], { push: true });
 }
 
 export function changeRow(index: number, patch: Partial<Row>): void {
@@ -176,8 +190,9 @@ export async function addText(text: string): Promise<void> {
     store.forget(text);
     throw new Error(tokens.problem);
   }
-  if (store.pca(siteName(shown))) await store.loadAlong(siteName(shown), sounding(shown.rows).map(({ of }) => of), [text], new AbortController().signal);
-  else say("The text is coloured as soon as the components of this site are there.");
+  const here = wishes(shown).filter(({ site }) => store.pca(site));
+  for (const { site, rows } of here) await store.loadAlong(site, rows.map(({ of }) => of), [text], new AbortController().signal);
+  if (!here.length) say("The text is coloured as soon as the components of this site are there.");
   batch(() => {
     own.value = [text, ...own.value];
     change({ selected: "own.0", pos: null });
@@ -204,30 +219,51 @@ function textsOf(shown: Shown): { key: string; text: string; label: string; own:
   ];
 }
 
-/** The whole picture from what is here already; null where something has to be asked for. */
-function pictureOf(shown: Shown): Picture | null {
-  const site = siteName(shown);
-  const pca = store.pca(site);
-  if (!pca || store.samples.length < Math.min(shown.count, store.total)) return null;
+/** What is shown: the direction itself first, then what stands beside it. */
+function wishes(shown: Shown): { site: string; rows: readonly Row[] }[] {
   const rows = sounding(shown.rows);
+  const sites = shown.every && layers.peek() !== null ? Array.from({ length: layers.peek()! }, (_, layer) => siteName({ ...shown, layer })) : [];
+  return [{ site: siteName(shown), rows }, ...sites.map((site) => ({ site, rows })), ...(shown.beside ? [{ site: siteName(shown), rows: sounding(shown.beside) }] : [])];
+}
+
+/** A direction at a site from what is here already; null where something has to be asked for. */
+function panelOf(site: string, rows: readonly Row[], free: boolean): Panel | null {
+  const pca = store.pca(site);
+  if (!pca) return null;
   const facts = rows.flatMap(({ of }) => store.facts(site, of) ?? []);
   if (facts.length < rows.length) return null;
   const sum = sumOf(rows, facts, pca);
   if (!sum) throw new Error("Nothing is left of the sum. Raise a slider, or take another direction.");
+  return { site, rows, facts, sum, factor: free ? sum.length : 1, name: sum.name, pca };
+}
+
+function valuesOf({ site, rows, sum }: Panel, text: string, free: boolean): Float32Array | null {
+  const parts = rows.flatMap(({ of }) => store.along(site, of, text) ?? []);
+  return parts.length < rows.length ? null : addUp(rows, parts, sum, free);
+}
+
+/** The whole picture from what is here already; null where something has to be asked for. */
+function pictureOf(shown: Shown): Picture | null {
+  if (store.samples.length < Math.min(shown.count, store.total)) return null;
+  const panels: Panel[] = [];
+  for (const { site, rows } of wishes(shown)) {
+    const panel = panelOf(site, rows, shown.free);
+    if (!panel) return null;
+    panels.push(panel);
+  }
   const texts: ShownText[] = [];
   for (const text of textsOf(shown)) {
     const tokens = store.tokens(text.text);
     if (!tokens) return null;
     if ("problem" in tokens) {
-      texts.push({ ...text, pieces: [], special: [], values: new Float32Array(), problem: tokens.problem });
+      texts.push({ ...text, pieces: [], special: [], values: new Float32Array(), others: [], problem: tokens.problem });
       continue;
     }
-    const parts = rows.flatMap(({ of }) => store.along(site, of, text.text) ?? []);
-    if (parts.length < rows.length) return null;
-    texts.push({ ...text, ...tokens, values: addUp(rows, parts, sum, shown.free) });
+    const all = panels.flatMap((panel) => valuesOf(panel, text.text, shown.free) ?? []);
+    if (all.length < panels.length) return null;
+    texts.push({ ...text, ...tokens, values: all[0], others: all.slice(1) });
   }
-  const factor = shown.free ? sum.length : 1;
-  return { site, component: componentOf(shown), rows, facts, sum, factor, name: sum.name, pca, texts };
+  return { ...panels[0], component: componentOf(shown), others: panels.slice(1), texts };
 }
 
 async function load(shown: Shown, signal: AbortSignal, onProgress: (progress: Progress) => void): Promise<void> {
@@ -246,7 +282,11 @@ async function load(shown: Shown, signal: AbortSignal, onProgress: (progress: Pr
     change({ rows: [rowOf(componentNumber(last))] });
     return;
   }
-  await store.loadAlong(site, sounding(shown.rows).map(({ of }) => of), textsOf(shown).map(({ text }) => text), signal);
+  const texts = textsOf(shown).map(({ text }) => text);
+  for (const wish of wishes(shown)) {
+    await store.loadPca(wish.site, onProgress, signal);
+    await store.loadAlong(wish.site, wish.rows.map(({ of }) => of), texts, signal);
+  }
 }
 
 let current: AbortController | null = null;
@@ -317,7 +357,7 @@ function prefetch({ site, component, pca, texts }: Picture): void {
   store.loadValues(site, next, texts.map(({ text }) => text), ahead.signal).catch(() => {}); // asked for again, and reported, when it is needed
 }
 
-const need = computed(() => JSON.stringify([siteName(wanted.value), sounding(wanted.value.rows), wanted.value.free, wanted.value.count, own.value, model.value?.name]));
+const need = computed(() => JSON.stringify([wishes(wanted.value), wanted.value.free, wanted.value.count, own.value, model.value?.name]));
 effect(() => {
   need.value;
   untracked(draw);
@@ -325,19 +365,60 @@ effect(() => {
 
 // What follows from the picture ----------------------------------------------------------------------------------
 
-/** The fields of a view's payload that belong to the direction. */
-export const direction = computed((): Pick<Payload, "name" | "site" | "deviation" | "offset" | "centred" | "left_out"> | null => {
-  const { value } = picture;
-  if (!value) return null;
-  const { sum, factor, name, site } = value;
-  return { name, site, deviation: sum.deviation && factor * sum.deviation, offset: factor * sum.offset, centred: true, left_out: sum.left_out };
+type Direction = Pick<Payload, "name" | "site" | "deviation" | "offset" | "centred" | "left_out">;
+
+/** The fields of a view's payload that belong to a direction. */
+export const payloadOf = ({ sum, factor, name, site }: Panel): Direction => ({ name, site, deviation: sum.deviation && factor * sum.deviation, offset: factor * sum.offset, centred: true, left_out: sum.left_out });
+
+export const direction = computed((): Direction | null => picture.value && payloadOf(picture.value));
+
+/** Of each text, the values of every panel as they are shown. */
+const shownPanels = computed(() => {
+  const { units, centre } = settings.value;
+  const { value: now } = picture;
+  if (!now) return [];
+  const payloads = [now, ...now.others].map(payloadOf);
+  return now.texts.map(({ values, others }) => (values.length ? [values, ...others] : []).map((one, i) => shownValues(one, payloads[i], units, centre)));
 });
 
 /** Values of each text as they are shown, in order. */
-export const shownTexts = computed(() => {
-  const { units, centre } = settings.value;
-  return picture.value && direction.value ? picture.value.texts.map(({ values }) => shownValues(values, direction.value!, units, centre)) : [];
-});
+export const shownTexts = computed(() => shownPanels.value.map(([first = new Float32Array()]) => first));
+
+/** A strip of colours: a direction on a text, or a difference. */
+export interface Strip {
+  label: string;
+  direction: Direction;
+  values: Float32Array; // raw
+  here: boolean; // the direction that the sentence says
+}
+
+/** What is shown of a text: the direction; every layer; two directions and their difference; the text less another. */
+export function stripsOf(index: number): Strip[] {
+  const now = picture.value!;
+  const text = now.texts[index];
+  const { units } = settings.value;
+  const strip = (panel: Panel, values: Float32Array, label: string): Strip => ({ label, direction: panel === now ? direction.value! : payloadOf(panel), values, here: panel.site === now.site && panel.rows === now.rows });
+  // Of what is shown already, in the unit that it is shown in.
+  const less = (label: string, a: Float32Array, b: Float32Array): Strip => ({
+    label,
+    direction: { name: label, deviation: units === "sd" && direction.value!.deviation !== null ? 1 : null, offset: 0, centred: false, left_out: now.sum.left_out },
+    values: a.map((value, pos) => value - b[pos]),
+    here: false,
+  });
+  const { every, against } = wanted.value;
+  const [first, ...rest] = shownPanels.value[index];
+  const strips = every
+    ? now.others.slice(0, layers.value ?? 0).map((panel, i) => strip(panel, text.others[i], panel.site)).reverse()
+    : [strip(now, text.values, "")];
+  if (wanted.value.beside && now.others.length) {
+    const other = now.others.at(-1)!;
+    strips[0].label = now.name;
+    strips.push(strip(other, text.others.at(-1)!, other.name), less("the second less the first", rest.at(-1)!, first));
+  }
+  const compared = index === chosen.value && against !== null ? now.texts.findIndex(({ key, pieces }) => key === against && pieces.length === text.pieces.length) : -1;
+  if (compared >= 0) strips.push(less(`${now.texts[compared].label} less ${text.label}`, shownTexts.value[compared], first));
+  return strips;
+}
 
 const settingsText = computed(() => JSON.stringify([wanted.value.units, wanted.value.centre, wanted.value.scale]));
 export const settings = computed(() => {
@@ -348,12 +429,12 @@ export const settings = computed(() => {
 /** The end of the colour range of each text. */
 export const limits = computed((): number[] => {
   const { scale } = settings.value;
-  const rows = shownTexts.value;
+  const texts = shownPanels.value;
   const leftOut = direction.value?.left_out ?? [];
-  if (scale.mode === "fixed") return rows.map(() => scale.limit);
-  if (scale.mode === "text") return rows.map((row) => colourLimit([row], leftOut));
-  const limit = colourLimit(rows, leftOut);
-  return rows.map(() => limit);
+  if (scale.mode === "fixed") return texts.map(() => scale.limit);
+  if (scale.mode === "text") return texts.map((rows) => colourLimit(rows, leftOut));
+  const limit = colourLimit(texts.flat(), leftOut);
+  return texts.map(() => limit);
 });
 
 /** The place in the picture of the text that is selected: the first readable one where none is. */

@@ -52,6 +52,9 @@ export function Stream() {
                   <button type="button" aria-expanded={state.wanted.value.mixing} onClick={toggleMix}>
                     Mix
                   </button>
+                  <button type="button" title="Put another direction beside this one" onClick={() => (open.value = "besider")}>
+                    Compare
+                  </button>
                   <button type="button" aria-expanded={state.wanted.value.steer !== null} onClick={toggleSteer}>
                     Steer
                   </button>
@@ -98,6 +101,8 @@ export const commands: Command[] = [
   { id: "export", label: "Go to the exports", key: "e", run: () => document.querySelector<HTMLElement>(".tools button")?.focus() },
   { id: "mix", label: "Sliders: mix directions", key: "m", run: toggleMix },
   { id: "steer", label: "Steer: write on with the direction", key: "w", run: toggleSteer },
+  { id: "compare", label: "Put another direction beside this one", run: () => (open.value = "besider") },
+  { id: "layers", label: "Show every layer at once, or one", key: "v", run: () => state.change({ every: !state.wanted.value.every, beside: null }, { push: true }) },
   { id: "component", label: "Choose a direction", run: () => (open.value = "picker") },
   ...EXPORTS.slice(1).map(([name, title]): Command => ({ id: `export-${name}`, label: `${name}: ${title[0].toLowerCase()}${title.slice(1)}`, run: () => void runExport(name) })),
   { id: "sd", label: "Show standard deviations", run: () => state.change({ units: "sd" }) },
@@ -124,7 +129,7 @@ export function entries(query: string): Command[] {
   }
   const token = /^tokens? (.+)$/i.exec(query)?.[1];
   if (token) {
-    const show = (text: string): Command => ({ id: `token ${text}`, label: `What makes “${text}” likely`, run: () => void state.choose({ kind: "token", token: text }, false).catch(({ message }: Error) => say(message)) });
+    const show = (text: string): Command => ({ id: `token ${text}`, label: `What makes “${text}” likely`, run: () => void state.choose({ kind: "token", token: text }, "alone").catch(({ message }: Error) => say(message)) });
     found.unshift(show(` ${token}`), show(token));
   }
   if (number !== undefined && number < state.nComponents.value && names.every((name) => "pca component direction".includes(name)))

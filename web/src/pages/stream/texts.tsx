@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import { writeArrays } from "../../arrays.ts";
 import { counted } from "../../numbers.ts";
 import colouredText from "../../views/coloured_text.tsx";
+import { Word } from "../../views/legend.tsx";
 import river from "../../views/river.tsx";
 import type { Payload, Picked } from "../../views/reading.ts";
 import { Hosted } from "../hosted.tsx";
@@ -114,24 +115,49 @@ function River({ text, limit }: { text: state.ShownText; limit: number }) {
   );
 }
 
-function TextRow({ text, index }: { text: state.ShownText; index: number }) {
+/** A text coloured along a direction. */
+function Coloured({ text, strip, limit, pos }: { text: state.ShownText; strip: state.Strip; limit: number; pos: number | null }) {
   const { units, centre } = state.settings.value;
-  const limit = state.limits.value[index];
-  const chosen = state.chosen.value === index;
-  const pos = state.picked.value?.text === index ? state.picked.value.pos : null;
-  const payload = state.direction.value!;
+  const { direction: payload, values, label } = strip;
   const data = useMemo(
     () =>
       writeArrays({
         payload: { ...payload, view: "coloured_text", pieces: [text.pieces], special: [text.special] } satisfies Payload,
-        arrays: { values: { shape: [1, text.pieces.length], data: text.values } },
+        arrays: { values: { shape: [1, text.pieces.length], data: values } },
       }),
     [text.pieces],
   );
-  const labels = useMemo(() => [text.label], [text.label]);
+  const name = label ? `${text.label}, ${label}` : text.label;
+  const labels = useMemo(() => [name], [name]);
   const scale = useMemo(() => ({ mode: "fixed", limit }), [limit]);
   const picked = useMemo(() => (pos === null ? null : { text: 0, pos }), [pos]);
+  return <Hosted view={colouredText} keys={{ data, labels, values, payload, units, centre, scale, picked }} on={{ picked: (to: Picked) => state.pick(text.key, to?.pos ?? null) }} />;
+}
+
+/** Another text of as many tokens, whose values are shown less this one's. */
+function Against({ text }: { text: state.ShownText }) {
+  const others = state.picture.value!.texts.filter(({ key, pieces }) => key !== text.key && pieces.length === text.pieces.length);
+  if (!others.length) return null;
+  const { against } = state.wanted.value;
+  return (
+    <span>
+      compared with{" "}
+      <Word
+        label="Compared with"
+        value={others.some(({ key }) => key === against) ? against! : ""}
+        options={[["", "nothing"], ...others.map(({ key, label }) => [key, label] as const)]}
+        onChange={(key) => state.change({ against: key || null })}
+      />
+    </span>
+  );
+}
+
+function TextRow({ text, index }: { text: state.ShownText; index: number }) {
+  const limit = state.limits.value[index];
+  const chosen = state.chosen.value === index;
+  const pos = state.picked.value?.text === index ? state.picked.value.pos : null;
   const own = text.own ? Number(text.key.slice(4)) : null;
+  const strips = text.problem ? [] : state.stripsOf(index);
   return (
     <section class={chosen ? "text chosen" : "text"} data-text={text.key} aria-label={text.label}>
       <h2>
@@ -139,20 +165,25 @@ function TextRow({ text, index }: { text: state.ShownText; index: number }) {
           {text.label}
         </button>
         {!text.problem && <span>{counted(text.pieces.length, "token")}</span>}
+        {chosen && <Against text={text} />}
         {own !== null && (
           <button type="button" class="remove" aria-label={`Remove ${text.label}`} onClick={() => state.removeText(own)}>
             remove
           </button>
         )}
       </h2>
-      {text.problem ? (
+      {text.problem && (
         <p class="problem">
           {text.problem} <q>{text.text.slice(0, 120)}</q>
         </p>
-      ) : (
-        <Hosted view={colouredText} keys={{ data, labels, values: text.values, payload, units, centre, scale, picked }} on={{ picked: (to: Picked) => state.pick(text.key, to?.pos ?? null) }} />
       )}
-      {chosen && <River text={text} limit={limit} />}
+      {strips.map((strip, i) => (
+        <div key={`${i} of ${strips.length}`} class={strips.length > 1 ? "strip-of several" : "strip-of"}>
+          {strip.label && <h3 class={strip.here ? "here" : ""}>{strip.label}</h3>}
+          <Coloured text={text} strip={strip} limit={limit} pos={pos} />
+        </div>
+      ))}
+      {chosen && !text.problem && !state.wanted.value.every && <River text={text} limit={limit} />}
     </section>
   );
 }
