@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import residscope as rs
+from residscope.cards.search import find_active, find_nearest
 from residscope.directions.pca import pca_of_sites
 from residscope.running.texts import read_texts
 from residscope.server.analyses import Explain
@@ -195,3 +197,14 @@ def test_directions_of_a_head(client: httpx.Client, demo: rs.Model) -> None:
     assert "128 entries" in answer.json()["error"]["message"]
     of_another = {"site": "z.1:2", "directions": [{"kind": "pca", "component": 0, "site": "z.1:3"}]}
     assert client.post("/api/v1/directions", json=of_another).json()["error"]["code"] == "another_site"
+
+
+def test_search(client: httpx.Client, demo: rs.Model, basis: rs.Basis) -> None:
+    dictionary = rs.demo.dictionaries[SITE]
+    asked: dict[str, Any] = {"site": SITE, "text": TEXTS[0], "pos": 5, "top": 3}
+    found = client.post("/api/v1/active", json=asked).json()["found"]
+    assert found == [asdict(match) for match in find_active(demo.run(TEXTS[0]), basis, dictionary, pos=5, top=3)]
+    near = client.post("/api/v1/nearest", json={"site": SITE, "along": [{"of": PCA}], "top": 2}).json()["found"]
+    assert near == [asdict(match) for match in find_nearest(basis[3], basis, dictionary, top=2)]
+    assert client.post("/api/v1/active", json=asked | {"pos": 999}).json()["error"]["code"] == "unknown_position"
+    assert client.post("/api/v1/active", json=asked | {"site": "z.1:0", "pos": None}).status_code == 200

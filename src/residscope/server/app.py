@@ -80,6 +80,26 @@ class ValuesRequest(BaseModel):
     directions: Directions
 
 
+Top = Annotated[StrictInt, Field(ge=1, le=1000)]
+
+
+class ActiveRequest(BaseModel):
+    """A text, and one of its tokens or all."""
+
+    text: str
+    site: str
+    pos: Annotated[StrictInt, Field(ge=0)] | None = None
+    top: Top = 10
+
+
+class NearestRequest(BaseModel):
+    """A direction at a site."""
+
+    site: str
+    along: Along
+    top: Top = 10
+
+
 class RiverRequest(BaseModel):
     """One text, and a direction at a site: a sum of one or several."""
 
@@ -170,6 +190,20 @@ def _add_api(app: FastAPI, bench: Workbench) -> None:
         key = ("values", found, asked.directions, *asked.texts)
         call = lambda: bench.values(asked.texts, found, asked.directions)  # noqa: E731
         return _binary(await _compute(request, key, call, long=not bench.has_basis(found)))
+
+    @app.post("/api/v1/active")
+    async def active(request: Request, asked: ActiveRequest) -> dict[str, Any]:
+        found = bench.place(asked.site)
+        key = ("active", found, asked.text, asked.pos, asked.top)
+        call = lambda: bench.find_active(asked.text, found, asked.pos, asked.top)  # noqa: E731
+        return {"found": await _compute(request, key, call, long=not bench.has_basis(found))}
+
+    @app.post("/api/v1/nearest")
+    async def nearest(request: Request, asked: NearestRequest) -> dict[str, Any]:
+        found = bench.place(asked.site)
+        key = ("nearest", found, asked.along, asked.top)
+        call = lambda: bench.find_nearest(found, asked.along, asked.top)  # noqa: E731
+        return {"found": await _compute(request, key, call, long=not bench.has_basis(found))}
 
     @app.post("/api/v1/river", response_class=Response)
     async def river(request: Request, asked: RiverRequest) -> Response:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from residscope.cards.search import Match, find_active, find_nearest
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.direction import Direction, combine
 from residscope.directions.pca import Basis, pca_of_heads, pca_of_sites
@@ -222,6 +223,14 @@ class Workbench:
             )
         found = project(self.run(texts), basis[start:stop])
         return _pack(found.values, {"axes": found.axes})
+
+    def find_active(self, text: str, place: Place, pos: int | None, top: int) -> list[Match]:
+        """Components, and features where a dictionary reads the place, that are most active in a text."""
+        return find_active(self.run([text]), self.basis(place), self._dictionaries.get(str(place)), pos=pos, top=top)
+
+    def find_nearest(self, place: Place, along: Sequence[Term], top: int) -> list[Match]:
+        """Components and features that lie nearest to a direction."""
+        return find_nearest(self.find(place, along), self.basis(place), self._dictionaries.get(str(place)), top=top)
 
     def values(self, texts: Sequence[str], place: Place, made: Sequence[Of]) -> bytes:
         """Values [direction batch pos] along some directions."""

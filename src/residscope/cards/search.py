@@ -1,0 +1,110 @@
+"""Which components and features are most active in a text, and which lie nearest to a direction."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
+from residscope.direction import Direction
+from residscope.directions.pca import Basis
+from residscope.directions.projection import project
+from residscope.errors import BadDirection, UnknownPosition
+from residscope.running.run import Run
+
+
+@dataclass(frozen=True)
+class Match:
+    """One that was found.
+
+    Attributes:
+      kind: A component of a basis, or a feature of a dictionary.
+      number: Which.
+      value: Standard deviations of a component, activation of a feature; or a cosine.
+      pos: The token where that is its largest; None for a cosine.
+    """
+
+    kind: Literal["pca", "feature"]
+    number: int
+    value: float
+    pos: int | None = None
+
+
+def find_active(
+    run: Run, basis: Basis, dictionary: SparseAutoencoder | None = None, *, pos: int | None = None, top: int = 10
+) -> list[Match]:
+    """What is most active in a text, or at one of its tokens.
+
+    Args:
+      run: Of one text.
+      basis: Whose components are looked at; what it left out is left out here.
+      dictionary: Whose features are, where there is one for the site.
+      pos: A token, from 0; None is all but those that the basis left out.
+      top: At most so many of each kind.
+    Returns:
+      Components by the size of their value in standard deviations, then features by their activation, of either the
+      largest first; features that are nowhere active are none.
+    Raises:
+      UnknownPosition: The text has no such token.
+    Holds:
+      The values are those of `rs.project` and `dictionary.encode`.
+    """
+    values = project(run, basis).values[:, 0]  # component pos
+    n_tokens = values.shape[1]
+    if pos is not None and not 0 <= pos < n_tokens:
+        raise UnknownPosition(f"Position {pos} was asked for, and the text has {n_tokens} tokens.", "Count from 0.")
+    every = [one for one in range(n_tokens) if one not in basis.left_out] or list(range(n_tokens))
+    where = torch.tensor(every if pos is None else [pos])
+    deviations = basis.deviations.to(values)
+    varied = torch.where(deviations > 0, values.T / deviations, 0)[where]
+    found = _rank("pca", varied, where, top, basis.first)
+    if dictionary is None:
+        return found
+    activations = dictionary.encode(run[str(dictionary.site)])[0].float().cpu()[where]
+    return found + [match for match in _rank("feature", activations, where, top, 0) if match.value]
+
+
+def find_nearest(
+    direction: Direction, basis: Basis, dictionary: SparseAutoencoder | None = None, *, top: int = 10
+) -> list[Match]:
+    """The components, and the features by what they write, that point most nearly along a direction or against it.
+
+    Args:
+      direction: As wide as the others.
+      basis: Whose components are looked at.
+      dictionary: Whose features are.
+      top: At most so many of each kind.
+    Returns:
+      Of either kind those with the largest cosine, by its size.
+    Raises:
+      BadDirection: It is not as wide.
+    """
+    if len(direction.vector) != len(basis.mean):
+        raise BadDirection(
+            f"{direction.name} has {len(direction.vector)} entries, and vectors at {basis.place} {len(basis.mean)}.",
+            "Take one of this site.",
+        )
+    found = _rank("pca", (basis.components @ direction.vector)[None], None, top, basis.first)
+    if dictionary is None:
+        return found
+    decoder = dictionary.decoder.double().cpu()
+    cosines = torch.nn.functional.cosine_similarity(decoder, direction.vector[None], dim=1)
+    return found + _rank("feature", cosines[None], None, top, 0)
+
+
+def _rank(
+    kind: Literal["pca", "feature"],
+    values: Float[Tensor, "pos n"],
+    where: Int[Tensor, " pos"] | None,
+    top: int,
+    first: int,
+) -> list[Match]:
+    """The largest by size over positions, best first."""
+    sizes, rows = values.abs().max(0)
+    best = sizes.topk(min(top, len(sizes))).indices
+    return [
+        Match(kind, first + number, float(values[row, number]), None if where is None else int(where[row]))
+        for number, row in zip(best.tolist(), rows[best].tolist(), strict=True)
+    ]
