@@ -239,7 +239,7 @@ def test_the_inspector_has_what_is_picked(open_page: OPEN) -> None:
         re.compile(r"Token 9.*along PCA 1 of resid_pre.2, rank \d+ of \d+ in sample 0", re.DOTALL)
     )
     assert card.locator(".curve circle").count() == 5
-    active = card.locator(".active button")
+    active = card.locator(".ranking button")
     expect(active).to_have_count(8)
     card.get_by_role("button", name="Pin").click()
     name = active.first.locator("span").first.inner_text()

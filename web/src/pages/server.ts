@@ -65,6 +65,14 @@ export interface DirectionFacts {
   cosines: number[]; // to every component of the site
 }
 
+/** A component or feature that was found. */
+export interface Match {
+  kind: "pca" | "feature";
+  number: number;
+  value: number;
+  pos: number | null;
+}
+
 export interface Progress {
   done: number;
   total: number;
@@ -201,6 +209,8 @@ export const server = {
   directions: (site: string, directions: readonly Made[], signal?: AbortSignal) => json<{ directions: DirectionFacts[] }>("directions", { body: { site, directions }, signal }),
   /** values [direction batch pos], in units of the stream. */
   values: (texts: string[], site: string, directions: readonly Made[], signal?: AbortSignal) => arrays("values", { body: { texts, site, directions }, signal }),
+  active: (text: string, site: string, pos: number | null, top: number, signal?: AbortSignal) => json<{ found: Match[] }>("active", { body: { text, site, pos, top }, signal }),
+  nearest: (site: string, along: readonly Term[], top: number, signal?: AbortSignal) => json<{ found: Match[] }>("nearest", { body: { site, along, top }, signal }),
   /** values [layer pos] */
   river: (text: string, site: string, along: readonly Term[], signal?: AbortSignal) => arrays<{ rows: string[] }>("river", { body: { text, site, along }, signal }),
   export: (format: "html" | "csv" | "python", asked: { texts: string[]; site: string; along: readonly Term[]; free: boolean }) => call(`export/${format}`, { body: asked }),

@@ -33,6 +33,7 @@ export interface Shown {
   free: boolean; // whether the sum is as long as it comes, not of length one
   mixing: boolean; // whether the sliders are open
   steer: Steer | null; // open or not
+  find: { by: "text" | "token" | "vector"; token: string } | null; // open or not
   units: Units;
   centre: Centre;
   scale: Scale;
@@ -52,7 +53,7 @@ export function componentOf({ rows: [only, ...others] }: Pick<Shown, "rows">): n
   return others.length === 0 && only.weight === 1 && !only.muted && only.of.kind === "pca" && only.of.site === undefined ? (only.of.component as number) : null;
 }
 
-export const START: Shown = { kind: "", layer: null, head: null, rows: [rowOf(component(0))], beside: null, every: false, against: null, free: false, mixing: false, steer: null, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null };
+export const START: Shown = { kind: "", layer: null, head: null, rows: [rowOf(component(0))], beside: null, every: false, against: null, free: false, mixing: false, steer: null, find: null, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null };
 
 export type Place = Pick<Shown, "kind" | "layer" | "head">;
 
@@ -75,6 +76,7 @@ export function writeQuery(shown: Shown): URLSearchParams {
   if (shown.against !== null) query.set("against", shown.against);
   if (shown.free) query.set("free", "1");
   if (shown.mixing) query.set("mix", "1");
+  if (shown.find) query.set("find", shown.find.by === "token" ? `token:${shown.find.token}` : shown.find.by);
   if (shown.steer) query.set("steer", JSON.stringify(Object.fromEntries(Object.entries(shown.steer).filter(([name, value]) => value !== STEER[name as keyof Steer]))));
   if (shown.units !== START.units) query.set("units", shown.units);
   if (shown.centre !== START.centre) query.set("centre", shown.centre);
@@ -109,6 +111,11 @@ export function readQuery(query: URLSearchParams, start: Shown): { shown: Shown;
   take("against", readKey, (key) => (shown.against = key));
   take("free", oneOf("1"), () => (shown.free = true));
   take("steer", readSteer, (steer) => (shown.steer = steer));
+  take(
+    "find",
+    (text): Shown["find"] | undefined => (text === "text" || text === "vector" ? { by: text, token: "" } : text.startsWith("token:") ? { by: "token", token: text.slice(6) } : undefined),
+    (find) => (shown.find = find),
+  );
   take("mix", oneOf("1"), () => (shown.mixing = true));
   take("units", oneOf("sd", "stream"), (units) => (shown.units = units));
   take("centre", oneOf("mean", "none"), (centre) => (shown.centre = centre));

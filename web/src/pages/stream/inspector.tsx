@@ -252,7 +252,7 @@ function TokenCard({ facts, action }: { facts: TokenFacts; action: ComponentChil
       {curve && curve.length > 1 && <Curve rows={rows} curve={curve} here={here} units={units} />}
       <h4>Most active here</h4>
       {active ? (
-        <ol class="active">
+        <ol class="ranking">
           {active.map(({ component, sd }) => (
             <li key={component}>
               <button type="button" onClick={() => state.chooseComponent(component)} title={`Show PCA ${component}`}>

@@ -7,6 +7,7 @@ import { model } from "../session.ts";
 import { Status, useLate } from "../status.tsx";
 import { componentOf, STEER } from "./address.ts";
 import { EXPORTS, Exports, runExport } from "./exports.tsx";
+import { Find } from "./find.tsx";
 import { retry } from "./history.ts";
 import { Elsewhere } from "./direction_form.tsx";
 import { Inspector } from "./inspector.tsx";
@@ -33,6 +34,7 @@ function Range() {
 }
 
 const toggleSteer = (): void => state.change({ steer: state.wanted.value.steer ? null : STEER });
+const toggleFind = (): void => state.change({ find: state.wanted.value.find ? null : { by: "text", token: "" } });
 const toggleMix = (): void => state.change({ mixing: !state.wanted.value.mixing });
 
 export function Stream() {
@@ -55,6 +57,9 @@ export function Stream() {
                   <button type="button" title="Put another direction beside this one" onClick={() => (open.value = "besider")}>
                     Compare
                   </button>
+                  <button type="button" aria-expanded={state.wanted.value.find !== null} onClick={toggleFind}>
+                    Find
+                  </button>
                   <button type="button" aria-expanded={state.wanted.value.steer !== null} onClick={toggleSteer}>
                     Steer
                   </button>
@@ -72,6 +77,7 @@ export function Stream() {
             {warning}
           </p>
         )}
+        {ready && <Find />}
         {ready && <Steering />}
         {ready && <AddText />}
         <p class="doors">
@@ -101,6 +107,7 @@ export const commands: Command[] = [
   { id: "export", label: "Go to the exports", key: "e", run: () => document.querySelector<HTMLElement>(".tools button")?.focus() },
   { id: "mix", label: "Sliders: mix directions", key: "m", run: toggleMix },
   { id: "steer", label: "Steer: write on with the direction", key: "w", run: toggleSteer },
+  { id: "find", label: "Find directions by text, token or likeness", run: toggleFind },
   { id: "compare", label: "Put another direction beside this one", run: () => (open.value = "besider") },
   { id: "layers", label: "Show every layer at once, or one", key: "v", run: () => state.change({ every: !state.wanted.value.every, beside: null }, { push: true }) },
   { id: "component", label: "Choose a direction", run: () => (open.value = "picker") },
