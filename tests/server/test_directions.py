@@ -92,7 +92,7 @@ def test_each_is_what_python_makes(client: httpx.Client, demo: rs.Model, basis: 
     ):
         if at != SITE and asked["kind"] in ("pca", "feature", "contrast", "probe"):
             continue  # which are of the site that is asked for
-        (found,) = client.post("/api/v1/directions", json={"site": at, "directions": [spec]}).json()["directions"]
+        (found,) = client.post("/api/v1/describe", json={"site": at, "directions": [spec]}).json()["directions"]
         components = (at_home if at == site else basis).components
         assert found["name"] == expected.name
         assert found["history"]["kind"] == asked["kind"]
@@ -111,16 +111,16 @@ def test_of_another_site_only_when_told(client: httpx.Client) -> None:
     spec = {"kind": "token", "token": " the"}
     home = client.post("/api/v1/home", json={"site": SITE, "direction": spec}).json()
     assert home == {"name": "' the', unembedded", "site": "resid_post.3"}
-    answer = client.post("/api/v1/directions", json={"site": SITE, "directions": [spec]})
+    answer = client.post("/api/v1/describe", json={"site": SITE, "directions": [spec]})
     assert answer.status_code == 409
     assert answer.json()["error"]["code"] == "another_site"
     assert "resid_post.3" in answer.json()["error"]["message"]
-    there = client.post("/api/v1/directions", json={"site": SITE, "directions": [spec | {"here": True}]})
+    there = client.post("/api/v1/describe", json={"site": SITE, "directions": [spec | {"here": True}]})
     (found,) = there.json()["directions"]
     assert found["name"].endswith(f"at {SITE}")
     assert found["history"]["moved_from"] == "resid_post.3"
     another = {"kind": "pca", "component": 0, "site": "resid_pre.1"}
-    assert client.post("/api/v1/directions", json={"site": SITE, "directions": [another]}).status_code == 409
+    assert client.post("/api/v1/describe", json={"site": SITE, "directions": [another]}).status_code == 409
 
 
 def test_a_sum_is_the_sum_of_its_values_over_its_length(
@@ -128,7 +128,7 @@ def test_a_sum_is_the_sum_of_its_values_over_its_length(
 ) -> None:
     specs = [PCA, MADE["feature"][0], {"kind": "token", "token": " the", "here": True}]
     weights = [0.7, -1.2, 0.4]
-    described = client.post("/api/v1/directions", json={"site": SITE, "directions": specs}).json()["directions"]
+    described = client.post("/api/v1/describe", json={"site": SITE, "directions": specs}).json()["directions"]
     _, parts = read_arrays(
         client.post("/api/v1/values", json={"site": SITE, "directions": specs, "texts": TEXTS}).content
     )
@@ -166,7 +166,7 @@ def test_a_sum_is_the_sum_of_its_values_over_its_length(
     ],
 )
 def test_what_is_no_direction_is_refused(client: httpx.Client, spec: dict[str, Any], status: int, says: str) -> None:
-    answer = client.post("/api/v1/directions", json={"site": SITE, "directions": [spec]})
+    answer = client.post("/api/v1/describe", json={"site": SITE, "directions": [spec]})
     assert answer.status_code == status, answer.text
     assert set(answer.json()) == {"error"}
     assert says in answer.json()["error"]["message"]
@@ -192,11 +192,11 @@ def test_directions_of_a_head(client: httpx.Client, demo: rs.Model) -> None:
     assert payload["rows"] == list(expected.rows)
     torch.testing.assert_close(torch.tensor(values.copy()), expected.values[0], rtol=0, atol=1e-4)
     narrow = {"site": "z.1:2", "directions": [{"kind": "token", "token": " the", "here": True}]}
-    answer = client.post("/api/v1/directions", json=narrow)
+    answer = client.post("/api/v1/describe", json=narrow)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_direction")
     assert "128 entries" in answer.json()["error"]["message"]
     of_another = {"site": "z.1:2", "directions": [{"kind": "pca", "component": 0, "site": "z.1:3"}]}
-    assert client.post("/api/v1/directions", json=of_another).json()["error"]["code"] == "another_site"
+    assert client.post("/api/v1/describe", json=of_another).json()["error"]["code"] == "another_site"
 
 
 def test_search(client: httpx.Client, demo: rs.Model, basis: rs.Basis) -> None:

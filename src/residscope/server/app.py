@@ -176,10 +176,10 @@ def _add_api(app: FastAPI, bench: Workbench) -> None:
         made: dict[str, Any] = await _compute(request, key, lambda: bench.home(found, asked.direction))
         return made
 
-    @app.post("/api/v1/directions")
-    async def directions(request: Request, asked: DirectionsRequest) -> dict[str, Any]:
+    @app.post("/api/v1/describe")
+    async def describe(request: Request, asked: DirectionsRequest) -> dict[str, Any]:
         found = bench.place(asked.site)
-        key = ("directions", found, asked.directions)
+        key = ("describe", found, asked.directions)
         call = lambda: bench.describe_directions(found, asked.directions)  # noqa: E731
         described: dict[str, Any] = await _compute(request, key, call, long=not bench.has_basis(found))
         return described

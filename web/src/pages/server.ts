@@ -206,7 +206,7 @@ export const server = {
     arrays("projection", { body: { texts, site, components }, signal }),
   /** Where a direction lives, and its name. */
   home: (site: string, direction: Made) => json<{ name: string; site: string }>("home", { body: { site, direction } }),
-  directions: (site: string, directions: readonly Made[], signal?: AbortSignal) => json<{ directions: DirectionFacts[] }>("directions", { body: { site, directions }, signal }),
+  describe: (site: string, directions: readonly Made[], signal?: AbortSignal) => json<{ directions: DirectionFacts[] }>("describe", { body: { site, directions }, signal }),
   /** values [direction batch pos], in units of the stream. */
   values: (texts: string[], site: string, directions: readonly Made[], signal?: AbortSignal) => arrays("values", { body: { texts, site, directions }, signal }),
   active: (text: string, site: string, pos: number | null, top: number, signal?: AbortSignal) => json<{ found: Match[] }>("active", { body: { text, site, pos, top }, signal }),

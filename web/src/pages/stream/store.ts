@@ -132,7 +132,7 @@ export class Store {
     const others = made.filter((of) => numberOf(of) === null);
     const unknown = others.filter((of) => !this.facts(site, of));
     if (unknown.length) {
-      const { directions } = await server.directions(site, unknown, signal);
+      const { directions } = await server.describe(site, unknown, signal);
       unknown.forEach((of, i) => this.#facts.set(`${site}:${JSON.stringify(of)}`, directions[i]));
     }
     await Promise.all([...blocks].map((block) => this.loadValues(site, block, texts, signal)));
