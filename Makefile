@@ -70,7 +70,7 @@ clean:
 	@touch $@
 
 .venv/system: .venv/ready
-	@tools/system chromium chromium fonts-dejavu-core "/usr/share/fonts/*/*"
+	@tools/system chromium chromium fonts-dejavu-core "/usr/share/fonts/*/*" postgresql "/usr/lib/postgresql/*/bin/initdb"
 	@touch $@
 
 web/node_modules/ready: web/package.json web/package-lock.json .venv/ready

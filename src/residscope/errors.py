@@ -141,3 +141,35 @@ class ViewsNotBuilt(ResidscopeError):
 
 class Cancelled(ResidscopeError):
     """The work was cancelled by the one who waited for it."""
+
+
+class BadDatabase(ResidscopeError):
+    """The database cannot be opened, was made by a newer version, or lacks a file."""
+
+
+class NotSaved(ResidscopeError):
+    """Nothing is kept under that number or name."""
+
+
+class NotYours(ResidscopeError):
+    """What belongs to another may be read, and not changed."""
+
+
+class NameTaken(ResidscopeError):
+    """One has something of that name already."""
+
+
+class OverLimit(ResidscopeError):
+    """It is longer, larger or more than the settings allow."""
+
+
+class BadLibrary(ResidscopeError):
+    """An exported library cannot be read, or is another model's."""
+
+
+class SignInRefused(ResidscopeError):
+    """A name and password do not go together."""
+
+
+class NotSignedIn(ResidscopeError):
+    """Who asks is not known."""
