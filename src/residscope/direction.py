@@ -171,12 +171,18 @@ class Direction:
 
     def to_bytes(self) -> bytes:
         """What `save` writes."""
-        arrays = {
-            name: array.contiguous()
-            for name in ("vector", "mean", "shuffled")
-            if (array := getattr(self, name)) is not None
-        }
-        facts = {
+        return save(self.tensors, metadata={"residscope": json.dumps(self.facts)})
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What a file has of it in numbers."""
+        found = {name: getattr(self, name) for name in ("vector", "mean", "shuffled")}
+        return {name: tensor.contiguous() for name, tensor in found.items() if tensor is not None}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a file says of it in words."""
+        return {
             "format": FORMAT,
             "tool": f"residscope {version('residscope')}",
             "name": self.name,
@@ -188,7 +194,6 @@ class Direction:
             "history": self.history,
             "python": list(self.python),
         }
-        return save(arrays, metadata={"residscope": json.dumps(facts)})
 
     def _check_width(self, other: "Direction") -> None:
         if len(self.vector) != len(other.vector):

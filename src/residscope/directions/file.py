@@ -1,16 +1,22 @@
 """Directions from files: our own, and bare vectors once their site is said."""
 
 import json
+from collections.abc import Mapping
+from io import BytesIO
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load
+from torch import Tensor
 
 from residscope.direction import FORMAT, Direction
 from residscope.errors import BadDirection
 from residscope.sites import Site, name_place, read_site
+
+_UNREADABLE = (SafetensorError, LookupError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 def load_direction(path: str | Path, *, site: str | Site | None = None, head: int | None = None) -> Direction:
@@ -39,16 +45,22 @@ def load_direction(path: str | Path, *, site: str | Site | None = None, head: in
         content = path.read_bytes()
     except OSError as error:
         raise BadDirection(f"{path} cannot be read ({error.strerror}).", "Name a file.") from None
-    if path.suffix in (".json", ".npy"):
+    return read_file(content, path.name, site=site, head=head)
+
+
+def read_file(content: bytes, name: str, *, site: str | Site | None = None, head: int | None = None) -> Direction:
+    """What `load_direction` reads of a file with this content and name."""
+    stem, dot, suffix = name.rpartition(".")
+    if dot and suffix in ("json", "npy"):
         if site is None:
-            raise BadDirection(f"{path.name} is a bare vector.", 'Say where it lives: site="resid_pre.5".')
-        made = {"kind": "upload", "file": path.name}
-        return Direction.of(_read_bare(path), site, path.stem, head=head, history=made)
-    found = read_direction(content, path.name)
+            raise BadDirection(f"{name} is a bare vector.", 'Say where it lives: site="resid_pre.5".')
+        made = {"kind": "upload", "file": name}
+        return Direction.of(_read_bare(content, name), site, stem, head=head, history=made)
+    found = read_direction(content, name)
     asked = found.site if site is None else read_site(str(site)), found.head if head is None else head
     if asked != (found.site, found.head):
         raise BadDirection(
-            f"{path.name} is of {found.place}, and {name_place(*asked)} was asked for.", "Use direction.at(site)."
+            f"{name} is of {found.place}, and {name_place(*asked)} was asked for.", "Use direction.at(site)."
         )
     return found
 
@@ -60,23 +72,27 @@ def read_direction(content: bytes, name: str) -> Direction:
       BadDirection: It is cut short, or holds no direction.
     """
     try:
-        tensors, facts = load(content), _read_facts(content)
-        direction = Direction(
-            name=facts["name"],
-            site=read_site(facts["site"]),
-            vector=tensors["vector"],
-            mean=tensors.get("mean"),
-            shuffled=tensors.get("shuffled"),
-            deviation=facts["deviation"],
-            head=facts.get("head"),
-            left_out=tuple(facts["left_out"]),
-            history=facts["history"],
-            python=tuple(facts["python"]),
-        )
-        _check(direction, facts)
-    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
+        return build_direction(load(content), _read_facts(content))
+    except _UNREADABLE as error:
         hint = "Give one that direction.save wrote; a bare vector as .json or .npy."
         raise BadDirection(f"{name} holds no direction ({error}).", hint) from None
+
+
+def build_direction(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Direction:
+    """The direction of which these are `tensors` and `facts`; a ValueError, LookupError or TypeError if of none."""
+    direction = Direction(
+        name=facts["name"],
+        site=read_site(facts["site"]),
+        vector=tensors["vector"],
+        mean=tensors.get("mean"),
+        shuffled=tensors.get("shuffled"),
+        deviation=facts["deviation"],
+        head=facts.get("head"),
+        left_out=tuple(facts["left_out"]),
+        history=facts["history"],
+        python=tuple(facts["python"]),
+    )
+    _check(direction, facts)
     return direction
 
 
@@ -88,7 +104,7 @@ def _read_facts(content: bytes) -> dict[str, Any]:
     return facts
 
 
-def _check(direction: Direction, facts: dict[str, Any]) -> None:
+def _check(direction: Direction, facts: Mapping[str, Any]) -> None:
     """Refuse what no direction can be; a ValueError says what."""
     width = len(direction.vector)
     shapes = {direction.vector: (width,), direction.mean: (width,), direction.shuffled: (-1, width)}
@@ -102,10 +118,15 @@ def _check(direction: Direction, facts: dict[str, Any]) -> None:
         raise ValueError(f"its vector has the length {float(direction.vector.norm()):.3g}")
     if not isinstance(facts["name"], str) or not isinstance(facts["history"], dict):
         raise ValueError("its name or history is none")
+    deviation: Any = facts["deviation"]
+    if deviation is not None and not (isinstance(deviation, (int, float)) and isfinite(deviation)):
+        raise ValueError("its deviation is no number")
+    if not all(type(pos) is int for pos in facts["left_out"]) or not all(type(line) is str for line in facts["python"]):
+        raise ValueError("its positions or lines are none")
 
 
-def _read_bare(path: Path) -> Any:
+def _read_bare(content: bytes, name: str) -> Any:
     try:
-        return np.load(path, allow_pickle=False) if path.suffix == ".npy" else json.loads(path.read_text("utf-8"))
-    except (ValueError, EOFError, OSError) as error:
-        raise BadDirection(f"{path.name} holds no vector ({error}).", "Give a list of numbers.") from None
+        return np.load(BytesIO(content), allow_pickle=False) if name.endswith(".npy") else json.loads(content)
+    except (ValueError, EOFError, OSError, MemoryError, RecursionError) as error:
+        raise BadDirection(f"{name} holds no vector ({error}).", "Give a list of numbers.") from None

@@ -14,7 +14,8 @@ from residscope import direction as directions
 from residscope.directions.file import read_direction
 from residscope.errors import BadArgument, NotSaved
 from residscope.store import values
-from residscope.store.part import Part
+from residscope.store.home import Home
+from residscope.store.part import Part, check_count
 from residscope.store.tables import Comment, Description, Direction, Item, List, Revision, Tag, User, Vote, read_clock
 from residscope.store.values import Card, Found, Neighbour, Person, Saved
 
@@ -58,20 +59,24 @@ class Directions(Part[Direction]):
           OverLimit: The name, the description, a tag or the number of directions is over its limit.
         """
         self.home.check(direction)
-        name = self._check_name(direction.name if name is None else name)
-        description = description and self._check_words("description_limit", description, "The description")
-        tags = self._check_tags(tags)
+        name = self.limits.check_name(direction.name if name is None else name)
+        description = description and self.limits.check_words("description_limit", description, "The description")
+        tags = self.limits.check_tags(tags)
         artefact = self.artefacts.write(direction.to_bytes())
         with self.database.changing() as session:
-            self._check_count(session, user, "directions_limit")
-            row = self._insert(session, user, direction, name, [(name, artefact)], tags)
+            check_count(session, self.limits, "directions_limit", Direction, user, 1)
+            row = new_direction(
+                user, self.home, direction, name, tags, [Revision(number=0, name=name, artefact=artefact)]
+            )
+            with self._naming(session, name):
+                session.add(row)
             if description:
                 add_description(session, user, row, description)
             return self._saved(session, row.id, user)
 
     def rename(self, user: Person, id: int, name: str) -> Saved:
         """Give one's own direction another name; the old one stays in its revisions."""
-        name = self._check_name(name)
+        name = self.limits.check_name(name)
         with self.database.changing() as session:
             row = self._own(session, user, id)
             self._revise(session, row, name, row.artefact)
@@ -89,7 +94,7 @@ class Directions(Part[Direction]):
 
     def tag(self, user: Person, id: int, tags: Iterable[str]) -> Saved:
         """Give one's own direction these tags, and no others."""
-        tags = self._check_tags(tags)
+        tags = self.limits.check_tags(tags)
         with self.database.changing() as session:
             row = self._own(session, user, id)
             kept = {tag.name: tag for tag in row.tags}
@@ -193,34 +198,6 @@ class Directions(Part[Direction]):
             return query.where(Direction.deleted.is_(None))
         return query.where(Direction.deleted.is_not(None), Direction.user_id == (reader.id if reader else None))
 
-    def _insert(
-        self,
-        session: Session,
-        user: Person,
-        direction: directions.Direction,
-        name: str,
-        revisions: list[tuple[str, str]],
-        tags: list[str],
-        origin: str | None = None,
-    ) -> Direction:
-        """A new row; `revisions` are the names and artefacts that it had, the last is what it is."""
-        row = Direction(
-            user_id=user.id,
-            model=self.home.fingerprint,
-            name=name,
-            site=str(direction.site),
-            width=len(direction.vector),
-            artefact=revisions[-1][1],
-            revision=len(revisions) - 1,
-            origin=origin,
-            changed=read_clock(),
-            tags=[Tag(name=tag) for tag in tags],
-            revisions=[Revision(number=n, name=old, artefact=one) for n, (old, one) in enumerate(revisions)],
-        )
-        with self._naming(session, name):
-            session.add(row)
-        return row
-
     def _revise(self, session: Session, row: Direction, name: str, artefact: str) -> None:
         if (name, artefact) == (row.name, row.artefact):
             return
@@ -232,11 +209,6 @@ class Directions(Part[Direction]):
         session.flush()
         session.expire_all()
         return _describe(self._any(session, reader, id), reader)
-
-    def _check_tags(self, tags: Iterable[str]) -> list[str]:
-        found = sorted({self._check_words("name_limit", tag, "A tag") for tag in tags})
-        self.limits.check("tags_limit", len(found), f"The direction would have {len(found)} tags")
-        return found
 
     def _read_vector(self, artefact: str) -> np.ndarray[Any, Any]:
         vector = read_direction(self.artefacts.read(artefact), artefact).vector
@@ -256,14 +228,14 @@ class Descriptions(Part[Description]):
           NotSaved: There is none of that number.
           OverLimit, BadArgument: The text is too long, or empty.
         """
-        text = self._check_words("description_limit", text, "The description")
+        text = self.limits.check_words("description_limit", text, "The description")
         with self.database.changing() as session:
             row = add_description(session, user, find_direction(session, self.home.fingerprint, direction), text)
             return self._described(session, row.id, user)
 
     def revise(self, user: Person, id: int, text: str) -> values.Description:
         """Say one's own description in other words."""
-        text = self._check_words("description_limit", text, "The description")
+        text = self.limits.check_words("description_limit", text, "The description")
         with self.database.changing() as session:
             row = self._own(session, user, id)
             row.text, row.changed = text, read_clock()
@@ -303,13 +275,37 @@ class Comments(Part[Comment]):
           NotSaved: There is none of that number.
           OverLimit, BadArgument: The text is too long, or empty.
         """
-        text = self._check_words("description_limit", text, "The comment")
+        text = self.limits.check_words("description_limit", text, "The comment")
         with self.database.changing() as session:
             found = find_direction(session, self.home.fingerprint, direction)
             row = Comment(direction_id=found.id, user_id=user.id, text=text)
             session.add(row)
             session.flush()
             return describe_comment(self._any(session, user, row.id))
+
+
+def new_direction(
+    user: Person,
+    home: Home,
+    direction: directions.Direction,
+    name: str,
+    tags: Iterable[str],
+    revisions: list[Revision],
+    **facts: Any,
+) -> Direction:
+    """A row of which the last revision is what it is."""
+    return Direction(
+        user_id=user.id,
+        model=home.fingerprint,
+        name=name,
+        site=str(direction.site),
+        width=len(direction.vector),
+        artefact=revisions[-1].artefact,
+        revision=revisions[-1].number,
+        tags=[Tag(name=tag) for tag in tags],
+        revisions=revisions,
+        **facts,
+    )
 
 
 def find_direction(session: Session, model: str, id: int) -> Direction:
@@ -324,11 +320,9 @@ def find_direction(session: Session, model: str, id: int) -> Direction:
     return row
 
 
-def add_description(
-    session: Session, user: Person, direction: Direction, text: str, origin: str | None = None
-) -> Description:
+def add_description(session: Session, user: Person, direction: Direction, text: str) -> Description:
     """A new row."""
-    row = Description(user_id=user.id, direction_id=direction.id, text=text, origin=origin, changed=read_clock())
+    row = Description(user_id=user.id, direction_id=direction.id, text=text)
     session.add(row)
     session.flush()
     return row

@@ -6,6 +6,7 @@ from pathlib import Path
 from residscope.store.artefacts import Artefacts
 from residscope.store.database import Database, place_database
 from residscope.store.directions import Comments, Descriptions, Directions
+from residscope.store.exchange import Exchange
 from residscope.store.home import Home
 from residscope.store.limits import Limits
 from residscope.store.lists import Lists
@@ -71,6 +72,11 @@ class Library:
     def runs(self) -> Runs:
         """Analyses and their results."""
         return Runs(*self._parts)
+
+    @cached_property
+    def exchange(self) -> Exchange:
+        """All of it as one file, out and in."""
+        return Exchange(*self._parts)
 
     def close(self) -> None:
         """Give the database's connections back."""

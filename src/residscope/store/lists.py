@@ -25,7 +25,7 @@ class Lists(Part[List]):
           NameTaken: One has a list of that name.
           NotSaved: A direction is not there.
         """
-        name = self._check_name(name)
+        name = self.limits.check_name(name)
         with self.database.changing() as session:
             row = List(user_id=user.id, model=self.home.fingerprint, name=name)
             with self._naming(session, name):
@@ -35,7 +35,7 @@ class Lists(Part[List]):
 
     def rename(self, user: Person, id: int, name: str) -> DirectionList:
         """Give one's own list another name."""
-        name = self._check_name(name)
+        name = self.limits.check_name(name)
         with self.database.changing() as session:
             row = self._own(session, user, id)
             with self._naming(session, name):

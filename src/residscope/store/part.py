@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from residscope.errors import BadArgument, NameTaken, NotSaved, NotYours
+from residscope.errors import NameTaken, NotSaved, NotYours
 from residscope.store.artefacts import Artefacts
 from residscope.store.database import Database
 from residscope.store.home import Home
@@ -96,25 +96,16 @@ class Part(Generic[Row]):
             kind = self._table.__name__.lower()
             raise NameTaken(f"You have a {kind} named {name!r} already.", "Choose another name.") from None
 
-    def _check_count(self, session: Session, user: Person, limit: str, more: int = 1) -> None:
-        kept = select(func.count()).where(self._table.user_id == user.id, self._table.deleted.is_(None))
-        found = (session.scalar(kept) or 0) + more
-        self.limits.check(limit, found, f"{user.name} would have {found:,} {self._table.__tablename__}")
 
-    def _check_words(self, limit: str, words: str, what: str) -> str:
-        """The words without space around them, if they can be kept."""
-        words = words.strip()
-        if not words:
-            raise BadArgument(f"{what} is empty.", "Write something.")
-        if "\0" in words or any("\ud800" <= sign <= "\udfff" for sign in words):
-            raise BadArgument(f"{what} has a sign that is no text.", "Take it out.")
-        in_bytes = limit == "text_limit"
-        size = len(words.encode()) if in_bytes else len(words)
-        self.limits.check(limit, size, f"{what} has {size:,} {'bytes' if in_bytes else 'characters'}")
-        return words
+def check_count(session: Session, limits: Limits, limit: str, table: Any, user: Person, more: int) -> None:
+    """Refuse more of a person's rows than the limit of that name allows.
 
-    def _check_name(self, name: str) -> str:
-        return self._check_words("name_limit", name, "The name")
+    Raises:
+      OverLimit: They would be too many.
+    """
+    kept = select(func.count()).where(table.user_id == user.id, table.deleted.is_(None))
+    found = (session.scalar(kept) or 0) + more
+    limits.check(limit, found, f"{user.name} would have {found:,} {table.__tablename__}")
 
 
 def _constraint(error: IntegrityError) -> str:

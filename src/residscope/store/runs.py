@@ -37,15 +37,14 @@ class Runs(Part[Run]):
             written = json.dumps(dict(settings), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise BadArgument(f"The settings are no JSON ({error}).", "Give numbers, strings, lists.") from None
-        self._check_words("text_limit", written, "The settings")
+        self.limits.check_words("text_limit", written, "The settings")
         with self.database.changing() as session:
             row = Run(
                 user_id=user.id,
                 model=self.home.fingerprint,
-                kind=self._check_name(kind),
+                kind=self.limits.check_name(kind),
                 settings=dict(settings),
                 state=STATES[0],
-                changed=read_clock(),
             )
             session.add(row)
             session.flush()

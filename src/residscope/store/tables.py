@@ -123,7 +123,7 @@ class Direction(Owned, Base):
     artefact: Mapped[str]
     revision: Mapped[int] = mapped_column(default=0)
     origin: Mapped[str | None]
-    changed: Mapped[datetime]
+    changed: Mapped[Created]
 
     user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
     revisions: Mapped[list["Revision"]] = relationship(order_by="Revision.number")
@@ -183,7 +183,7 @@ class Description(Owned, Base):
     direction_id: Mapped[DirectionKey]
     text: Mapped[str]
     origin: Mapped[str | None]
-    changed: Mapped[datetime]
+    changed: Mapped[Created]
 
     user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
     votes: Mapped[list[Vote]] = relationship(viewonly=True)
@@ -242,6 +242,6 @@ class Run(Owned, Base):
     settings: Mapped[dict[str, Any]]
     state: Mapped[str]
     artefact: Mapped[str | None]
-    changed: Mapped[datetime]
+    changed: Mapped[Created]
 
     user: Mapped[User] = relationship(lazy="joined", innerjoin=True)

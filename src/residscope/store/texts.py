@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from residscope.store import values
-from residscope.store.part import Part
+from residscope.store.part import Part, check_count
 from residscope.store.tables import Text
 from residscope.store.values import Person
 
@@ -25,11 +25,11 @@ class Texts(Part[Text]):
           OverLimit, BadArgument: A name or text is too long, or empty, or they are too many.
         """
         with self.database.changing() as session:
-            self._check_count(session, user, "texts_limit", len(texts))
+            check_count(session, self.limits, "texts_limit", Text, user, len(texts))
             rows = []
             for name, text in texts:
-                name = None if name is None else self._check_name(name)
-                row = Text(user_id=user.id, name=name, text=self._check_words("text_limit", text, "The text"))
+                name = None if name is None else self.limits.check_name(name)
+                row = Text(user_id=user.id, name=name, text=self.limits.check_words("text_limit", text, "The text"))
                 with self._naming(session, name):
                     session.add(row)
                 rows.append(row)
@@ -37,7 +37,7 @@ class Texts(Part[Text]):
 
     def rename(self, user: Person, id: int, name: str | None) -> values.Text:
         """Give a text another name, or none."""
-        name = None if name is None else self._check_name(name)
+        name = None if name is None else self.limits.check_name(name)
         with self.database.changing() as session:
             row = self._own(session, user, id)
             with self._naming(session, name):
