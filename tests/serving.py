@@ -1,18 +1,23 @@
 """The server on a free port of this machine, in this process: one of its own would import torch first."""
 
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 import residscope as rs
 from residscope.server.app import create_app
+from residscope.server.who import Door
 from residscope.server.workbench import Workbench
+from residscope.store.home import Home
+from residscope.store.library import Library
 from tests.patience import PATIENCE
 
 
@@ -23,12 +28,14 @@ def serve(
     *,
     queue_limit: int = 64,
     dictionaries: Mapping[str, rs.SparseAutoencoder] | None = None,
+    **door: Any,
 ) -> Iterator[tuple[str, Workbench, FastAPI]]:
-    """The server's origin, what it keeps, and the application."""
+    """The server's origin, what it keeps, and the application with an empty library; `door` is what `Door` takes."""
     bench = Workbench(model, texts, dictionaries=dictionaries)
-    app = create_app(bench, queue_limit=queue_limit)
-    running = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    with socket.socket() as listener:
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as listener:
+        library = Library(Path(folder), Home.of(model))
+        app = create_app(bench, library, door=Door(library.people, **door), queue_limit=queue_limit)
+        running = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         listener.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -39,3 +46,4 @@ def serve(
         finally:
             running.should_exit = True
             thread.join(PATIENCE)
+            library.close()

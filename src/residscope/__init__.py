@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from residscope.analyses.vocabulary import vocabulary as vocabulary
     from residscope.cards.direction import Explanation as Explanation
     from residscope.cards.direction import explain as explain
+    from residscope.client import Client as Client
     from residscope.dictionaries.loading import load_dictionary as load_dictionary
     from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder as SparseAutoencoder
     from residscope.direction import Direction as Direction
@@ -149,6 +150,7 @@ _PUBLIC = {
     "CausalCheck": "residscope.directions.causal_check",
     "probe": "residscope.directions.probe",
     "load_direction": "residscope.directions.file",
+    "Client": "residscope.client",
     "token_direction": "residscope.directions.weights",
     "position_direction": "residscope.directions.weights",
     "head_direction": "residscope.directions.weights",

@@ -173,3 +173,11 @@ class SignInRefused(ResidscopeError):
 
 class NotSignedIn(ResidscopeError):
     """Who asks is not known."""
+
+
+class TooManyAttempts(ResidscopeError):
+    """Sign-in was tried too often; later it may be tried again."""
+
+
+class Unreachable(ResidscopeError):
+    """No workbench answers at an address."""

@@ -44,8 +44,8 @@ def test_a_direction_is_read_back_bit_for_bit(library: Library, ada: Person, ope
 def test_history_is_kept(library: Library, ada: Person) -> None:
     first, second = direction(1, 0, 0, 0), direction(0, 1, 0, 0, site="resid_pre.0")
     id = library.directions.save(ada, first, name="a").id
-    library.directions.rename(ada, id, "b")
-    assert library.directions.rename(ada, id, "b").revision == 1  # nothing new
+    library.directions.change(ada, id, name="b")
+    assert library.directions.change(ada, id, name="b").revision == 1  # nothing new
     saved = library.directions.revise(ada, id, second)
     assert (saved.revision, saved.site, saved.name) == (2, "resid_pre.0", "b")
     assert [(one.number, one.name) for one in library.directions.card(ada, id).revisions] == [
@@ -68,9 +68,9 @@ def test_names_are_unique_among_what_is_kept(library: Library, ada: Person, bob:
     opened(Home("other", "f2", HOME.widths)).directions.save(ada, direction(), name="x")
     other = library.directions.save(ada, direction(), name="y").id
     with pytest.raises(NameTaken):
-        library.directions.rename(ada, other, "x")
+        library.directions.change(ada, other, name="x")
     library.directions.delete(ada, id)
-    library.directions.rename(ada, other, "x")
+    library.directions.change(ada, other, name="x")
     with pytest.raises(NameTaken):
         library.directions.restore(ada, id)
     assert [one.id for one in library.directions.find(ada, owner="Ada").directions] == [other]
@@ -84,7 +84,7 @@ def test_deleting_is_soft_and_restored(library: Library, ada: Person, bob: Perso
             library.directions.card(reader, id)
         assert library.directions.find(reader, deleted=True).total == 0
     with pytest.raises(NotSaved):
-        library.directions.rename(ada, id, "y")
+        library.directions.change(ada, id, name="y")
     with pytest.raises(NotSaved):
         library.comments.add(bob, id, "why?")
     assert library.directions.find(ada).total == 0
@@ -102,9 +102,8 @@ def test_deleting_several_is_all_or_nothing(library: Library, ada: Person, bob: 
 
 
 CHANGES: dict[str, Callable[[Library, Person, dict[str, int]], Any]] = {
-    "directions.rename": lambda all, who, ids: all.directions.rename(who, ids["direction"], "new"),
+    "directions.change": lambda all, who, ids: all.directions.change(who, ids["direction"], name="new", tags=["new"]),
     "directions.revise": lambda all, who, ids: all.directions.revise(who, ids["direction"], direction(4, 3, 2, 1)),
-    "directions.tag": lambda all, who, ids: all.directions.tag(who, ids["direction"], ["new"]),
     "directions.delete": lambda all, who, ids: all.directions.delete(who, ids["direction"]),
     "directions.restore": lambda all, who, ids: all.directions.restore(who, ids["direction"]),
     "descriptions.revise": lambda all, who, ids: all.descriptions.revise(who, ids["description"], "new"),
@@ -112,13 +111,11 @@ CHANGES: dict[str, Callable[[Library, Person, dict[str, int]], Any]] = {
     "descriptions.restore": lambda all, who, ids: all.descriptions.restore(who, ids["description"]),
     "comments.delete": lambda all, who, ids: all.comments.delete(who, ids["comment"]),
     "comments.restore": lambda all, who, ids: all.comments.restore(who, ids["comment"]),
-    "lists.rename": lambda all, who, ids: all.lists.rename(who, ids["list"], "new"),
-    "lists.arrange": lambda all, who, ids: all.lists.arrange(who, ids["list"], []),
+    "lists.change": lambda all, who, ids: all.lists.change(who, ids["list"], name="new", directions=[]),
     "lists.append": lambda all, who, ids: all.lists.append(who, ids["list"], ids["direction"]),
     "lists.delete": lambda all, who, ids: all.lists.delete(who, ids["list"]),
     "lists.restore": lambda all, who, ids: all.lists.restore(who, ids["list"]),
-    "texts.rename": lambda all, who, ids: all.texts.rename(who, ids["text"], "new"),
-    "texts.pin": lambda all, who, ids: all.texts.pin(who, ids["text"], True),
+    "texts.change": lambda all, who, ids: all.texts.change(who, ids["text"], pinned=True),
     "texts.delete": lambda all, who, ids: all.texts.delete(who, ids["text"]),
     "texts.restore": lambda all, who, ids: all.texts.restore(who, ids["text"]),
     "runs.move": lambda all, who, ids: all.runs.move(who, ids["run"], "done"),
@@ -208,15 +205,15 @@ def test_lists_keep_their_order(library: Library, ada: Person, bob: Person) -> N
     assert library.lists.read(bob, id).directions == (c, a)
     assert library.lists.append(ada, id, b).directions == (c, a, b)
     assert library.lists.append(ada, id, c).directions == (c, a, b)
-    assert library.lists.arrange(ada, id, [b, a]).directions == (b, a)
+    assert library.lists.change(ada, id, directions=[b, a]).directions == (b, a)
     assert library.directions.card(None, b).lists == (id,)
     library.directions.delete(bob, b)
     assert library.lists.read(None, id).directions == (a,)
     library.directions.restore(bob, b)
     assert library.lists.read(None, id).directions == (b, a)
     with pytest.raises(NotSaved, match="Direction 999 is not there"):
-        library.lists.arrange(ada, id, [a, 999])
-    assert library.lists.rename(ada, id, "better").name == "better"
+        library.lists.change(ada, id, directions=[a, 999])
+    assert library.lists.change(ada, id, name="better").name == "better"
     with pytest.raises(NameTaken, match="You have a list named 'better'"):
         library.lists.add(ada, "better")
     library.lists.delete(ada, id)
@@ -242,7 +239,7 @@ def test_search(library: Library, ada: Person, bob: Person) -> None:
     assert found(tag="noun") == [second]
     assert found(start=1, count=1) == [first]
     assert library.directions.find(ada, count=1).total == 2
-    library.directions.tag(bob, second, ["other"])
+    library.directions.change(bob, second, tags=["other"])
     assert found(tag="noun") == []
 
 
@@ -278,7 +275,7 @@ def test_texts(library: Library, ada: Person, bob: Person) -> None:
     first, second = library.texts.add(ada, [("a", "Once upon"), (None, "a time")])
     library.texts.add(ada, [(None, "unnamed too")])
     assert library.texts.find(bob) == []
-    library.texts.pin(ada, second.id, True)
+    library.texts.change(ada, second.id, pinned=True)
     assert [(one.text, one.pinned) for one in library.texts.find(ada)][:2] == [("a time", True), ("Once upon", False)]
     with pytest.raises(NameTaken, match="You have a text named 'a'"):
         library.texts.add(ada, [(None, "lost"), ("a", "again")])
@@ -286,7 +283,7 @@ def test_texts(library: Library, ada: Person, bob: Person) -> None:
     library.texts.delete(ada, first.id, second.id)
     assert len(library.texts.find(ada)) == 1
     library.texts.restore(ada, first.id)
-    assert library.texts.rename(ada, first.id, None).name is None
+    assert library.texts.change(ada, first.id, name=None).name is None
     assert [one.id for one in library.texts.find(ada, deleted=True)] == [second.id]
 
 

@@ -16,6 +16,7 @@ _COMMANDS = {
     "run": "residscope.cli.run",
     "heads": "residscope.cli.heads",
     "reproduce": "residscope.cli.reproduce",
+    "users": "residscope.cli.users",
     "doctor": "residscope.cli.doctor",
 }
 

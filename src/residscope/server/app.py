@@ -4,11 +4,11 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Collection, Hashable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
@@ -16,13 +16,31 @@ from pydantic import BaseModel, Field, StrictInt
 from starlette.exceptions import HTTPException
 
 from residscope.directions.projection import Projection
-from residscope.errors import AnotherSite, Cancelled, ResidscopeError, UnknownComponent, UnknownSite, ViewsNotBuilt
+from residscope.errors import (
+    AnotherSite,
+    BadDatabase,
+    Cancelled,
+    NameTaken,
+    NotSaved,
+    NotSignedIn,
+    NotYours,
+    OverLimit,
+    ResidscopeError,
+    SignInRefused,
+    TooManyAttempts,
+    UnknownComponent,
+    UnknownSite,
+    ViewsNotBuilt,
+)
 from residscope.results.static_files import STATIC
 from residscope.server.analyses import ANALYSES, Analysis
 from residscope.server.directions import Along, Of
 from residscope.server.guard import Guard, error_response
+from residscope.server.library import make_library_routes
+from residscope.server.who import Door, admit, make_door_routes
 from residscope.server.work import Job, QueueFull, WorkQueue
 from residscope.server.workbench import Workbench
+from residscope.store.library import Library
 
 _STATUS: dict[type[ResidscopeError], int] = {
     UnknownSite: 404,
@@ -30,6 +48,14 @@ _STATUS: dict[type[ResidscopeError], int] = {
     AnotherSite: 409,
     QueueFull: 429,
     ViewsNotBuilt: 503,
+    NotSignedIn: 401,
+    SignInRefused: 401,
+    NotYours: 403,
+    NotSaved: 404,
+    NameTaken: 409,
+    OverLimit: 413,
+    TooManyAttempts: 429,
+    BadDatabase: 500,
 }
 _EXPORTS: dict[str, tuple[str, Callable[[Projection], str]]] = {
     "html": ("text/html", Projection.to_html),
@@ -117,8 +143,23 @@ class ExportRequest(BaseModel):
     free: bool = False
 
 
-def create_app(workbench: Workbench, *, queue_limit: int = 64) -> FastAPI:
-    """The whole server: the API, the pages, and one queue for all that computes."""
+def create_app(
+    workbench: Workbench,
+    library: Library,
+    *,
+    door: Door | None = None,
+    names: Collection[str] = (),
+    queue_limit: int = 64,
+) -> FastAPI:
+    """The whole server: the API, the pages, and one queue for all that computes.
+
+    Args:
+      workbench: What is computed.
+      library: What is kept.
+      door: Who is let in; None is everybody, by a name.
+      names: Under which it may be asked for, beside those of the loopback interface.
+      queue_limit: Jobs that may wait.
+    """
 
     @asynccontextmanager
     async def run_queue(app: FastAPI) -> AsyncIterator[None]:
@@ -129,14 +170,19 @@ def create_app(workbench: Workbench, *, queue_limit: int = 64) -> FastAPI:
     app = FastAPI(
         title="Residscope", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None, lifespan=run_queue
     )
-    app.add_middleware(Guard)
+    app.state.door, app.state.library = door or Door(library.people), library
+    app.add_middleware(Guard, names=names, larger={"/api/v1/library": library.limits.import_limit})
+    api = APIRouter(dependencies=[Depends(admit)])
+    _add_api(api, workbench)
     _add_errors(app)
-    _add_api(app, workbench)
+    app.include_router(api)
+    app.include_router(make_library_routes(library, workbench, _compute_basis), dependencies=[Depends(admit)])
+    app.include_router(make_door_routes(app.state.door))
     _add_pages(app)
     return app
 
 
-def _add_api(app: FastAPI, bench: Workbench) -> None:
+def _add_api(app: APIRouter, bench: Workbench) -> None:
     @app.get("/api/v1/model")
     async def model() -> dict[str, Any]:
         return bench.describe()
@@ -224,7 +270,7 @@ def _add_api(app: FastAPI, bench: Workbench) -> None:
         _add_analysis(app, bench, name, kind)
 
 
-def _add_analysis(app: FastAPI, bench: Workbench, name: str, kind: type[Analysis]) -> None:
+def _add_analysis(app: APIRouter, bench: Workbench, name: str, kind: type[Analysis]) -> None:
     @app.post(f"/api/v1/{name}", name=name, description=kind.__doc__, response_class=Response)
     async def analyse(request: Request, asked: kind) -> Response:  # type: ignore[valid-type]
         call = lambda: asked.compute(bench)  # type: ignore[attr-defined]  # noqa: E731
@@ -301,6 +347,11 @@ async def _compute(request: Request, key: Hashable, call: Callable[[], Any], *, 
     if not job.result.done():
         raise Cancelled("The page went away.")
     return job.result.result()
+
+
+async def _compute_basis(request: Request, site: str, call: Callable[[], Any]) -> Any:
+    """`_compute` of what needs the basis of a site, and is nobody else's."""
+    return await _compute(request, object(), call, long=True)
 
 
 def _wants(request: Request, media_type: str) -> bool:

@@ -8,11 +8,12 @@ import click
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("--host", help="A loopback address; 127.0.0.1 by default.")
+@click.option("--host", help="Where to listen; 127.0.0.1 by default. Elsewhere people have to sign in.")
 @click.option("--port", type=click.IntRange(0, 65535), help="7474 by default, or the next free one; 0 takes any.")
 @click.option("--open/--no-open", "open_browser", default=True, help="Open the page in a browser.")
 @click.option("--texts", type=click.Path(path_type=Path), help="A file of sample texts in place of the package's own.")
-@click.option("--data", type=click.Path(path_type=Path), help="A folder to keep what was computed for the next start.")
+@click.option("--data", type=click.Path(path_type=Path), help="A folder for what is saved and computed.")
+@click.option("--public-read", is_flag=True, help="Let those read who have not signed in.")
 @click.option("--dtype", help="float32 (default), bfloat16, float16 or float64.")
 @click.option("--device", help="auto (default), cpu, cuda, ...")
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON.")
@@ -23,22 +24,36 @@ def serve(
     open_browser: bool = True,
     texts: Path | None = None,
     data: Path | None = None,
+    public_read: bool = False,
     dtype: str | None = None,
     device: str | None = None,
     as_json: bool = False,
 ) -> None:
     """Open the workbench on MODEL: a directory or a Hugging Face id."""
     from residscope import demo
+    from residscope.errors import BadArgument
     from residscope.running.model import load
     from residscope.server.app import create_app
-    from residscope.server.guard import check_host
+    from residscope.server.guard import find_names, is_loopback
     from residscope.server.listen import bind, serve_app
+    from residscope.server.who import Door
     from residscope.server.workbench import Workbench
     from residscope.settings import read_settings
+    from residscope.store.database import Database, place_database
+    from residscope.store.home import Home
+    from residscope.store.library import Library
+    from residscope.store.people import People
 
     settings = read_settings()
     host = host or settings.host
-    check_host(host)
+    folder = data or settings.folder
+    closed = not is_loopback(host)
+    database = settings.database_url or place_database(folder)
+    if closed and not any(People(Database(database), settings.limits).list().values()):
+        raise BadArgument(
+            f"The host {host} can be reached from other machines, and nobody can sign in yet.",
+            "Say who may, with `residscope users add NAME`, or listen on 127.0.0.1.",
+        )
     listener = bind(host, settings.port if port is None else port, exact=port is not None)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
     wanted = model or settings.model
@@ -47,9 +62,18 @@ def serve(
     bench = Workbench(
         load(wanted, **settings.loading(dtype, device)),
         texts or settings.texts or demo.texts,
-        data=data or settings.data,
+        data=folder,
         dictionaries=demo.dictionaries if wanted == "demo" else None,
     )
+    library = Library(folder, Home.of(bench.model), url=database, limits=settings.limits)
+    door = Door(
+        library.people,
+        closed=closed,
+        public_read=public_read or settings.public_read,
+        attempts=settings.sign_in_limit,
+    )
+    names = find_names(host, settings.hosts)
+    app = create_app(bench, library, door=door, names=names, queue_limit=settings.queue_limit)
 
     def announce() -> None:
         if port is None and listener.getsockname()[1] != settings.port:
@@ -58,4 +82,4 @@ def serve(
         if open_browser:
             click.launch(address)
 
-    serve_app(create_app(bench, queue_limit=settings.queue_limit), listener, announce)
+    serve_app(app, listener, announce)

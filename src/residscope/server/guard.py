@@ -1,12 +1,13 @@
-"""Who may speak to the server: this machine's own pages, and nobody who borrowed them."""
+"""Who may speak to the server: its own pages, under its own names, and nobody who borrowed them."""
 
+import socket
+from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+import psutil
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from residscope.errors import BadArgument
 
 MOST_BYTES = 4 * 2**20
 
@@ -19,29 +20,45 @@ _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
+_NONE: Mapping[str, int] = {}
 
 
-def check_host(host: str) -> None:
-    """Refuse to listen where other machines can reach.
+def find_names(host: str, more: str = "") -> frozenset[str]:
+    """The names under which a server that listens at `host` may be asked for, those of the loopback interface aside.
 
-    Raises:
-      BadArgument: The host is no loopback address.
+    Args:
+      host: An address or a name; 0.0.0.0 and :: are all addresses of this machine.
+      more: Other names, with commas between.
     """
-    if not _is_loopback(host):
-        raise BadArgument(
-            f"The host {host} can be reached from other machines, and there is no sign-in yet.",
-            "Listen on 127.0.0.1, and reach it through ssh -L from elsewhere.",
-        )
+    names = {name.strip().lower() for name in more.split(",")} - {""}
+    if host not in ("0.0.0.0", "::"):
+        return frozenset({host.lower(), *names})
+    found = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
+    return frozenset({socket.gethostname().lower(), *found, *names})
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether that can be reached from this machine alone."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 class Guard:
     """Refuses a foreign Host (a name that was rebound to this machine) or Origin (another site's page) with 403.
 
-    And a body over `MOST_BYTES` with 413, before it is read.
+    A browser that keeps the Origin to itself says in Sec-Fetch-Site whose page asks; following a link to a page is let
+    through. A body over `MOST_BYTES` is refused with 413, before it is read.
+
+    Args:
+      app: What is guarded.
+      names: Of the server, beside those of the loopback interface.
+      larger: How many bytes a body may have at the paths that take more.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, names: Collection[str] = (), larger: Mapping[str, int] = _NONE) -> None:
+        self._app, self._names, self._larger = app, names, larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,19 +66,28 @@ class Guard:
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host, origin = headers.get(b"host", ""), headers.get(b"origin")
-        here = _is_loopback(_name(host))
+        name = _name(host)
+        here = is_loopback(name) or name in self._names
+        most = self._larger.get(scope["path"], MOST_BYTES)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *_HEADERS]
             await send(message)
 
-        if not here or (origin is not None and origin.partition("://")[2] != host):
-            which = f"Origin {origin!r}" if here else f"Host {host!r}"
-            answer = error_response(403, "foreign", f"The {which} is not this server's.", "Open it on this machine.")
+        which = None
+        if not here:
+            which = f"Host {host!r}"
+        elif origin is not None and origin.partition("://")[2] != host:
+            which = f"Origin {origin!r}"
+        elif headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin") and not _is_link(scope, headers):
+            which = "page that asks"
+        if which:
+            hint = "Open it under its own address, or name the host in RESIDSCOPE_HOSTS."
+            answer = error_response(403, "foreign", f"The {which} is not this server's.", hint)
             await answer(scope, receive, send_guarded)
-        elif b"transfer-encoding" in headers or int(headers.get(b"content-length", 0)) > MOST_BYTES:
-            message = f"A request may have {MOST_BYTES:,} bytes, and say how many."
+        elif b"transfer-encoding" in headers or int(headers.get(b"content-length", 0)) > most:
+            message = f"A request may have {most:,} bytes, and say how many."
             await error_response(413, "too_large", message, "Send fewer or shorter texts.")(
                 scope, receive, send_guarded
             )
@@ -75,15 +101,14 @@ def error_response(status: int, code: str, message: str, hint: str = "") -> JSON
     return JSONResponse({"error": {"code": code, "message": message, "hint": hint}}, status, headers)
 
 
+def _is_link(scope: Scope, headers: Mapping[bytes, str]) -> bool:
+    """Whether somebody follows a link to one of the pages."""
+    shown = scope["method"] == "GET" and not scope["path"].startswith("/api/")
+    return shown and headers.get(b"sec-fetch-mode") == "navigate" and headers.get(b"sec-fetch-dest") == "document"
+
+
 def _name(host: str) -> str | None:
     try:
         return urlsplit(f"//{host}").hostname
     except ValueError:
         return None
-
-
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError:
-        return False

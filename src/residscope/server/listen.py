@@ -21,7 +21,7 @@ def bind(host: str, port: int, *, exact: bool) -> socket.socket:
     """A listening socket.
 
     Args:
-      host: A loopback address.
+      host: An address of this machine.
       port: Where; 0 takes any that is free.
       exact: Whether a busy port is an error; otherwise the next free one is taken.
     Raises:

@@ -74,12 +74,22 @@ class Directions(Part[Direction]):
                 add_description(session, user, row, description)
             return self._saved(session, row.id, user)
 
-    def rename(self, user: Person, id: int, name: str) -> Saved:
-        """Give one's own direction another name; the old one stays in its revisions."""
-        name = self.limits.check_name(name)
+    def change(self, user: Person, id: int, *, name: str | None = None, tags: Iterable[str] | None = None) -> Saved:
+        """Give one's own direction another name, where the old one stays in its revisions, and other tags.
+
+        Raises:
+          NameTaken: One has a direction of that name.
+          OverLimit, BadArgument: The name or a tag is too long or empty, or there are too many tags.
+        """
+        name = None if name is None else self.limits.check_name(name)
+        tags = None if tags is None else self.limits.check_tags(tags)
         with self.database.changing() as session:
             row = self._own(session, user, id)
-            self._revise(session, row, name, row.artefact)
+            if name is not None:
+                self._revise(session, row, name, row.artefact)
+            if tags is not None:
+                kept = {tag.name: tag for tag in row.tags}
+                row.tags = [kept.get(tag, Tag(name=tag)) for tag in tags]
             return self._saved(session, id, user)
 
     def revise(self, user: Person, id: int, direction: directions.Direction) -> Saved:
@@ -90,16 +100,6 @@ class Directions(Part[Direction]):
             row = self._own(session, user, id)
             row.site, row.width = str(direction.site), len(direction.vector)
             self._revise(session, row, row.name, artefact)
-            return self._saved(session, id, user)
-
-    def tag(self, user: Person, id: int, tags: Iterable[str]) -> Saved:
-        """Give one's own direction these tags, and no others."""
-        tags = self.limits.check_tags(tags)
-        with self.database.changing() as session:
-            row = self._own(session, user, id)
-            kept = {tag.name: tag for tag in row.tags}
-            row.tags = [kept.get(tag, Tag(name=tag)) for tag in tags]
-            session.flush()
             return self._saved(session, id, user)
 
     def load(self, reader: Person | None, id: int, revision: int | None = None) -> directions.Direction:

@@ -33,20 +33,22 @@ class Lists(Part[List]):
             self._arrange(session, row, directions)
             return _describe(row)
 
-    def rename(self, user: Person, id: int, name: str) -> DirectionList:
-        """Give one's own list another name."""
-        name = self.limits.check_name(name)
+    def change(
+        self, user: Person, id: int, *, name: str | None = None, directions: Sequence[int] | None = None
+    ) -> DirectionList:
+        """Give one's own list another name, and these directions, in this order, in place of what it has.
+
+        Raises:
+          NameTaken: One has a list of that name.
+          NotSaved: A direction is not there.
+        """
+        name = None if name is None else self.limits.check_name(name)
         with self.database.changing() as session:
             row = self._own(session, user, id)
             with self._naming(session, name):
-                row.name = name
-            return _describe(row)
-
-    def arrange(self, user: Person, id: int, directions: Sequence[int]) -> DirectionList:
-        """Put these directions in one's own list, in this order, and no others."""
-        with self.database.changing() as session:
-            row = self._own(session, user, id)
-            self._arrange(session, row, directions)
+                row.name = name or row.name
+            if directions is not None:
+                self._arrange(session, row, directions)
             return _describe(row)
 
     def append(self, user: Person, id: int, direction: int) -> DirectionList:

@@ -15,7 +15,7 @@ from residscope.store.limits import Limits
 from residscope.store.tables import SignIn, User, read_clock
 from residscope.store.values import Person
 
-_DAYS = 30
+SESSION_DAYS = 30
 _LEAST_PASSWORD = 8
 _HASHER = PasswordHasher()
 
@@ -88,7 +88,7 @@ class People:
                     token_hash=_hash(token),
                     user_id=person.id,
                     by_password=password is not None,
-                    expires=now + timedelta(days=_DAYS),
+                    expires=now + timedelta(days=SESSION_DAYS),
                 )
             )
         return token

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 
@@ -35,20 +36,19 @@ class Texts(Part[Text]):
                 rows.append(row)
             return [_describe(row) for row in rows]
 
-    def rename(self, user: Person, id: int, name: str | None) -> values.Text:
-        """Give a text another name, or none."""
+    def change(self, user: Person, id: int, **facts: Any) -> values.Text:
+        """Change a text's `name`, None for none, or whether it is `pinned`: in front of those that are not.
+
+        Raises:
+          NameTaken: One has a text of that name.
+        """
+        name = facts.get("name")
         name = None if name is None else self.limits.check_name(name)
         with self.database.changing() as session:
             row = self._own(session, user, id)
             with self._naming(session, name):
-                row.name = name
-            return _describe(row)
-
-    def pin(self, user: Person, id: int, pinned: bool) -> values.Text:
-        """Put a text in front of those that are not pinned, or back among them."""
-        with self.database.changing() as session:
-            row = self._own(session, user, id)
-            row.pinned = pinned
+                row.name = name if "name" in facts else row.name
+                row.pinned = bool(facts.get("pinned", row.pinned))
             return _describe(row)
 
     def find(self, user: Person, *, deleted: bool = False) -> list[values.Text]:

@@ -1,0 +1,326 @@
+"""The routes of the library. Each parses, makes one call of it as who asks, and answers with its value."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, Field, StrictInt
+
+from residscope.direction import Direction, combine
+from residscope.directions.file import read_file
+from residscope.server.who import Actor, Visitor
+from residscope.server.workbench import Workbench
+from residscope.store import values
+from residscope.store.library import Library
+from residscope.store.part import Part
+from residscope.store.values import Card, DirectionList, Found, Imported, Neighbour, Saved
+
+Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
+Ids = Annotated[list[Annotated[int, Field(ge=1, le=2**31 - 1)]], Query(min_length=1, max_length=1000)]
+Number = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+Tags = Annotated[list[str], Query()]
+Compute = Callable[[Request, str, Callable[[], Any]], Awaitable[Any]]
+"""Makes a call that needs the basis of the site of that name, in the server's queue."""
+
+
+class Term(BaseModel):
+    """So much of a component of the sample texts."""
+
+    component: Annotated[StrictInt, Field(ge=0)]
+    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+
+
+class SaveRequest(BaseModel):
+    """A direction made of components of one site, and what it is called."""
+
+    site: str
+    terms: Annotated[list[Term], Field(min_length=1, max_length=1000)]
+    name: str
+    description: str = ""
+    tags: list[str] = []
+
+
+class DirectionChange(BaseModel):
+    """What is not given stays."""
+
+    name: str | None = None
+    tags: list[str] | None = None
+
+
+class Words(BaseModel):
+    """A description or a comment."""
+
+    text: str
+
+
+class Ballot(BaseModel):
+    """For, against, or neither."""
+
+    value: Literal[1, -1, 0]
+
+
+class ListRequest(BaseModel):
+    """A list and what is in it, in this order."""
+
+    name: str
+    directions: list[Number] = []
+
+
+class ListChange(BaseModel):
+    """What is not given stays."""
+
+    name: str | None = None
+    directions: list[Number] | None = None
+
+
+class Item(BaseModel):
+    """A direction to be put at the end."""
+
+    direction: Number
+
+
+class NewText(BaseModel):
+    """A text, with a name or none."""
+
+    name: str | None = None
+    text: str
+
+
+class TextsRequest(BaseModel):
+    """Several texts at a time."""
+
+    texts: Annotated[list[NewText], Field(min_length=1, max_length=1000)]
+
+
+class TextChange(BaseModel):
+    """What is not given stays; the name null takes it off."""
+
+    name: str | None = None
+    pinned: bool = False
+
+
+class RunRequest(BaseModel):
+    """An analysis by its name, and the words of its request."""
+
+    kind: str
+    settings: dict[str, Any]
+
+
+class RunChange(BaseModel):
+    """How far a run is."""
+
+    state: Literal["waiting", "running", "done", "failed", "cancelled"]
+
+
+def make_library_routes(library: Library, bench: Workbench, compute: Compute) -> APIRouter:
+    """All of them."""
+    router = APIRouter(prefix="/api/v1")
+    _add_directions(router, library, bench, compute)
+    _add_words(router, library)
+    _add_lists(router, library)
+    _add_texts(router, library)
+    _add_runs(router, library)
+    _add_exchange(router, library)
+    for name in ("directions", "descriptions", "comments", "lists", "runs"):
+        _add_deleting(router, name, getattr(library, name))
+    return router
+
+
+def _add_directions(router: APIRouter, library: Library, bench: Workbench, compute: Compute) -> None:
+    @router.get("/directions")
+    def find_directions(
+        who: Visitor,
+        words: str = "",
+        owner: str | None = None,
+        site: str | None = None,
+        tag: str | None = None,
+        deleted: bool = False,
+        start: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+        count: Annotated[int, Query(ge=1, le=1000)] = 50,
+    ) -> Found:
+        asked = {"words": words, "owner": owner, "site": site, "tag": tag, "deleted": deleted}
+        return library.directions.find(who, start=start, count=count, **asked)  # type: ignore[arg-type]
+
+    @router.post("/directions")
+    async def save_components(request: Request, who: Actor, asked: SaveRequest) -> Saved:
+        site = bench.site(asked.site)
+
+        def make() -> Direction:
+            return combine([(term.weight, bench.direction(asked.site, term.component)) for term in asked.terms])
+
+        made = await compute(request, str(site), make)
+        words: dict[str, Any] = {"name": asked.name, "description": asked.description, "tags": asked.tags}
+        return await run_in_threadpool(library.directions.save, who, made, **words)
+
+    @router.post("/directions/file")
+    async def save_file(
+        request: Request,
+        who: Actor,
+        file: str = "direction.safetensors",
+        site: str | None = None,
+        name: str | None = None,
+        description: str = "",
+        tags: Tags = [],  # noqa: B006  # FastAPI's own way
+    ) -> Saved:
+        content = await request.body()
+
+        def save() -> Saved:
+            read = read_file(content, file, site=site)
+            return library.directions.save(who, read, name=name, description=description, tags=tags)
+
+        return await run_in_threadpool(save)
+
+    @router.post("/directions/nearest")
+    async def nearest_to_file(
+        request: Request,
+        who: Visitor,
+        file: str = "direction.safetensors",
+        site: str | None = None,
+        count: Annotated[int, Query(ge=1, le=100)] = 10,
+    ) -> list[Neighbour]:
+        content = await request.body()
+        return await run_in_threadpool(
+            lambda: library.directions.nearest(who, read_file(content, file, site=site), count)
+        )
+
+    @router.get("/directions/{id}")
+    def direction(who: Visitor, id: Id) -> Card:
+        return library.directions.card(who, id)
+
+    @router.get("/directions/{id}/nearest")
+    def nearest(who: Visitor, id: Id, count: Annotated[int, Query(ge=1, le=100)] = 10) -> list[Neighbour]:
+        found = library.directions.nearest(who, library.directions.load(who, id), count + 1)
+        return [one for one in found if one.direction.id != id][:count]
+
+    @router.patch("/directions/{id}")
+    def change_direction(who: Actor, id: Id, asked: DirectionChange) -> Saved:
+        return library.directions.change(who, id, name=asked.name, tags=asked.tags)
+
+    @router.get("/directions/{id}/file", response_class=Response)
+    def file(who: Visitor, id: Id, revision: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None) -> Response:
+        found = library.directions.load(who, id, revision)
+        return _download(found.to_bytes(), f"{found.name}.safetensors")
+
+    @router.put("/directions/{id}/file")
+    async def revise(
+        request: Request, who: Actor, id: Id, file: str = "direction.safetensors", site: str | None = None
+    ) -> Saved:
+        content = await request.body()
+        return await run_in_threadpool(lambda: library.directions.revise(who, id, read_file(content, file, site=site)))
+
+
+def _add_words(router: APIRouter, library: Library) -> None:
+    @router.post("/directions/{id}/descriptions")
+    def describe(who: Actor, id: Id, asked: Words) -> values.Description:
+        return library.descriptions.add(who, id, asked.text)
+
+    @router.patch("/descriptions/{id}")
+    def revise_description(who: Actor, id: Id, asked: Words) -> values.Description:
+        return library.descriptions.revise(who, id, asked.text)
+
+    @router.put("/descriptions/{id}/vote")
+    def vote(who: Actor, id: Id, asked: Ballot) -> values.Description:
+        return library.descriptions.vote(who, id, asked.value)
+
+    @router.post("/directions/{id}/comments")
+    def comment(who: Actor, id: Id, asked: Words) -> values.Comment:
+        return library.comments.add(who, id, asked.text)
+
+
+def _add_lists(router: APIRouter, library: Library) -> None:
+    @router.get("/lists")
+    def lists(who: Visitor, deleted: bool = False) -> list[DirectionList]:
+        return library.lists.find(who, deleted=deleted)
+
+    @router.post("/lists")
+    def add_list(who: Actor, asked: ListRequest) -> DirectionList:
+        return library.lists.add(who, asked.name, asked.directions)
+
+    @router.get("/lists/{id}")
+    def read_list(who: Visitor, id: Id) -> DirectionList:
+        return library.lists.read(who, id)
+
+    @router.patch("/lists/{id}")
+    def change_list(who: Actor, id: Id, asked: ListChange) -> DirectionList:
+        return library.lists.change(who, id, name=asked.name, directions=asked.directions)
+
+    @router.post("/lists/{id}/directions")
+    def append(who: Actor, id: Id, asked: Item) -> DirectionList:
+        return library.lists.append(who, id, asked.direction)
+
+
+def _add_texts(router: APIRouter, library: Library) -> None:
+    @router.get("/my_texts")
+    def texts(who: Actor, deleted: bool = False) -> list[values.Text]:
+        return library.texts.find(who, deleted=deleted)
+
+    @router.post("/my_texts")
+    def add_texts(who: Actor, asked: TextsRequest) -> list[values.Text]:
+        return library.texts.add(who, [(one.name, one.text) for one in asked.texts])
+
+    @router.patch("/my_texts/{id}")
+    def change_text(who: Actor, id: Id, asked: TextChange) -> values.Text:
+        return library.texts.change(who, id, **asked.model_dump(exclude_unset=True))
+
+    @router.delete("/my_texts", status_code=204)
+    def delete_texts(who: Actor, ids: Ids) -> None:
+        library.texts.delete(who, *ids)
+
+    @router.post("/my_texts/restore", status_code=204)
+    def restore_texts(who: Actor, ids: Ids) -> None:
+        library.texts.restore(who, *ids)
+
+
+def _add_runs(router: APIRouter, library: Library) -> None:
+    @router.get("/runs")
+    def runs(who: Actor, deleted: bool = False) -> list[values.Run]:
+        return library.runs.find(who, deleted=deleted)
+
+    @router.post("/runs")
+    def add_run(who: Actor, asked: RunRequest) -> values.Run:
+        return library.runs.add(who, asked.kind, asked.settings)
+
+    @router.get("/runs/{id}")
+    def run(who: Visitor, id: Id) -> values.Run:
+        return library.runs.read(who, id)
+
+    @router.patch("/runs/{id}")
+    def move_run(who: Actor, id: Id, asked: RunChange) -> values.Run:
+        return library.runs.move(who, id, asked.state)
+
+    @router.get("/runs/{id}/result", response_class=Response)
+    def result(who: Visitor, id: Id) -> Response:
+        return _download(library.runs.result(who, id), f"run {id}.safetensors")
+
+    @router.put("/runs/{id}/result")
+    async def keep_result(request: Request, who: Actor, id: Id) -> values.Run:
+        content = await request.body()
+        return await run_in_threadpool(library.runs.move, who, id, "done", content)
+
+
+def _add_exchange(router: APIRouter, library: Library) -> None:
+    @router.get("/library", response_class=Response)
+    def export_library(who: Visitor, ids: Annotated[list[int] | None, Query(max_length=1000)] = None) -> Response:
+        return _download(library.exchange.write(who, ids), f"{library.home.name} library.safetensors")
+
+    @router.post("/library")
+    async def import_library(request: Request, who: Actor) -> Imported:
+        content = await request.body()
+        return await run_in_threadpool(library.exchange.bring, who, content)
+
+
+def _add_deleting(router: APIRouter, name: str, part: Part[Any]) -> None:
+    @router.delete(f"/{name}/{{id}}", name=f"delete {name}", status_code=204)
+    def delete(who: Actor, id: Id) -> None:
+        part.delete(who, id)
+
+    @router.post(f"/{name}/{{id}}/restore", name=f"restore {name}", status_code=204)
+    def restore(who: Actor, id: Id) -> None:
+        part.restore(who, id)
+
+
+def _download(content: bytes, name: str) -> Response:
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
+    return Response(content, media_type="application/octet-stream", headers=headers)
