@@ -3,20 +3,19 @@
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from residscope.cli.main import main
+from tests.cli.conftest import CALL, Serving
 from tests.patience import PATIENCE
 
-COMMANDS = [[], ["serve"], ["run"], ["heads"], ["doctor"]]
+HEAVY = {"torch", "transformers", "pydantic", "numpy", "pandas", "fastapi", "rich", "sqlalchemy", "argon2"}
+COMMANDS = [[], ["serve"], ["run"], ["heads"], ["doctor"], ["users"], ["users", "add"]]
 
 
 def residscope(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -29,24 +28,6 @@ def residscope(*arguments: str, **environment: str) -> subprocess.CompletedProce
     )
 
 
-CALL = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CALL:
-    """The command line in this process, which has what a process of its own imports for seconds."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call_here(*arguments: str) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", ["residscope", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed, said = capfd.readouterr()
-        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), printed, said)
-
-    return call_here
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_imports_nothing_heavy(command: list[str]) -> None:
     code = (
@@ -54,7 +35,7 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
         f"sys.argv = ['residscope', *{command}, '--help']\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'transformers', 'pydantic', 'numpy', 'pandas', 'fastapi', 'rich'} & sys.modules.keys()\n"
+        f"heavy = {HEAVY} & sys.modules.keys()\n"
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -125,26 +106,6 @@ def test_doctor(call: CALL) -> None:
     assert facts["packages"]["torch"]
     assert facts["missing"] == []
     assert "Nothing is missing." in call("doctor").stdout
-
-
-class Serving:
-    """The workbench in a process of its own, by the command that is installed."""
-
-    def __init__(self, *arguments: str, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("residscope")), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environment},
-        )
-        assert self.process.stdout is not None
-        self.said = self.process.stdout.readline()
-
-    def stop(self) -> str:
-        self.process.send_signal(signal.SIGINT)
-        _, errors = self.process.communicate(timeout=PATIENCE)
-        return errors
 
 
 def free_port() -> int:

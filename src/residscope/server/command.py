@@ -55,7 +55,8 @@ def serve(
             "Say who may, with `residscope users add NAME`, or listen on 127.0.0.1.",
         )
     listener = bind(host, settings.port if port is None else port, exact=port is not None)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    address = f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}/"
     wanted = model or settings.model
     if not as_json:
         click.echo(f"Loading {wanted} ...", err=True)

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
@@ -115,8 +116,7 @@ class People:
     def _check(self, name: str, password: str) -> Person:
         with self.database.reading() as session:
             row = session.scalar(select(User).filter_by(name=name.strip()))
-        # Where nobody has that name it takes as long, and so tells nothing.
-        hashed = row.password if row and row.password else _HASHER.hash("nobody's")
+        hashed = row.password if row and row.password else _hash_nobodys()
         try:
             _HASHER.verify(hashed, password)
         except VerifyMismatchError:
@@ -124,6 +124,12 @@ class People:
         if row is None or row.password is None:
             raise SignInRefused("That name and password do not go together.", "See that both are right.")
         return Person(row.id, row.name)
+
+
+@cache
+def _hash_nobodys() -> str:
+    """What is compared where nobody has the name: it takes as long, and so tells nothing."""
+    return _HASHER.hash(secrets.token_urlsafe())
 
 
 def _hash(token: str) -> str:
