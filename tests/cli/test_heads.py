@@ -11,7 +11,7 @@ import torch
 import residscope as rs
 from residscope.errors import BadArgument
 from residscope.store.atlas import Atlas
-from tests.cli.test_cli import CALL, call
+from tests.cli.conftest import CALL
 from tests.models import family_model, random_model, save
 
 __all__ = ["call"]  # a fixture
