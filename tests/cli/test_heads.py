@@ -14,7 +14,6 @@ from residscope.store.atlas import Atlas
 from tests.cli.conftest import CALL
 from tests.models import family_model, random_model, save
 
-__all__ = ["call"]  # a fixture
 FEW = ("--n-tokens", "10", "--n-sequences", "2")
 
 
