@@ -36,6 +36,7 @@ def serve_postgres() -> Iterator[str]:
     try:
         call("initdb", "--username=residscope", "--auth=trust", "--locale=C.UTF-8", "--encoding=UTF8", "--no-sync")
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200"
+        options += " -c fsync=off"  # what is killed here are its clients
         call("pg_ctl", "start", "--wait", "--log", str(folder / "log"), "--options", options)
         try:
             yield f"postgresql://residscope@127.0.0.1:{port}"

@@ -273,6 +273,9 @@ def test_another_models_library_is_apart(library: Library, ada: Person, opened: 
 
 def test_texts(library: Library, ada: Person, bob: Person) -> None:
     first, second = library.texts.add(ada, [("a", "Once upon"), (None, "a time")])
+    spaced = library.texts.add(ada, [(None, " Mary\n")])[0]
+    assert spaced.text == " Mary\n"  # space is part of a text
+    library.texts.delete(ada, spaced.id)
     library.texts.add(ada, [(None, "unnamed too")])
     assert library.texts.find(bob) == []
     library.texts.change(ada, second.id, pinned=True)
@@ -284,7 +287,7 @@ def test_texts(library: Library, ada: Person, bob: Person) -> None:
     assert len(library.texts.find(ada)) == 1
     library.texts.restore(ada, first.id)
     assert library.texts.change(ada, first.id, name=None).name is None
-    assert [one.id for one in library.texts.find(ada, deleted=True)] == [second.id]
+    assert [one.id for one in library.texts.find(ada, deleted=True)] == [second.id, spaced.id]
 
 
 def test_runs(library: Library, ada: Person, bob: Person) -> None:
@@ -376,3 +379,25 @@ def test_any_name_and_vector_come_back(library: Library, ada: Person, name: str,
     assert torch.equal(library.directions.load(None, saved.id).vector, given.vector)
     assert saved.id in [one.id for one in library.directions.find(ada, words=name, count=1000).directions]
     library.directions.delete(ada, saved.id)
+
+
+@ONE_DATABASE
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.sampled_from([-1, 0, 1])), max_size=12))
+def test_a_score_is_the_sum_of_everybodys_last_vote(
+    library: Library, ada: Person, votes: list[tuple[int, int, int]]
+) -> None:
+    id = library.directions.save(ada, direction()).id
+    people = [library.people.name(f"voter {number}") for number in range(4)]
+    described = [library.descriptions.add(ada, id, text).id for text in "abc"]
+    last: dict[tuple[int, int], int] = {}
+    for person, which, value in votes:
+        library.descriptions.vote(people[person], described[which], value)
+        last[person, which] = value
+    scores = [sum(value for (_, which), value in last.items() if which == n) for n in range(3)]
+    card = library.directions.card(people[0], id)
+    assert [one.score for one in card.descriptions] == sorted(scores, reverse=True)
+    assert [one.id for one in card.descriptions] == sorted(described, key=lambda one: -scores[described.index(one)])
+    assert {one.id: one.my_vote for one in card.descriptions} == {
+        one: last.get((0, number), 0) for number, one in enumerate(described)
+    }
+    library.directions.delete(ada, id)

@@ -31,12 +31,14 @@ def write(url: str, folder: Path, number: int) -> None:
         library.descriptions.vote(everybody, saved.description.id, 1)
         library.descriptions.vote(me, 1, (-1) ** turn)
         library.descriptions.vote(everybody, 1, 1)
+        library.directions.revise(everybody, 1, direction(number + 1, turn, 1, 0))
         try:
             library.directions.save(everybody, direction(), name=f"first come {turn}")
         except NameTaken:
             library.lists.append(everybody, 1, saved.id)
 
 
+@pytest.mark.slow
 def test_eight_writers_at_once_lose_nothing(url: str, tmp_path: Path, opened: Opened) -> None:
     library = opened()
     everybody = library.people.name("everybody")
@@ -57,10 +59,14 @@ def test_eight_writers_at_once_lose_nothing(url: str, tmp_path: Path, opened: Op
     (description,) = library.directions.card(everybody, voted.id).descriptions
     assert description.score == 1 - WRITERS  # the last votes of all were against
     assert len(library.lists.read(everybody, 1).directions) == (WRITERS - 1) * EACH
-    for one in found.directions:
-        assert library.directions.load(None, one.id).site.kind == "resid_pre"
+    revisions = library.directions.card(everybody, voted.id).revisions
+    assert [one.number for one in revisions] == [*range(WRITERS * EACH + 1)]
+    vectors = {tuple(library.directions.load(None, voted.id, one.number).vector.tolist()) for one in revisions[1:]}
+    made = [direction(number + 1, turn, 1, 0) for number in range(WRITERS) for turn in range(EACH)]
+    assert vectors == {tuple(one.vector.tolist()) for one in made}
 
 
+@pytest.mark.slow
 def test_eight_processes_make_one_new_database(url: str, tmp_path: Path, opened: Opened) -> None:
     writers = [PROCESSES.Process(target=open_and_name, args=(url, tmp_path)) for _ in range(WRITERS)]
     for writer in writers:
@@ -88,6 +94,7 @@ def save_until_killed(url: str, folder: Path, told: Connection, round: int) -> N
         told.send(("revised", saved.id))
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_the_old_state_or_the_new(url: str, tmp_path: Path, opened: Opened) -> None:
     chance, said = random.Random(0), {"saved": set[int](), "revised": set[int]()}
     for round in range(8):

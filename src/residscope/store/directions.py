@@ -60,7 +60,7 @@ class Directions(Part[Direction]):
         """
         self.home.check(direction)
         name = self.limits.check_name(direction.name if name is None else name)
-        description = description and self.limits.check_words("description_limit", description, "The description")
+        description = description and self.limits.check_words(description, "The description")
         tags = self.limits.check_tags(tags)
         artefact = self.artefacts.write(direction.to_bytes())
         with self.database.changing() as session:
@@ -228,14 +228,14 @@ class Descriptions(Part[Description]):
           NotSaved: There is none of that number.
           OverLimit, BadArgument: The text is too long, or empty.
         """
-        text = self.limits.check_words("description_limit", text, "The description")
+        text = self.limits.check_words(text, "The description")
         with self.database.changing() as session:
             row = add_description(session, user, find_direction(session, self.home.fingerprint, direction), text)
             return self._described(session, row.id, user)
 
     def revise(self, user: Person, id: int, text: str) -> values.Description:
         """Say one's own description in other words."""
-        text = self.limits.check_words("description_limit", text, "The description")
+        text = self.limits.check_words(text, "The description")
         with self.database.changing() as session:
             row = self._own(session, user, id)
             row.text, row.changed = text, read_clock()
@@ -275,7 +275,7 @@ class Comments(Part[Comment]):
           NotSaved: There is none of that number.
           OverLimit, BadArgument: The text is too long, or empty.
         """
-        text = self.limits.check_words("description_limit", text, "The comment")
+        text = self.limits.check_words(text, "The comment")
         with self.database.changing() as session:
             found = find_direction(session, self.home.fingerprint, direction)
             row = Comment(direction_id=found.id, user_id=user.id, text=text)

@@ -240,12 +240,12 @@ class Exchange:
             for revision in one.revisions:
                 revision.name = limits.check_name(revision.name)
             for words in (*one.descriptions, *one.comments):
-                words.text = limits.check_words("description_limit", words.text, "A description or comment")
+                words.text = limits.check_words(words.text, "A description or comment")
         for listed in header.lists:
             listed.name = limits.check_name(listed.name)
         for text in header.texts:
             text.name = limits.check_name(text.name) if text.name else None
-            text.text = limits.check_words("text_limit", text.text, "A text")
+            text.text = limits.check_text("text_limit", text.text, "A text")
         for name in _people(header):
             limits.check_name(name)
 

@@ -44,33 +44,36 @@ class Limits:
                 f"Give less, or start the server with a higher RESIDSCOPE_{limit.upper()}.",
             )
 
-    def check_words(self, limit: str, words: str, what: str) -> str:
-        """The words without space around them, if they can be kept.
+    def check_text(self, limit: str, text: str, what: str) -> str:
+        """The text, if it can be kept.
 
         Args:
           limit: A field's name.
-          words: Any.
-          what: Their name at a sentence's beginning, as "The name".
+          text: Any.
+          what: Its name at a sentence's beginning, as "The name".
         Raises:
-          OverLimit: They are too long.
-          BadArgument: They are empty, or hold a sign that databases refuse.
+          OverLimit: It is too long.
+          BadArgument: It is empty, or holds a sign that databases refuse.
         """
-        words = words.strip()
-        if not words:
+        if not text or text.isspace():
             raise BadArgument(f"{what} is empty.", "Write something.")
-        if "\0" in words or any("\ud800" <= sign <= "\udfff" for sign in words):
+        if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
             raise BadArgument(f"{what} has a sign that is no text.", "Take it out.")
         in_bytes = limit == "text_limit"
-        size = len(words.encode()) if in_bytes else len(words)
+        size = len(text.encode()) if in_bytes else len(text)
         self.check(limit, size, f"{what} has {size:,} {'bytes' if in_bytes else 'characters'}")
-        return words
+        return text
 
-    def check_name(self, name: str) -> str:
-        """`check_words` of a name."""
-        return self.check_words("name_limit", name, "The name")
+    def check_words(self, words: str, what: str) -> str:
+        """`check_text` of a description or comment, without space around it."""
+        return self.check_text("description_limit", words.strip(), what)
+
+    def check_name(self, name: str, what: str = "The name") -> str:
+        """`check_text` of a name, without space around it."""
+        return self.check_text("name_limit", name.strip(), what)
 
     def check_tags(self, tags: Iterable[str]) -> list[str]:
         """Each once, in their order."""
-        found = sorted({self.check_words("name_limit", tag, "A tag") for tag in tags})
+        found = sorted({self.check_name(tag, "A tag") for tag in tags})
         self.check("tags_limit", len(found), f"The direction would have {len(found)} tags")
         return found

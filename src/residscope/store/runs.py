@@ -37,7 +37,7 @@ class Runs(Part[Run]):
             written = json.dumps(dict(settings), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise BadArgument(f"The settings are no JSON ({error}).", "Give numbers, strings, lists.") from None
-        self.limits.check_words("text_limit", written, "The settings")
+        self.limits.check_text("text_limit", written, "The settings")
         with self.database.changing() as session:
             row = Run(
                 user_id=user.id,

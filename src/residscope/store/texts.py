@@ -30,7 +30,7 @@ class Texts(Part[Text]):
             rows = []
             for name, text in texts:
                 name = None if name is None else self.limits.check_name(name)
-                row = Text(user_id=user.id, name=name, text=self.limits.check_words("text_limit", text, "The text"))
+                row = Text(user_id=user.id, name=name, text=self.limits.check_text("text_limit", text, "The text"))
                 with self._naming(session, name):
                     session.add(row)
                 rows.append(row)
