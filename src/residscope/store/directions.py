@@ -182,15 +182,16 @@ class Directions(Part[Direction]):
 
     def nearest(self, reader: Person | None, direction: directions.Direction, count: int = 10) -> list[Neighbour]:
         """The saved directions of the same width at the smallest angle, either sign, nearest first."""
+        kept = self._kept(reader).where(Direction.width == len(direction.vector)).order_by(Direction.id)
         with self.database.reading() as session:
-            query = self._kept(reader).where(Direction.width == len(direction.vector)).order_by(Direction.id)
-            rows = list(session.scalars(query.options(*_MANY)).unique())
-            if not rows:
+            there = session.execute(kept.with_only_columns(Direction.id, Direction.artefact)).all()
+            if not there:
                 return []
-            vectors = np.stack([self._vector(row.artefact) for row in rows])
-            cosines = vectors @ direction.vector.numpy()
-            nearest = np.argsort(-np.abs(cosines), kind="stable")[:count]
-            return [Neighbour(_describe(rows[at], reader), float(cosines[at])) for at in nearest]
+            cosines = np.stack([self._vector(artefact) for _, artefact in there]) @ direction.vector.numpy()
+            nearest = {there[at][0]: float(cosines[at]) for at in np.argsort(-np.abs(cosines), kind="stable")[:count]}
+            rows = session.scalars(select(Direction).where(Direction.id.in_(nearest)).options(*_MANY)).unique()
+            found = {row.id: _describe(row, reader) for row in rows}
+            return [Neighbour(found[id], cosine) for id, cosine in nearest.items()]
 
     def _kept(self, reader: Person | None, *, deleted: bool = False) -> Select[Direction]:
         query = select(Direction).where(Direction.model == self.home.fingerprint)

@@ -206,7 +206,6 @@ class Exchange:
                 new = table(direction_id=row.id, user_id=user.id, text=words.text, created=words.created)
                 new.origin = _origin(words.author, user)
                 session.add(new)
-                session.flush()  # in this order, which is that of their numbers
 
     def _insert_lists(self, session: Session, user: Person, header: _Header, rows: list[Direction]) -> int:
         kept = self._lists(session)

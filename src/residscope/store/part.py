@@ -38,7 +38,7 @@ class Part(Generic[Row]):
           NotSaved, NotYours: One of them is not there, or another's; nothing is deleted.
         """
         with self.database.changing() as session:
-            for row in [self._own(session, user, one) for one in ids]:
+            for row in [self._own(session, user, one) for one in sorted({*ids})]:
                 row.deleted = read_clock()
 
     def restore(self, user: Person, *ids: int) -> None:
@@ -49,7 +49,7 @@ class Part(Generic[Row]):
           NameTaken: Something has its name by now. Nothing is restored.
         """
         with self.database.changing() as session:
-            for one in ids:
+            for one in sorted({*ids}):  # in one order, so that two who lock several never wait for each other
                 row = self._own(session, user, one, deleted=True)
                 with self._naming(session, getattr(row, "name", None)):
                     row.deleted = None
