@@ -144,7 +144,7 @@ class Cancelled(ResidscopeError):
 
 
 class BadDatabase(ResidscopeError):
-    """The database cannot be opened, was made by a newer version, or lacks a file."""
+    """The database cannot be used, was made by a newer version, or lacks a file."""
 
 
 class NotSaved(ResidscopeError):

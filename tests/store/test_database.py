@@ -1,6 +1,7 @@
 """The database: its schema follows from its migrations, old ones are brought up to date, newer ones are refused."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,8 @@ def test_sqlite_is_opened_as_several_processes_need_it(tmp_path: Path) -> None:
     [
         ("mysql://localhost/x", "neither SQLite nor PostgreSQL"),
         ("nonsense", "RESIDSCOPE_DATABASE_URL names no database"),
-        ("sqlite:////nowhere/at/all.db", r"sqlite:////nowhere/at/all.db cannot be opened \(unable to open"),
-        ("postgresql://me:secret@127.0.0.1:1/x", r"postgresql\+psycopg://me:\*\*\*@127.0.0.1:1/x cannot be opened"),
+        ("sqlite:////nowhere/at/all.db", r"sqlite:////nowhere/at/all.db cannot be used \(unable to open"),
+        ("postgresql://me:secret@127.0.0.1:1/x", r"postgresql\+psycopg://me:\*\*\*@127.0.0.1:1/x cannot be used"),
     ],
 )
 def test_a_database_that_cannot_be_opened(url: str, says: str) -> None:
@@ -84,3 +85,16 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
         Library(tmp_path, HOME)
     with pytest.raises(BadArgument, match="cannot be written"):
         Library(tmp_path / "residscope.db", HOME)
+
+
+def test_a_database_that_is_busy_for_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("residscope.store.database._BUSY_SECONDS", 0.05)
+    library = Library(tmp_path, HOME)
+    ada = library.people.name("Ada")
+    with closing(sqlite3.connect(tmp_path / "residscope.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(BadDatabase, match="database is locked"):
+            library.lists.add(ada, "mine")
+        assert library.lists.find(ada) == []  # who reads does not wait
+    assert library.lists.add(ada, "mine").name == "mine"
+    library.close()

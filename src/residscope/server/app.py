@@ -55,7 +55,7 @@ _STATUS: dict[type[ResidscopeError], int] = {
     NameTaken: 409,
     OverLimit: 413,
     TooManyAttempts: 429,
-    BadDatabase: 500,
+    BadDatabase: 503,
 }
 _EXPORTS: dict[str, tuple[str, Callable[[Projection], str]]] = {
     "html": ("text/html", Projection.to_html),

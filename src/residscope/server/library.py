@@ -18,7 +18,8 @@ from residscope.store.part import Part
 from residscope.store.values import Card, DirectionList, Found, Imported, Neighbour, Saved
 
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
-Ids = Annotated[list[Annotated[int, Field(ge=1, le=2**31 - 1)]], Query(min_length=1, max_length=1000)]
+Several = list[Annotated[int, Field(ge=1, le=2**31 - 1)]]
+Ids = Annotated[Several, Query(min_length=1, max_length=1000)]
 Number = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 Tags = Annotated[list[str], Query()]
 Compute = Callable[[Request, str, Callable[[], Any]], Awaitable[Any]]
@@ -302,7 +303,7 @@ def _add_runs(router: APIRouter, library: Library) -> None:
 
 def _add_exchange(router: APIRouter, library: Library) -> None:
     @router.get("/library", response_class=Response)
-    def export_library(who: Visitor, ids: Annotated[list[int] | None, Query(max_length=1000)] = None) -> Response:
+    def export_library(who: Visitor, ids: Annotated[Several | None, Query(max_length=1000)] = None) -> Response:
         return _download(library.exchange.write(who, ids), f"{library.home.name} library.safetensors")
 
     @router.post("/library")

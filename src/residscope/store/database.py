@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from residscope.errors import BadArgument, BadDatabase
@@ -36,18 +36,14 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._engine = _create_engine(url)
-        try:
+        with self._worded():
             _migrate(self._engine)
-        except SQLAlchemyError as error:
-            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-            place = self._engine.url.render_as_string(hide_password=True)
-            raise BadDatabase(f"The database {place} cannot be opened ({cause}).", "See that it is there.") from None
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """One state of everything, whatever others change meanwhile."""
-        with self._sessions() as session:
+        with self._worded(), self._sessions() as session:
             if self._engine.dialect.name == "postgresql":  # SQLite does nothing less
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
@@ -55,9 +51,21 @@ class Database:
     @contextmanager
     def changing(self) -> Iterator[Session]:
         """A transaction: kept when the block ends, nothing of it when the block raises."""
-        with self._sessions.begin() as session:
+        with self._worded(), self._sessions.begin() as session:
             session.connection(execution_options={"changes": True})
             yield session
+
+    @contextmanager
+    def _worded(self) -> Iterator[None]:
+        """Say in words that the database fails: it is gone, full, no database, or busy for too long."""
+        try:
+            yield
+        except DatabaseError as error:
+            if type(error) not in (DatabaseError, OperationalError):  # what was asked was wrong
+                raise
+            cause = str(error.orig).strip().splitlines()[0]
+            place = self._engine.url.render_as_string(hide_password=True)
+            raise BadDatabase(f"The database {place} cannot be used ({cause}).", "See that it is there.") from None
 
     def put(self, session: Session, row: Base, *, replacing: tuple[str, ...] = ()) -> None:
         """Insert a row whose key may be there already; then only the columns `replacing` of the old one change."""
@@ -98,9 +106,8 @@ def _create_engine(url: str) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
     connection.isolation_level = None  # `_begin_sqlite` begins
-    connection.create_function(
-        "lower", 1, lambda word: word and str(word).lower(), deterministic=True
-    )  # not ASCII alone
+    # SQLite's own knows the letters of ASCII alone.
+    connection.create_function("lower", 1, lambda word: word and str(word).lower(), deterministic=True)
     connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA foreign_keys = ON")
