@@ -17,6 +17,7 @@ from tests.patience import PATIENCE
 from tests.serving import serve
 
 SITE = "resid_pre.2"
+MARY = {"kind": "token", "token": "a", "read": "embed", "here": True}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def npy(array: Any, **options: Any) -> bytes:
 def test_what_the_page_shows_is_saved(client: httpx.Client, stories: rs.Model) -> None:
     asked = {
         "site": SITE,
-        "terms": [{"component": 0, "weight": 0.7}, {"component": 4, "weight": -0.3}],
+        "along": [{"of": {"kind": "pca", "component": 0}, "weight": 0.7}, {"of": MARY, "weight": -0.3}],
         "name": "subject number",
         "description": "plural",
         "tags": ["number"],
@@ -51,7 +52,8 @@ def test_what_the_page_shows_is_saved(client: httpx.Client, stories: rs.Model) -
     assert (saved["owner"], saved["name"], saved["site"], saved["tags"]) == ("Ada", "subject number", SITE, ["number"])
     assert saved["description"]["text"] == "plural"
     basis = rs.pca(stories, rs.demo.texts, SITE)
-    expected = combine([(0.7, basis[0]), (-0.3, basis[4])])
+    token = rs.token_direction(stories, "a", read="embed").at(SITE)
+    expected = combine([(0.7, basis[0]), (-0.3, basis.measure(token))])
     file = client.get(f"/directions/{saved['id']}/file")
     assert file.headers["content-disposition"] == "attachment; filename*=UTF-8''subject%20number.safetensors"
     found = read_direction(file.content, "it")
@@ -68,6 +70,10 @@ def test_bare_vectors_are_taken_where_their_site_is_said(client: httpx.Client) -
         assert (saved["name"], saved["width"]) == (name.partition(".")[0], 64)
         found = read_direction(client.get(f"/directions/{saved['id']}/file").content, "it")
         assert found.vector[:3].tolist() == [0.6, 0.8, 0.0]
+    saved = save(client, npy([3.0, 4.0, *[0.0] * 6]), file="head.npy", site="z.2:1").json()
+    assert (saved["site"], saved["width"]) == ("z.2:1", 8)
+    found = read_direction(client.get(f"/directions/{saved['id']}/file").content, "it")
+    assert (str(found.site), found.head) == ("z.2", 1)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +120,7 @@ def test_what_is_no_direction_is_refused(client: httpx.Client, file: str, conten
         (
             "POST",
             "/directions",
-            {"json": {"site": SITE, "terms": [{"component": 999}], "name": "x"}},
+            {"json": {"site": SITE, "along": [{"of": {"kind": "pca", "component": 999}}], "name": "x"}},
             404,
             "unknown_component",
             "999",
@@ -122,7 +128,7 @@ def test_what_is_no_direction_is_refused(client: httpx.Client, file: str, conten
         (
             "POST",
             "/directions",
-            {"json": {"site": "resid_pre.9", "terms": [{"component": 0}], "name": "x"}},
+            {"json": {"site": "resid_pre.9", "along": [{"of": {"kind": "pca", "component": 0}}], "name": "x"}},
             404,
             "unknown_site",
             "layers 0 to 4",
@@ -130,7 +136,7 @@ def test_what_is_no_direction_is_refused(client: httpx.Client, file: str, conten
         (
             "POST",
             "/directions",
-            {"json": {"site": SITE, "terms": [{"component": 0, "weight": 0}], "name": "x"}},
+            {"json": {"site": SITE, "along": [{"of": {"kind": "pca", "component": 0}, "weight": 0}], "name": "x"}},
             400,
             "bad_direction",
             "Nothing is left",

@@ -19,8 +19,8 @@ from tests.serving import serve
 
 PUBLIC = {"/", "/stream", "/lens", "/patch", "/heads", "/api/v1/me"}
 """What strangers see: the pages, which hold nothing, and where one says who one is."""
-COMPUTING = {f"/api/v1/{name}" for name in ("tokens", "projection", "river", "export/{format}", *ANALYSES)}
-COMPUTING |= {"/api/v1/directions/nearest"}
+ASKED = "tokens projection values describe home active nearest river export/{format} directions/nearest".split()
+COMPUTING = {f"/api/v1/{name}" for name in (*ASKED, *ANALYSES)}
 """What is asked for by POST and changes nothing."""
 CREATING = {
     ("POST", path)

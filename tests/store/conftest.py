@@ -15,7 +15,7 @@ from residscope.store.limits import Limits
 from residscope.store.values import Person
 from tests.store.postgres import serve_postgres
 
-HOME = Home("small", "f1", {"resid_pre.0": (4,), "resid_pre.1": (4,), "z.0": (2, 6)})
+HOME = Home("small", "f1", {"resid_pre.0": 4, "resid_pre.1": 4, "z.0": 6, "z.0:0": 2, "z.0:1": 2, "z.0:2": 2})
 NUMBERS = count()
 
 Opened = Callable[..., Library]
@@ -67,7 +67,9 @@ def bob(library: Library) -> Person:
     return library.people.name("Bob")
 
 
-def direction(*numbers: float, site: str = "resid_pre.1", name: str = "one", mean: bool = False) -> Direction:
+def direction(
+    *numbers: float, site: str = "resid_pre.1", head: int | None = None, name: str = "one", mean: bool = False
+) -> Direction:
     """A small direction."""
     wide = torch.arange(len(numbers), dtype=torch.float64) / 3 if mean else None
-    return Direction.of(numbers or (1.0, 2.0, 3.0, 4.0), site, name, mean=wide, history={"kind": "test"})
+    return Direction.of(numbers or (1.0, 2.0, 3.0, 4.0), site, name, head=head, mean=wide, history={"kind": "test"})

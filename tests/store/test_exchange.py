@@ -37,7 +37,7 @@ def filled(library: Library, ada: Person, bob: Person) -> Library:
     better = library.descriptions.add(bob, first.id, "plural nouns")
     library.descriptions.vote(bob, better.id, 1)
     library.comments.add(bob, first.id, "sure?")
-    second = library.directions.save(bob, direction(1, 0, site="z.0"), name="number")
+    second = library.directions.save(bob, direction(1, 0, site="z.0", head=1), name="number")
     gone = library.directions.save(bob, direction(), name="gone")
     library.lists.add(bob, "best", [second.id, gone.id, first.id])
     library.directions.delete(bob, gone.id)
@@ -124,7 +124,7 @@ def spoil(content: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
         (lambda all: all["vectors"].pop(), BadLibrary, "cut short"),
         (lambda all: all["vectors"][0].update(deviation="x"), BadLibrary, "its deviation is no number"),
         (lambda all: all["vectors"][0].update(site="resid_pre.9"), UnknownSite, "no site 'resid_pre.9'"),
-        (lambda all: all["vectors"][0].update(site="z.0"), BadDirection, "z.0 of small has 2 or 6"),
+        (lambda all: all["vectors"][0].update(site="z.0"), BadDirection, r"z\.0 of small has 6"),
         (lambda all: all["directions"][0].update(name="x" * 200), OverLimit, "RESIDSCOPE_NAME_LIMIT"),
         (lambda all: all["directions"][0].update(tags=["x\0"]), BadArgument, "no text"),
         (lambda all: all["texts"][0].update(text="x" * 10**6), OverLimit, "RESIDSCOPE_TEXT_LIMIT"),

@@ -246,7 +246,7 @@ def test_search(library: Library, ada: Person, bob: Person) -> None:
 def test_nearest(library: Library, ada: Person, opened: Opened) -> None:
     library.directions.save(ada, direction(1, 1, 0, 0), name="diagonal")
     library.directions.save(ada, direction(-1, 0.1, 0, 0), name="opposite")
-    library.directions.save(ada, direction(1, 0, site="z.0"), name="narrow")
+    library.directions.save(ada, direction(1, 0, site="z.0", head=1), name="narrow")
     library.directions.delete(ada, library.directions.save(ada, direction(1, 0, 0, 0), name="gone").id)
     opened(Home("other", "f2", HOME.widths)).directions.save(ada, direction(1, 0, 0, 0))
     near = library.directions.nearest(None, direction(1, 0, 0, 0))
@@ -347,8 +347,11 @@ def test_bad_words_are_refused(library: Library, ada: Person) -> None:
 def test_what_is_no_direction_of_the_model_is_refused(library: Library, ada: Person) -> None:
     with pytest.raises(BadDirection, match=r"has 3 entries, and resid_pre.1 of small has 4"):
         library.directions.save(ada, direction(1, 2, 3))
-    with pytest.raises(BadDirection, match=r"z.0 of small has 2 or 6"):
-        library.directions.save(ada, direction(1, 2, 3, site="z.0"))
+    with pytest.raises(BadDirection, match=r"has 3 entries, and z\.0 head 1 of small has 2"):
+        library.directions.save(ada, direction(1, 2, 3, site="z.0", head=1))
+    with pytest.raises(BadDirection, match=r"is of z\.0 head 3, which small has not"):
+        library.directions.save(ada, direction(1, 2, site="z.0", head=3))
+    assert library.directions.save(ada, direction(1, 2, site="z.0", head=1), name="two").site == "z.0:1"
     with pytest.raises(UnknownSite, match="layers 0 to 1"):
         library.directions.save(ada, direction(site="resid_pre.7"))
     id = library.directions.save(ada, direction()).id

@@ -176,7 +176,7 @@ def create_app(
     _add_api(api, workbench)
     _add_errors(app)
     app.include_router(api)
-    app.include_router(make_library_routes(library, workbench, _compute_basis), dependencies=[Depends(admit)])
+    app.include_router(make_library_routes(library, workbench, _compute_apart), dependencies=[Depends(admit)])
     app.include_router(make_door_routes(app.state.door))
     _add_pages(app)
     return app
@@ -349,8 +349,8 @@ async def _compute(request: Request, key: Hashable, call: Callable[[], Any], *, 
     return job.result.result()
 
 
-async def _compute_basis(request: Request, site: str, call: Callable[[], Any]) -> Any:
-    """`_compute` of what needs the basis of a site, and is nobody else's."""
+async def _compute_apart(request: Request, call: Callable[[], Any]) -> Any:
+    """`_compute` of what is nobody else's."""
     return await _compute(request, object(), call, long=True)
 
 

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field, StrictInt
 
-from residscope.direction import Direction, combine
+from residscope.direction import Direction
 from residscope.directions.file import read_file
+from residscope.server.directions import Along
 from residscope.server.who import Actor, Visitor
 from residscope.server.workbench import Workbench
 from residscope.store import values
@@ -22,22 +23,15 @@ Several = list[Annotated[int, Field(ge=1, le=2**31 - 1)]]
 Ids = Annotated[Several, Query(min_length=1, max_length=1000)]
 Number = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 Tags = Annotated[list[str], Query()]
-Compute = Callable[[Request, str, Callable[[], Any]], Awaitable[Any]]
-"""Makes a call that needs the basis of the site of that name, in the server's queue."""
-
-
-class Term(BaseModel):
-    """So much of a component of the sample texts."""
-
-    component: Annotated[StrictInt, Field(ge=0)]
-    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+Compute = Callable[[Request, Callable[[], Any]], Awaitable[Any]]
+"""Makes a call in the server's queue."""
 
 
 class SaveRequest(BaseModel):
-    """A direction made of components of one site, and what it is called."""
+    """A direction at a site, or a sum of several, and what it is called."""
 
     site: str
-    terms: Annotated[list[Term], Field(min_length=1, max_length=1000)]
+    along: Along
     name: str
     description: str = ""
     tags: list[str] = []
@@ -145,13 +139,9 @@ def _add_directions(router: APIRouter, library: Library, bench: Workbench, compu
         return library.directions.find(who, start=start, count=count, **asked)  # type: ignore[arg-type]
 
     @router.post("/directions")
-    async def save_components(request: Request, who: Actor, asked: SaveRequest) -> Saved:
-        site = bench.site(asked.site)
-
-        def make() -> Direction:
-            return combine([(term.weight, bench.direction(asked.site, term.component)) for term in asked.terms])
-
-        made = await compute(request, str(site), make)
+    async def save_direction(request: Request, who: Actor, asked: SaveRequest) -> Saved:
+        place = bench.place(asked.site)
+        made = await compute(request, lambda: bench.find(place, asked.along))
         words: dict[str, Any] = {"name": asked.name, "description": asked.description, "tags": asked.tags}
         return await run_in_threadpool(library.directions.save, who, made, **words)
 
@@ -168,7 +158,7 @@ def _add_directions(router: APIRouter, library: Library, bench: Workbench, compu
         content = await request.body()
 
         def save() -> Saved:
-            read = read_file(content, file, site=site)
+            read = _read_file(content, file, site)
             return library.directions.save(who, read, name=name, description=description, tags=tags)
 
         return await run_in_threadpool(save)
@@ -182,9 +172,7 @@ def _add_directions(router: APIRouter, library: Library, bench: Workbench, compu
         count: Annotated[int, Query(ge=1, le=100)] = 10,
     ) -> list[Neighbour]:
         content = await request.body()
-        return await run_in_threadpool(
-            lambda: library.directions.nearest(who, read_file(content, file, site=site), count)
-        )
+        return await run_in_threadpool(lambda: library.directions.nearest(who, _read_file(content, file, site), count))
 
     @router.get("/directions/{id}")
     def direction(who: Visitor, id: Id) -> Card:
@@ -209,7 +197,7 @@ def _add_directions(router: APIRouter, library: Library, bench: Workbench, compu
         request: Request, who: Actor, id: Id, file: str = "direction.safetensors", site: str | None = None
     ) -> Saved:
         content = await request.body()
-        return await run_in_threadpool(lambda: library.directions.revise(who, id, read_file(content, file, site=site)))
+        return await run_in_threadpool(lambda: library.directions.revise(who, id, _read_file(content, file, site)))
 
 
 def _add_words(router: APIRouter, library: Library) -> None:
@@ -320,6 +308,12 @@ def _add_deleting(router: APIRouter, name: str, part: Part[Any]) -> None:
     @router.post(f"/{name}/{{id}}/restore", name=f"restore {name}", status_code=204)
     def restore(who: Actor, id: Id) -> None:
         part.restore(who, id)
+
+
+def _read_file(content: bytes, file: str, place: str | None) -> Direction:
+    """What `read_file` reads; a place is written as everywhere, `resid_pre.3` or `z.3:1`."""
+    site, _, head = (place or "").partition(":")
+    return read_file(content, file, site=site or None, head=int(head) if head.isdecimal() else None)
 
 
 def _download(content: bytes, name: str) -> Response:

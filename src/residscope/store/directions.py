@@ -98,7 +98,7 @@ class Directions(Part[Direction]):
         artefact = self.artefacts.write(direction.to_bytes())
         with self.database.changing() as session:
             row = self._own(session, user, id)
-            row.site, row.width = str(direction.site), len(direction.vector)
+            row.site, row.width = self.home.check(direction), len(direction.vector)
             self._revise(session, row, row.name, artefact)
             return self._saved(session, id, user)
 
@@ -299,7 +299,7 @@ def new_direction(
         user_id=user.id,
         model=home.fingerprint,
         name=name,
-        site=str(direction.site),
+        site=home.check(direction),
         width=len(direction.vector),
         artefact=revisions[-1].artefact,
         revision=revisions[-1].number,

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from residscope.direction import Direction
+from residscope.directions.vectors import list_vector_sites, width_of
 from residscope.errors import BadDirection
 from residscope.running.model import Model
-from residscope.sites import find_site, read_site
-
-_WIDE = {"d_model", "d_head", "d_mlp", "d_vocab"}
+from residscope.sites import Place, find_site, read_site
 
 
 @dataclass(frozen=True)
@@ -18,35 +17,39 @@ class Home:
     Attributes:
       name: For people.
       fingerprint: Of its config, tokenizer and weights: that of another model differs.
-      widths: How many entries a direction may have, by the site's name.
+      widths: How many entries a direction has, by where it lives: "resid_pre.3", "z.3:1", "z.3" of all heads.
     """
 
     name: str
     fingerprint: str
-    widths: Mapping[str, tuple[int, ...]]
+    widths: Mapping[str, int]
 
     @classmethod
     def of(cls, model: Model) -> "Home":
         """What a model says of itself."""
-        widths: dict[str, tuple[int, ...]] = {}
-        for site in model.sites:
-            if site.axes[-1] in _WIDE:
-                width = model.axis_size(site.axes[-1], 0)
-                heads = [model.axis_size(axis, 0) for axis in site.axes if axis in ("head", "kv_head")]
-                widths[str(site)] = (width, *(width * n for n in heads))  # of one head, or of all side by side
+        widths = {}
+        for site, n_heads in list_vector_sites(model).items():
+            width = width_of(model, site)
+            widths[str(site)] = width * (n_heads or 1)
+            widths |= {str(Place(site, head)): width for head in range(n_heads or 0)}
         return cls(model.name, model.fingerprint, widths)
 
-    def check(self, direction: Direction) -> None:
-        """Refuse what cannot be this model's.
+    def check(self, direction: Direction) -> str:
+        """Where a direction lives, if it can be this model's.
 
         Raises:
           UnknownSite: The model has no such site, or no directions live there.
-          BadDirection: The vector is longer or shorter than the site's.
+          BadDirection: The site has no such head, or the vector is longer or shorter than the site's.
         """
-        site = str(find_site(direction.site, [read_site(name) for name in self.widths]))
-        if (found := len(direction.vector)) not in self.widths[site]:
-            widths = " or ".join(map(str, self.widths[site]))
+        find_site(direction.site, [read_site(name) for name in self.widths if ":" not in name])
+        place = str(Place(direction.site, direction.head))
+        if place not in self.widths:
+            raise BadDirection(f"{direction.name} is of {direction.place}, which {self.name} has not.", _HINT)
+        if (found := len(direction.vector)) != (width := self.widths[place]):
             raise BadDirection(
-                f"{direction.name} has {found} entries, and {site} of {self.name} has {widths}.",
-                "Take a direction of this model.",
+                f"{direction.name} has {found} entries, and {direction.place} of {self.name} has {width}.", _HINT
             )
+        return place
+
+
+_HINT = "Take a direction of this model."
