@@ -31,9 +31,9 @@ def serve(
     **door: Any,
 ) -> Iterator[tuple[str, Workbench, FastAPI]]:
     """The server's origin, what it keeps, and the application with an empty library; `door` is what `Door` takes."""
-    bench = Workbench(model, texts, dictionaries=dictionaries)
     with tempfile.TemporaryDirectory() as folder, socket.socket() as listener:
         library = Library(Path(folder), Home.of(model))
+        bench = Workbench(model, texts, dictionaries=dictionaries, library=library)
         app = create_app(bench, library, door=Door(library.people, **door), queue_limit=queue_limit)
         running = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         listener.bind(("127.0.0.1", 0))

@@ -61,6 +61,21 @@ def test_what_the_page_shows_is_saved(client: httpx.Client, stories: rs.Model) -
     assert found.offset == pytest.approx(expected.offset)
 
 
+def test_what_is_saved_is_shown_again_as_a_revision_was(client: httpx.Client, stories: rs.Model) -> None:
+    basis = rs.pca(stories, rs.demo.texts, SITE)
+    saved = save(client, basis[1].to_bytes(), name="shown").json()
+    client.put(f"/directions/{saved['id']}/file", content=basis[2].to_bytes())
+    for revision, component in ((0, 1), (1, 2)):
+        of = {"kind": "saved", "id": saved["id"], "revision": revision}
+        described = client.post("/describe", json={"site": SITE, "directions": [of]}).json()["directions"][0]
+        assert described["name"] == "shown"
+        assert np.argmax(np.abs(described["cosines"])) == component
+    elsewhere = client.post("/describe", json={"site": "resid_pre.3", "directions": [of]})
+    assert (elsewhere.status_code, elsewhere.json()["error"]["code"]) == (409, "another_site")
+    gone = client.post("/describe", json={"site": SITE, "directions": [{**of, "revision": 9}]})
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "not_saved")
+
+
 def test_bare_vectors_are_taken_where_their_site_is_said(client: httpx.Client) -> None:
     numbers = [3.0, 4.0, *[0.0] * 62]
     for name, content in (("list.json", json.dumps(numbers).encode()), ("array.npy", npy(numbers))):

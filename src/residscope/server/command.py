@@ -60,13 +60,15 @@ def serve(
     wanted = model or settings.model
     if not as_json:
         click.echo(f"Loading {wanted} ...", err=True)
+    loaded = load(wanted, **settings.loading(dtype, device))
+    library = Library(folder, Home.of(loaded), url=database, limits=settings.limits)
     bench = Workbench(
-        load(wanted, **settings.loading(dtype, device)),
+        loaded,
         texts or settings.texts or demo.texts,
         data=folder,
         dictionaries=demo.dictionaries if wanted == "demo" else None,
+        library=library,
     )
-    library = Library(folder, Home.of(bench.model), url=database, limits=settings.limits)
     door = Door(
         library.people,
         closed=closed,

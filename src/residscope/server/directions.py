@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from residscope.server.workbench import Workbench
 
 Whole = Annotated[StrictInt, Field(ge=0)]
+Number = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 Texts = Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
 
 
@@ -130,7 +131,20 @@ class Probe(Made):
         return probe(bench.model, [*self.positive, *self.negative], labels, site=place.site, head=place.head)
 
 
-Of = Annotated[Component | Token | Position | Head | Neuron | Feature | Contrast | Probe, Field(discriminator="kind")]
+class Kept(Made):
+    """A saved direction, as one of its revisions was."""
+
+    kind: Literal["saved"]
+    id: Number
+    revision: Annotated[StrictInt, Field(ge=0, le=2**31 - 1)]
+
+    def make(self, bench: "Workbench", place: Place) -> Direction:
+        return bench.load(self.id, self.revision)
+
+
+Of = Annotated[
+    Component | Token | Position | Head | Neuron | Feature | Contrast | Probe | Kept, Field(discriminator="kind")
+]
 
 
 class Term(BaseModel):

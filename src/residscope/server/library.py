@@ -6,11 +6,11 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, Field, StrictInt
+from pydantic import BaseModel, Field
 
 from residscope.direction import Direction
 from residscope.directions.file import read_file
-from residscope.server.directions import Along
+from residscope.server.directions import Along, Number
 from residscope.server.who import Actor, Visitor
 from residscope.server.workbench import Workbench
 from residscope.store import values
@@ -21,7 +21,6 @@ from residscope.store.values import Card, DirectionList, Found, Imported, Neighb
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Several = list[Annotated[int, Field(ge=1, le=2**31 - 1)]]
 Ids = Annotated[Several, Query(min_length=1, max_length=1000)]
-Number = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
 Tags = Annotated[list[str], Query()]
 Compute = Callable[[Request, Callable[[], Any]], Awaitable[Any]]
 """Makes a call in the server's queue."""

@@ -18,13 +18,14 @@ from residscope.directions.pca import Basis, pca_of_heads, pca_of_sites
 from residscope.directions.projection import Projection, project
 from residscope.directions.river import river
 from residscope.directions.vectors import check_direction, find_vectors, list_vector_sites, width_of
-from residscope.errors import AnotherSite, BadDictionary, UnknownComponent
+from residscope.errors import AnotherSite, BadDictionary, NotSaved, UnknownComponent
 from residscope.running.model import Model
 from residscope.running.run import Run
 from residscope.running.texts import read_texts
 from residscope.server.directions import Of, Term
 from residscope.sites import KINDS, Place
 from residscope.store.bases import BasisStore
+from residscope.store.library import Library
 
 _RUNS_BYTES = 2**29
 _MOMENTS_BYTES = 2**30
@@ -39,6 +40,7 @@ class Workbench:
       texts: A file of sample texts.
       data: Where bases are kept between sessions; None keeps them in memory only.
       dictionaries: Of the model, by the site that each reads.
+      library: Where saved directions come from; None has none.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class Workbench:
         *,
         data: Path | None = None,
         dictionaries: Mapping[str, SparseAutoencoder] | None = None,
+        library: Library | None = None,
     ) -> None:
-        self.model = model
+        self.model, self._library = model, library
         self._dictionaries = dictionaries or {}
         self.path = texts
         self.texts = read_texts(texts)
@@ -148,6 +151,16 @@ class Workbench:
             there = ", ".join(self._dictionaries) or "none"
             raise BadDictionary(f"No dictionary reads {place}.", f"Those here read: {there}.")
         return self._dictionaries[str(place)]
+
+    def load(self, id: int, revision: int) -> Direction:
+        """A saved direction, as a revision was.
+
+        Raises:
+          NotSaved: There is none of that number.
+        """
+        if self._library is None:
+            raise NotSaved(f"Direction {id} was asked for, and nothing is kept here.", "Open a library.")
+        return self._library.directions.load(None, id, revision)
 
     def make(self, place: Place, of: Of) -> Direction:
         """A direction at a place, with the mean and the deviation of the sample texts where it has none of its own.
