@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["RESIDSCOPE_DATA"] = tempfile.mkdtemp(prefix="residscope-tests-")  # and nothing in the tester's own folder
-atexit.register(shutil.rmtree, os.environ["RESIDSCOPE_DATA"], ignore_errors=True)
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it; nothing is kept in the tester's own folder
+    os.environ["RESIDSCOPE_DATA"] = tempfile.mkdtemp(prefix="residscope-tests-")
+    atexit.register(shutil.rmtree, os.environ["RESIDSCOPE_DATA"], ignore_errors=True)
 os.environ["OMP_NUM_THREADS"] = "1"  # small models lose by more; what the tests start inherits it
 
 from jaxtyping import config, install_import_hook
