@@ -14,6 +14,7 @@ import residscope as rs
 from residscope.direction import combine
 from residscope.directions.file import read_direction
 from tests.patience import PATIENCE
+from tests.server.test_app import pca
 from tests.serving import serve
 
 SITE = "resid_pre.2"
@@ -187,3 +188,28 @@ def test_runs_over_http(client: httpx.Client, stories: rs.Model) -> None:
     assert (done["state"], done["settings"]) == ("done", asked["settings"])
     assert client.get(f"/runs/{run['id']}/result").content == result
     assert [one["id"] for one in client.get("/runs").json()] == [run["id"]]
+
+
+def test_what_is_saved_is_shown_again_and_revised(client: httpx.Client, stories: rs.Model) -> None:
+    asked: dict[str, Any] = {"site": "z.2:1", "along": pca(3), "name": "of a head"}
+    saved = client.post("/directions", json=asked).json()
+    assert (saved["site"], saved["revision"]) == ("z.2:1", 0)
+    kept = {"kind": "saved", "id": saved["id"], "revision": 0}
+    assert client.post("/home", json={"site": SITE, "direction": kept}).json() == {"name": "of a head", "site": "z.2:1"}
+    assert client.post("/describe", json={"site": SITE, "directions": [kept]}).json()["error"]["code"] == "another_site"
+    revised = client.put(f"/directions/{saved['id']}", json={"site": "z.2:1", "along": pca(5)}).json()
+    assert revised["revision"] == 1
+    for revision, component in ((0, 3), (1, 5)):
+        spec = {**kept, "revision": revision}
+        (found,) = client.post("/describe", json={"site": "z.2:1", "directions": [spec]}).json()["directions"]
+        assert found["cosines"][component] == pytest.approx(1)
+    gone = client.post("/home", json={"site": SITE, "direction": kept | {"id": 10**6}})
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "not_saved")
+
+
+def test_a_bare_vector_of_a_head_is_uploaded(client: httpx.Client) -> None:
+    asked = {"file": "a.json", "site": "z.2:1", "name": "bare"}
+    saved = client.post("/directions/file", params=asked, content=json.dumps([1.0] * 8)).json()
+    assert (saved["site"], saved["width"]) == ("z.2:1", 8)
+    wide = client.post("/directions/file", params=asked | {"name": "wide"}, content=json.dumps([1.0] * 64))
+    assert (wide.status_code, wide.json()["error"]["code"]) == (400, "bad_direction")

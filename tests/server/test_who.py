@@ -15,9 +15,10 @@ from residscope.server.guard import find_names, is_loopback
 from residscope.store.library import Library
 from residscope.store.values import Person
 from tests.patience import PATIENCE
+from tests.server.test_app import pca
 from tests.serving import serve
 
-PUBLIC = {"/", "/stream", "/lens", "/patch", "/heads", "/api/v1/me"}
+PUBLIC = {"/", "/stream", "/lens", "/patch", "/heads", "/saved", "/api/v1/me"}
 """What strangers see: the pages, which hold nothing, and where one says who one is."""
 ASKED = "tokens projection values describe home active nearest river export/{format} directions/nearest".split()
 COMPUTING = {f"/api/v1/{name}" for name in (*ASKED, *ANALYSES)}
@@ -37,6 +38,7 @@ CREATING = {
 } | {("PUT", "/api/v1/descriptions/{id}/vote")}
 """What makes something of one's own, beside anybody's."""
 BODIES: dict[tuple[str, str], Any] = {
+    ("PUT", "/api/v1/directions/{id}"): {"site": "resid_pre.1", "along": pca(0)},
     ("PATCH", "/api/v1/directions/{id}"): {"name": "new"},
     ("PATCH", "/api/v1/descriptions/{id}"): {"text": "new"},
     ("PATCH", "/api/v1/lists/{id}"): {"name": "new"},
@@ -137,7 +139,7 @@ def test_every_change_refuses_whose_it_is_not(closed: Closed, stories: rs.Model)
             asked["content"] = made.to_bytes()
         assert code(bob.request(method, fill(path), **asked)) == (403, "not_yours"), (method, path)
         tried += 1
-    assert tried == 20
+    assert tried == 21
     assert library.exchange.write(ada) == before
     assert library.runs.read(ada, run.id) == run
     assert bob.get("/api/v1/my_texts").json() == []

@@ -104,7 +104,11 @@ def test_a_kill_leaves_the_old_state_or_the_new(url: str, tmp_path: Path, opened
         there.close()
         assert here.poll(PATIENCE)
         assert here.recv() == "begun"
-        time.sleep(chance.uniform(0.02, 0.3))
+        for _ in range(chance.randint(2, 6)):
+            assert here.poll(PATIENCE)
+            what, id = here.recv()
+            said[what].add(id)
+        time.sleep(chance.uniform(0, 0.03))  # into the midst of the next
         assert process.pid
         os.kill(process.pid, signal.SIGKILL)
         process.join(PATIENCE)

@@ -287,6 +287,7 @@ def _add_pages(app: FastAPI) -> None:
     @app.get("/lens", include_in_schema=False)
     @app.get("/patch", include_in_schema=False)
     @app.get("/heads", include_in_schema=False)
+    @app.get("/saved", include_in_schema=False)
     async def page() -> Response:
         if not (STATIC / "index.html").is_file():
             raise ViewsNotBuilt("The pages are not built.", "Run `make build` in the checkout, or install a wheel.")

@@ -26,11 +26,16 @@ Compute = Callable[[Request, Callable[[], Any]], Awaitable[Any]]
 """Makes a call in the server's queue."""
 
 
-class SaveRequest(BaseModel):
-    """A direction at a site, or a sum of several, and what it is called."""
+class MadeRequest(BaseModel):
+    """A direction at a site, or a sum of several."""
 
     site: str
     along: Along
+
+
+class SaveRequest(MadeRequest):
+    """What is to be kept, and what it is called."""
+
     name: str
     description: str = ""
     tags: list[str] = []
@@ -137,10 +142,14 @@ def _add_directions(router: APIRouter, library: Library, bench: Workbench, compu
         asked = {"words": words, "owner": owner, "site": site, "tag": tag, "deleted": deleted}
         return library.directions.find(who, start=start, count=count, **asked)  # type: ignore[arg-type]
 
+    async def make(request: Request, asked: MadeRequest) -> Direction:
+        place = bench.place(asked.site)
+        made: Direction = await compute(request, lambda: bench.find(place, asked.along))
+        return made
+
     @router.post("/directions")
     async def save_direction(request: Request, who: Actor, asked: SaveRequest) -> Saved:
-        place = bench.place(asked.site)
-        made = await compute(request, lambda: bench.find(place, asked.along))
+        made = await make(request, asked)
         words: dict[str, Any] = {"name": asked.name, "description": asked.description, "tags": asked.tags}
         return await run_in_threadpool(library.directions.save, who, made, **words)
 
@@ -190,6 +199,11 @@ def _add_directions(router: APIRouter, library: Library, bench: Workbench, compu
     def file(who: Visitor, id: Id, revision: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None) -> Response:
         found = library.directions.load(who, id, revision)
         return _download(found.to_bytes(), f"{found.name}.safetensors")
+
+    @router.put("/directions/{id}")
+    async def revise_made(request: Request, who: Actor, id: Id, asked: MadeRequest) -> Saved:
+        made = await make(request, asked)
+        return await run_in_threadpool(library.directions.revise, who, id, made)
 
     @router.put("/directions/{id}/file")
     async def revise(

@@ -3,6 +3,7 @@
 import { Component, type ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { type Command, listen, open } from "./keys.ts";
+import { Me } from "./me.tsx";
 import { dismiss, Notes, say } from "./notes.tsx";
 import { Palette } from "./palette.tsx";
 import { place, PLACES } from "./places.ts";
@@ -111,6 +112,7 @@ export function Frame() {
           <span>Search or type a command</span>
           <kbd>Ctrl K</kbd>
         </button>
+        <Me />
         <button type="button" class="chip" aria-label={`Theme: ${shade()}. Change it.`} onClick={FRAME_COMMANDS[1].run}>
           {shade()}
         </button>

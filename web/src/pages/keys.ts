@@ -10,7 +10,7 @@ export interface Command {
 }
 
 /** What lies over the page now; Esc closes it. */
-export const open = signal<"palette" | "help" | "picker" | "mixer" | "besider" | "sheet" | null>(null);
+export const open = signal<"palette" | "help" | "picker" | "mixer" | "besider" | "save" | "me" | "sheet" | null>(null);
 
 function isTyping(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && (target.isContentEditable || target.matches("input, textarea, select"));

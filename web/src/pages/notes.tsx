@@ -4,15 +4,17 @@ export interface Note {
   id: number;
   text: string;
   copy?: string; // shown to be copied by hand, where the clipboard was refused
+  link?: { href: string; text: string };
+  act?: { text: string; run: () => void }; // what undoes it
 }
 
 export const notes = signal<Note[]>([]);
 let next = 0;
 
 /** Says something in passing; `seconds` 0 stays until it is dismissed. */
-export function say(text: string, { seconds = 0, copy }: { seconds?: number; copy?: string } = {}): void {
+export function say(text: string, { seconds = 0, ...more }: Omit<Note, "id" | "text"> & { seconds?: number } = {}): void {
   const id = next++;
-  notes.value = [...notes.value.filter((note) => note.text !== text), { id, text, copy }];
+  notes.value = [...notes.value.filter((note) => note.text !== text), { id, text, ...more }];
   if (seconds) setTimeout(() => dismiss(id), seconds * 1000);
 }
 
@@ -25,9 +27,16 @@ export function dismiss(id?: number): boolean {
 export function Notes() {
   return (
     <div class="notes" role="status" aria-live="polite">
-      {notes.value.map(({ id, text, copy }) => (
+      {notes.value.map(({ id, text, copy, link, act }) => (
         <div class="note" key={id}>
-          <p>{text}</p>
+          <p>
+            {text} {link && <a href={link.href}>{link.text}</a>}
+            {act && (
+              <button type="button" class="act" onClick={() => (dismiss(id), act.run())}>
+                {act.text}
+              </button>
+            )}
+          </p>
           <button type="button" aria-label="Dismiss this note" onClick={() => dismiss(id)}>
             ×
           </button>

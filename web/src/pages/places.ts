@@ -6,6 +6,8 @@ import { bench as heads, Heads } from "./bench/heads.tsx";
 import { bench as lens, Lens } from "./bench/lens.tsx";
 import { bench as patch, Patch } from "./bench/patch.tsx";
 import type { Command } from "./keys.ts";
+import { Saved } from "./saved/saved.tsx";
+import { start as startSaved } from "./saved/state.ts";
 import { start } from "./stream/history.ts";
 import { commands, entries, Stream } from "./stream/stream.tsx";
 
@@ -37,6 +39,7 @@ export const PLACES: readonly Place[] = [
   benchPlace("Lens", Lens, lens),
   benchPlace("Patch", Patch, patch),
   benchPlace("Heads", Heads, heads),
+  { name: "Saved", paths: ["/saved"], Page: Saved, start: startSaved, commands: [{ id: "words", label: "Look for words", key: "w", run: () => document.getElementById("words")?.focus() }], entries: () => [] },
 ];
 
 export const place = PLACES.find(({ paths }) => paths.includes(location.pathname)) ?? PLACES[0];

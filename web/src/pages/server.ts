@@ -105,25 +105,31 @@ function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
+/** An error in its words, for a person. */
+export const wordsOf = (error: unknown): string => (error instanceof ServerError ? `${error.message} ${error.hint}`.trim() : error instanceof Error ? error.message : String(error));
+
 function errorOf(status: number, body: unknown): ServerError {
   const { code = "error", message = `The server answered ${status}.`, hint = "" } = (body as { error?: Partial<ServerError> })?.error ?? {};
   return new ServerError(status, code, message, hint);
 }
 
 interface Call {
-  body?: unknown;
+  method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  body?: unknown; // as JSON
+  bytes?: Blob; // as they are
   signal?: AbortSignal;
   accept?: string;
 }
 
-async function call(path: string, { body, signal, accept }: Call = {}): Promise<Response> {
+export async function call(path: string, { method, body, bytes, signal, accept }: Call = {}): Promise<Response> {
   const headers: Record<string, string> = {};
   if (body !== undefined) headers["Content-Type"] = "application/json";
+  const content = bytes ?? (body === undefined ? undefined : JSON.stringify(body));
   if (accept) headers.Accept = accept;
   for (;;) {
     let response: Response;
     try {
-      response = await fetch(`/api/v1/${path}`, { method: body === undefined ? "GET" : "POST", headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+      response = await fetch(`/api/v1/${path}`, { method: method ?? (content === undefined ? "GET" : "POST"), headers, signal, body: content });
     } catch {
       if (signal?.aborted) throw signal.reason;
       throw new ServerError(0, "unreachable", "The server does not answer.", 'See whether "residscope serve" still runs in its terminal.');
@@ -140,7 +146,7 @@ async function call(path: string, { body, signal, accept }: Call = {}): Promise<
   }
 }
 
-const json = async <T>(path: string, options?: Call): Promise<T> => (await call(path, options)).json();
+export const json = async <T>(path: string, options?: Call): Promise<T> => (await call(path, options)).json();
 const arrays = async <P>(path: string, options: Call): Promise<Arrays<P>> => parseArrays<P>(await (await call(path, options)).arrayBuffer());
 
 /** The events of a `text/event-stream`, one after the other. */

@@ -6,6 +6,7 @@ import "../tokens.css";
 import "./frame.css";
 import "./stream/stream.css";
 import "./bench/bench.css";
+import "./saved/saved.css";
 
 addEventListener("unhandledrejection", ({ reason }) => {
   if (reason instanceof DOMException && reason.name === "AbortError") return;

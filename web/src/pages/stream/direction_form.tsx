@@ -2,7 +2,7 @@
 
 import { useState } from "preact/hooks";
 import { model } from "../session.ts";
-import { type Made, ServerError } from "../server.ts";
+import { type Made, wordsOf } from "../server.ts";
 import { siteName } from "./address.ts";
 import { answer, choose, type How, question, wanted } from "./state.ts";
 
@@ -124,7 +124,7 @@ export function DirectionForm({ how, close }: { how: How; close: () => void }) {
       await choose(madeOf(kind, values), how);
       close();
     } catch (error) {
-      setProblem(error instanceof ServerError ? `${error.message} ${error.hint}` : String(error));
+      setProblem(wordsOf(error));
       setBusy(false);
     }
   };

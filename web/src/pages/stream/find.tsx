@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { signed } from "../../numbers.ts";
 import { Word } from "../../views/legend.tsx";
 import { visiblePiece } from "../../views/reading.ts";
-import { isAbort, type Made, type Match, server, ServerError } from "../server.ts";
+import { isAbort, type Made, type Match, server, wordsOf } from "../server.ts";
 import { component } from "./address.ts";
 import { alongOf, change, choose, chosen, picked, picture, wanted } from "./state.ts";
 
@@ -35,7 +35,7 @@ export function Find() {
       if (by === "token" && !token) return { found: [] };
       return server.nearest(now.site, by === "token" ? [{ weight: 1, of: { kind: "token", token, here: true } }] : alongOf(now), TOP, controller.signal);
     };
-    ask().then(put, (error) => isAbort(error) || (setFound(null), setProblem(error instanceof ServerError ? `${error.message} ${error.hint}` : String(error))));
+    ask().then(put, (error) => isAbort(error) || (setFound(null), setProblem(wordsOf(error))));
     return () => controller.abort();
   }, [find !== null, wish]);
   if (!find) return null;

@@ -1,12 +1,13 @@
 // The address of the page Stream: written as things change, read when the page opens and when one goes back.
 
 import { batch, effect } from "@preact/signals";
+import { me } from "../library.ts";
 import { dismiss, say } from "../notes.tsx";
-import { type ModelFacts, server } from "../server.ts";
+import { type ModelFacts, server, wordsOf } from "../server.ts";
 import { MOST, readFragment, readQuery, type Shown, siteName, START, writeFragment, writeQuery } from "./address.ts";
 import { model, readSession, theme, writeSession } from "../session.ts";
 import { troubleOf } from "../status.tsx";
-import { draw, openModel, own, readTexts, takePush, trouble, wanted } from "./state.ts";
+import { draw, openModel, own, readTexts, showPinned, takePush, trouble, wanted } from "./state.ts";
 
 let fragment = "";
 let timer = 0;
@@ -84,7 +85,9 @@ async function begin(): Promise<void> {
   try {
     const facts = await server.model();
     openModel(facts);
+    const linked = location.hash !== "";
     await readAddress(facts);
+    if (!linked) effect(() => void (me.value?.name && showPinned().catch((error) => say(wordsOf(error)))));
   } catch (error) {
     trouble.value = troubleOf(error);
   }

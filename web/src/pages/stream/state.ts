@@ -2,8 +2,10 @@
 
 import { batch, computed, effect, signal, untracked } from "@preact/signals";
 import { colourLimit, type Payload, type Picked, shownValues } from "../../views/reading.ts";
+import { library } from "../library.ts";
+import { isSomebody } from "../me.tsx";
 import { say } from "../notes.tsx";
-import { type DirectionFacts, isAbort, type Made, type ModelFacts, type Pca, type Progress, server, type SiteKind, type Term } from "../server.ts";
+import { type DirectionFacts, isAbort, type Made, type ModelFacts, type Pca, type Progress, server, type SiteKind, type Term, wordsOf } from "../server.ts";
 import { model } from "../session.ts";
 import { type Trouble, troubleOf, type Work } from "../status.tsx";
 import { component as componentNumber, componentOf, type Place, readSite, type Row, rowOf, type Shown, siteName, START } from "./address.ts";
@@ -197,6 +199,26 @@ export async function addText(text: string): Promise<void> {
     own.value = [text, ...own.value];
     change({ selected: "own.0", pos: null });
   });
+}
+
+/** Keeps a text on the server, pinned. */
+export async function keepText(text: string): Promise<void> {
+  if (!isSomebody()) return;
+  try {
+    const [kept] = await library.addTexts([{ name: null, text }]);
+    await library.changeText(kept.id, { pinned: true });
+    say("The text is kept and pinned.", { link: { href: "/saved?tab=texts", text: "See your texts" }, seconds: 6 });
+  } catch (error) {
+    say(wordsOf(error));
+  }
+}
+
+/** The texts that one has pinned stand first, unless a link says which do. */
+export async function showPinned(): Promise<void> {
+  const pinned = (await library.texts()).filter((one) => one.pinned).map(({ text }) => text);
+  const { readable } = await readTexts(pinned);
+  const more = readable.filter((text) => !own.peek().includes(text));
+  if (more.length) own.value = [...own.peek(), ...more];
 }
 
 export function removeText(index: number): void {

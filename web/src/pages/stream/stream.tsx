@@ -2,6 +2,7 @@
 
 import { Legend } from "../../views/legend.tsx";
 import { open, type Command } from "../keys.ts";
+import { isSomebody } from "../me.tsx";
 import { say } from "../notes.tsx";
 import { model } from "../session.ts";
 import { Status, useLate } from "../status.tsx";
@@ -12,6 +13,7 @@ import { retry } from "./history.ts";
 import { Elsewhere } from "./direction_form.tsx";
 import { Inspector } from "./inspector.tsx";
 import { Mix } from "./mix.tsx";
+import { SaveForm } from "./save.tsx";
 import { Sentence } from "./sentence.tsx";
 import * as state from "./state.ts";
 import { Steering } from "./steer.tsx";
@@ -34,6 +36,7 @@ function Range() {
 }
 
 const toggleSteer = (): void => state.change({ steer: state.wanted.value.steer ? null : STEER });
+const save = (): void => void (open.value === "save" ? (open.value = null) : isSomebody() && state.picture.value && (open.value = "save"));
 const toggleFind = (): void => state.change({ find: state.wanted.value.find ? null : { by: "text", token: "" } });
 const toggleMix = (): void => state.change({ mixing: !state.wanted.value.mixing });
 
@@ -57,6 +60,9 @@ export function Stream() {
                   <button type="button" title="Put another direction beside this one" onClick={() => (open.value = "besider")}>
                     Compare
                   </button>
+                  <button type="button" aria-expanded={open.value === "save"} onClick={save}>
+                    Save
+                  </button>
                   <button type="button" aria-expanded={state.wanted.value.find !== null} onClick={toggleFind}>
                     Find
                   </button>
@@ -68,6 +74,7 @@ export function Stream() {
               </div>
               <Mix />
               <Elsewhere />
+              {open.value === "save" && <SaveForm />}
             </>
           )}
           <Status work={state.work.value} trouble={state.trouble.value} retry={retry} still={state.picture.value?.name ?? null} />
@@ -107,6 +114,7 @@ export const commands: Command[] = [
   { id: "export", label: "Go to the exports", key: "e", run: () => document.querySelector<HTMLElement>(".tools button")?.focus() },
   { id: "mix", label: "Sliders: mix directions", key: "m", run: toggleMix },
   { id: "steer", label: "Steer: write on with the direction", key: "w", run: toggleSteer },
+  { id: "save", label: "Save this direction", key: "s", run: save },
   { id: "find", label: "Find directions by text, token or likeness", run: toggleFind },
   { id: "compare", label: "Put another direction beside this one", run: () => (open.value = "besider") },
   { id: "layers", label: "Show every layer at once, or one", key: "v", run: () => state.change({ every: !state.wanted.value.every, beside: null }, { push: true }) },

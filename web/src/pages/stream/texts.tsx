@@ -167,6 +167,11 @@ function TextRow({ text, index }: { text: state.ShownText; index: number }) {
         {!text.problem && <span>{counted(text.pieces.length, "token")}</span>}
         {chosen && <Against text={text} />}
         {own !== null && (
+          <button type="button" class="keep" title="Keep it on the server, pinned: it stands here each time" onClick={() => void state.keepText(text.text)}>
+            keep
+          </button>
+        )}
+        {own !== null && (
           <button type="button" class="remove" aria-label={`Remove ${text.label}`} onClick={() => state.removeText(own)}>
             remove
           </button>

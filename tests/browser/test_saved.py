@@ -1,0 +1,194 @@
+"""Saving on the page Stream and the place Saved: two people, each in a browser of their own."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+import residscope as rs
+from residscope.directions.file import read_direction
+from residscope.running.texts import read_texts
+from tests.browser.conftest import OPEN
+from tests.browser.test_stream import wait_for_name
+
+SITE = "resid_pre.2"
+Enter = Callable[[str, str], Page]
+
+
+@pytest.fixture
+def enter(browser_context: Callable[[], BrowserContext], origin: str) -> Enter:
+    """Open an address as somebody, in a browser of their own."""
+
+    def enter(name: str, path: str) -> Page:
+        page = browser_context().new_page()
+        page.goto(origin + path)
+        page.get_by_role("button", name="who are you?").click()
+        page.get_by_label("Name", exact=True).fill(name)
+        page.get_by_role("button", name="Work under this name").click()
+        expect(page.get_by_role("button", name=name, exact=True)).to_be_visible()
+        return page
+
+    return enter
+
+
+def save(page: Page, name: str, description: str = "", tags: str = "") -> None:
+    page.wait_for_selector(".river canvas")
+    page.keyboard.press("s")
+    form = page.get_by_role("form", name="Save this direction")
+    form.get_by_label("Name", exact=True).fill(name)
+    form.get_by_label("What it means").fill(description)
+    form.get_by_label("Tags").fill(tags)
+    form.get_by_role("button", name="Save").click()
+
+
+def test_a_direction_is_saved_found_and_shown_again(enter: Enter, demo: rs.Model) -> None:
+    rows = [[0.5, {"kind": "pca", "component": 3}], [-1, {"kind": "pca", "component": 7}]]
+    page = enter("Ann", f"/?site={SITE}&count=2&along={quote(json.dumps(rows))}")
+    save(page, "a mixture", "Mixed <b>things</b>.", "mixed, two words")
+    note = page.locator(".note", has_text="“a mixture” is saved.")
+    note.get_by_role("link", name="See it").click()
+    card = page.get_by_role("region", name="a mixture")
+    expect(card).to_contain_text("Mixed <b>things</b>.")
+    with page.expect_download() as download:
+        card.get_by_role("button", name="File").click()
+    found = read_direction(Path(download.value.path()).read_bytes(), "it")
+    basis = rs.pca(demo, read_texts(rs.demo.texts)[:60], SITE)
+    assert found.cosine(0.5 * basis[3] - basis[7]) == pytest.approx(1, abs=1e-6)
+    page.get_by_role("button", name="two words", exact=True).click()
+    expect(page.locator(".kept li")).to_have_count(1)
+    expect(page).to_have_url(re.compile("tag=two"))
+    card.get_by_role("link", name="Show it on Stream").click()
+    wait_for_name(page, "a mixture")
+    expect(page.locator(".tokens").first).to_be_visible()
+
+
+def test_a_name_that_is_taken_is_said_and_nothing_is_lost(enter: Enter) -> None:
+    page = enter("Ben", f"/?site={SITE}&count=2&component=1")
+    save(page, "once", "first")
+    expect(page.locator(".note", has_text="“once” is saved.")).to_be_visible()
+    page.keyboard.press("j")
+    wait_for_name(page, "PCA 2 of")
+    save(page, "once", "second")
+    form = page.get_by_role("form", name="Save this direction")
+    expect(form.get_by_role("alert")).to_contain_text("You have a direction named 'once' already.")
+    expect(form.get_by_label("What it means")).to_have_value("second")
+    form.get_by_label("Save it as").select_option(label="the next revision of once")
+    form.get_by_role("button", name="Save").click()
+    expect(page.locator(".note", has_text="“once” is saved, as revision 1.")).to_be_visible()
+
+
+def test_two_people_describe_vote_and_remark(enter: Enter) -> None:
+    cleo = enter("Cleo", f"/?site={SITE}&count=2&component=8")
+    save(cleo, "disputed", "About animals.")
+    cleo.locator(".note").get_by_role("link", name="See it").click()
+    expect(cleo).to_have_url(re.compile(r"id=\d+"))
+    dan = enter("Dan", cleo.url.split(cleo.url.split("/")[2])[1])
+    card = dan.get_by_role("region", name="disputed")
+    card.get_by_label("Say what it means").fill("About verbs.")
+    dan.keyboard.press("Enter")
+    words = card.locator(".words").first.locator("li")
+    expect(words).to_have_count(2)
+    words.filter(has_text="verbs").get_by_label("Vote for it").click()
+    expect(words.first).to_contain_text("About verbs.")
+    expect(words.first.locator("b")).to_have_text("1")
+    words.first.get_by_label("Vote for it").click()  # taken back
+    expect(words.filter(has_text="verbs").locator("b")).to_have_text("0")
+    words.filter(has_text="animals").get_by_label("Vote against it").click()
+    expect(words.filter(has_text="animals").locator("b")).to_have_text("-1")
+    card.get_by_label("Remark on it").fill("Why?")
+    dan.keyboard.press("Enter")
+    expect(card).to_contain_text("Why? Dan")
+    expect(card.get_by_role("button", name="Delete", exact=True)).to_have_count(0)  # it is Cleo's
+    cleo.reload()
+    theirs = cleo.get_by_role("region", name="disputed")
+    expect(theirs.locator(".words").first.locator("li").first).to_contain_text("About verbs. Dan")
+    theirs.get_by_label("Name", exact=True).fill("settled")
+    cleo.keyboard.press("Enter")
+    expect(cleo.get_by_role("region", name="settled")).to_be_visible()
+
+
+def test_what_is_deleted_comes_back(enter: Enter) -> None:
+    page = enter("Eve", f"/?site={SITE}&count=2&component=9")
+    save(page, "short-lived")
+    page.locator(".note").get_by_role("link", name="See it").click()
+    page.get_by_role("region", name="short-lived").get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator(".kept li", has_text="short-lived")).to_have_count(0)
+    page.get_by_label("Whose").select_option("deleted")
+    expect(page.locator(".kept li", has_text="short-lived")).to_have_count(1)
+    page.get_by_role("button", name="Bring it back").click()
+    page.get_by_label("Whose").select_option("mine")
+    expect(page.locator(".kept li", has_text="short-lived")).to_have_count(1)
+
+
+def test_lists(enter: Enter) -> None:
+    page = enter("Flo", f"/?site={SITE}&count=2&component=10")
+    save(page, "listed")
+    page.locator(".note").get_by_role("link", name="See it").click()
+    page.get_by_role("tab", name="lists").click()
+    page.get_by_label("Name of a new list").fill("favourites")
+    page.keyboard.press("Enter")
+    expect(page.locator(".kept li", has_text="favourites")).to_contain_text("0 directions")
+    page.get_by_role("tab", name="directions").click()
+    page.get_by_role("button", name="listed", exact=True).click()
+    page.get_by_role("region", name="listed").get_by_role("button", name="favourites").click()
+    expect(page.get_by_role("region", name="listed").get_by_role("button", name="favourites")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    page.get_by_label("List", exact=True).select_option(label="favourites, Flo's")
+    expect(page.locator(".kept li")).to_have_count(1)
+
+
+def test_kept_texts_stand_on_stream(enter: Enter) -> None:
+    page = enter("Gus", f"/?site={SITE}&count=2&component=1")
+    page.wait_for_selector(".river canvas")
+    page.locator("#add").fill("The dog ran home.")
+    page.locator("#add").press("Control+Enter")
+    page.locator('[data-text="own.0"]').get_by_role("button", name="keep").click()
+    expect(page.locator(".note", has_text="kept and pinned")).to_be_visible()
+    page.goto(page.url.split("?")[0])
+    expect(page.locator('[data-text="own.0"] .tokens')).to_contain_text("The dog ran home.")
+    page.goto(page.url.split("/?")[0] + "/saved?tab=texts")
+    page.get_by_label("Name of the text").fill("a dog")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="unpin").click()
+    expect(page.get_by_role("button", name="pin", exact=True)).to_be_visible()
+    expect(page.get_by_label("Name of the text")).to_have_value("a dog")
+    page.get_by_role("button", name="delete").click()
+    page.locator(".note").get_by_role("button", name="Bring it back").click()
+    expect(page.get_by_label("Name of the text")).to_have_value("a dog")
+
+
+def test_all_goes_out_and_comes_in_as_one_file(enter: Enter, tmp_path: Path) -> None:
+    hal = enter("Hal", f"/?site={SITE}&count=2&component=11")
+    save(hal, "to be shared", "Shared.")
+    hal.locator(".note").get_by_role("link", name="See it").click()
+    expect(hal.get_by_role("region", name="to be shared")).to_be_visible()
+    with hal.expect_download() as download:
+        hal.get_by_role("button", name="Export").click()
+    hal.get_by_role("region", name="to be shared").get_by_role("button", name="Delete", exact=True).click()
+    expect(hal.locator(".note", has_text="is deleted")).to_be_visible()  # what is there is not brought again
+    ida = enter("Ida", "/saved")
+    ida.get_by_label("An exported library").set_input_files(download.value.path())
+    expect(ida.locator(".note", has_text="Brought")).to_be_visible()
+    ida.get_by_label("Whose").select_option("mine")
+    expect(ida.locator(".kept li", has_text="to be shared")).to_contain_text("from Hal")
+    (tmp_path / "broken.safetensors").write_bytes(Path(download.value.path()).read_bytes()[:500])
+    ida.get_by_label("An exported library").set_input_files(tmp_path / "broken.safetensors")
+    expect(ida.locator(".note", has_text="broken").or_(ida.locator(".note", has_text="library")).last).to_be_visible()
+    (tmp_path / "bare.json").write_text(json.dumps([1.0] * 128))
+    ida.get_by_label("Site of a bare vector").fill("resid_pre.1")
+    ida.get_by_label("A direction's file").set_input_files(tmp_path / "bare.json")
+    expect(ida.get_by_role("region", name="bare")).to_contain_text("resid_pre.1, 128 numbers")
+
+
+def test_nobody_is_asked_who_they_are_before_anything_is_kept(open_page: OPEN) -> None:
+    page = open_page(f"/?site={SITE}&count=2")
+    page.keyboard.press("s")
+    expect(page.get_by_role("form", name="Who works here")).to_be_visible()
+    expect(page.get_by_role("form", name="Save this direction")).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("form", name="Who works here")).to_have_count(0)

@@ -1,0 +1,221 @@
+// The card of a saved direction: what people say of it, what it was, what lies near, where it is listed.
+
+import { useEffect, useState } from "preact/hooks";
+import { plain } from "../../numbers.ts";
+import { saveFile } from "../../views/files.ts";
+import { type Description, library, type SavedCard as Card, type Saved } from "../library.ts";
+import { isSomebody } from "../me.tsx";
+import { copyText, say } from "../notes.tsx";
+import { wordsOf } from "../server.ts";
+import { placeOf } from "./saved.tsx";
+import { act, lists, mine, seek } from "./state.ts";
+
+/** A line that is written and sent. */
+function Line({ label, value = "", send, close }: { label: string; value?: string; send: (text: string) => Promise<boolean>; close?: () => void }) {
+  const [text, setText] = useState(value);
+  return (
+    <form
+      class="line-form"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (isSomebody()) void send(text).then((done) => done && (setText(""), close?.()));
+      }}
+    >
+      <input aria-label={label} placeholder={label} value={text} onInput={({ currentTarget }) => setText(currentTarget.value)} />
+      <button type="submit" disabled={!text.trim()}>
+        Send
+      </button>
+    </form>
+  );
+}
+
+function Words({ one }: { one: Description }) {
+  const [editing, setEditing] = useState(false);
+  const vote = (value: 1 | -1): void => {
+    if (isSomebody()) void act(() => library.vote(one.id, one.my_vote === value ? 0 : value));
+  };
+  return (
+    <li>
+      <span class="votes">
+        <button type="button" aria-pressed={one.my_vote === 1} aria-label="Vote for it" onClick={() => vote(1)}>
+          ▲
+        </button>
+        <b>{one.score}</b>
+        <button type="button" aria-pressed={one.my_vote === -1} aria-label="Vote against it" onClick={() => vote(-1)}>
+          ▼
+        </button>
+      </span>
+      {editing ? (
+        <Line label="What it means" value={one.text} send={(text) => act(() => library.reword(one.id, text))} close={() => setEditing(false)} />
+      ) : (
+        <p>
+          {one.text} <small>{one.origin ?? one.author}</small>
+          {mine(one.author) && (
+            <>
+              {" "}
+              <button type="button" onClick={() => setEditing(true)}>
+                reword
+              </button>{" "}
+              <button type="button" onClick={() => void act(() => library.remove("descriptions", one.id))}>
+                delete
+              </button>
+            </>
+          )}
+        </p>
+      )}
+    </li>
+  );
+}
+
+export function SavedCard({ card }: { card: Card }) {
+  const { direction, descriptions, comments, revisions } = card;
+  const own = mine(direction.owner);
+  const [near, setNear] = useState<{ direction: Saved; cosine: number }[]>([]);
+  useEffect(() => {
+    const controller = new AbortController();
+    library.nearest(direction.id, controller.signal).then(setNear, () => {}); // beside the card's own, which says what is wrong
+    return () => controller.abort();
+  }, [direction.id, direction.revision]);
+  const remove = (): void =>
+    void act(() => library.remove("directions", direction.id)).then((done) => {
+      if (!done) return;
+      seek({ id: null });
+      say(`“${direction.name}” is deleted.`, { act: { text: "Bring it back", run: () => void act(() => library.restore("directions", direction.id)) } });
+    });
+  const download = async (): Promise<void> => {
+    try {
+      say(`${saveFile(await library.file(direction.id), direction.name, "safetensors")} saved to your downloads; rs.load_direction reads it.`, { seconds: 4 });
+    } catch (error) {
+      say(wordsOf(error));
+    }
+  };
+  return (
+    <section class="closer card" aria-label={direction.name}>
+      <h2>
+        {own && !direction.deleted ? (
+          <input class="typed" aria-label="Name" value={direction.name} onChange={({ currentTarget }) => void act(() => library.change(direction.id, { name: currentTarget.value }))} />
+        ) : (
+          <span>{direction.name}</span>
+        )}
+        <span>
+          <button type="button" aria-label="Close" onClick={() => seek({ id: null })}>
+            ×
+          </button>
+        </span>
+      </h2>
+      <p>
+        {direction.site}, {direction.width} numbers, by {direction.owner}
+        {direction.origin && `, from ${direction.origin}`}, {new Date(direction.changed).toLocaleString()}
+      </p>
+      {direction.deleted ? (
+        <p class="doors">
+          <button type="button" onClick={() => void act(() => library.restore("directions", direction.id), `“${direction.name}” is back.`)}>
+            Bring it back
+          </button>
+        </p>
+      ) : (
+        <p class="doors">
+          <a href={placeOf(direction)}>Show it on Stream</a>
+          <button type="button" onClick={() => void copyText(`${location.origin}/saved?id=${direction.id}`, "Link")}>
+            Link
+          </button>
+          <button type="button" onClick={() => void download()}>
+            File
+          </button>
+          {own && (
+            <button type="button" onClick={remove}>
+              Delete
+            </button>
+          )}
+        </p>
+      )}
+      {own ? (
+        <label class="tagged">
+          Tags{" "}
+          <input
+            class="typed"
+            value={direction.tags.join(", ")}
+            placeholder="with commas between"
+            onChange={({ currentTarget }) => void act(() => library.change(direction.id, { tags: currentTarget.value.split(",").map((tag) => tag.trim()).filter(Boolean) }))}
+          />
+        </label>
+      ) : (
+        direction.tags.length > 0 && <p>{direction.tags.join(", ")}</p>
+      )}
+      <h4>What it means</h4>
+      <ol class="words">
+        {descriptions.map((one) => (
+          <Words key={one.id} one={one} />
+        ))}
+      </ol>
+      <Line label="Say what it means" send={(text) => act(() => library.describe(direction.id, text))} />
+      <h4>Comments</h4>
+      <ol class="words">
+        {comments.map((one) => (
+          <li key={one.id}>
+            <p>
+              {one.text} <small>{one.origin ?? one.author}</small>{" "}
+              {mine(one.author) && (
+                <button type="button" onClick={() => void act(() => library.remove("comments", one.id))}>
+                  delete
+                </button>
+              )}
+            </p>
+          </li>
+        ))}
+      </ol>
+      <Line label="Remark on it" send={(text) => act(() => library.comment(direction.id, text))} />
+      <h4>Lists</h4>
+      <p class="doors">
+        {lists.value
+          .filter((list) => mine(list.owner) || list.directions.includes(direction.id))
+          .map((list) => {
+            const listed = list.directions.includes(direction.id);
+            const changed = listed ? list.directions.filter((id) => id !== direction.id) : [...list.directions, direction.id];
+            return (
+              <button key={list.id} type="button" aria-pressed={listed} disabled={!mine(list.owner)} onClick={() => void act(() => library.changeList(list.id, { directions: changed }))}>
+                {list.name}
+              </button>
+            );
+          })}
+        {lists.value.length === 0 && <span>none yet</span>}
+      </p>
+      {revisions.length > 1 && (
+        <>
+          <h4>Revisions</h4>
+          <ol class="words">
+            {revisions.map((one) => (
+              <li key={one.number}>
+                <p>
+                  <a href={placeOf({ ...direction, revision: one.number })}>
+                    {one.number}: {one.name}
+                  </a>{" "}
+                  <small>{new Date(one.created).toLocaleString()}</small>
+                </p>
+              </li>
+            ))}
+          </ol>
+        </>
+      )}
+      {near.length > 0 && (
+        <>
+          <h4>Nearest saved directions</h4>
+          <ol class="words">
+            {near.map(({ direction: other, cosine }) => (
+              <li key={other.id}>
+                <p>
+                  <button type="button" onClick={() => seek({ id: other.id })}>
+                    {other.name}
+                  </button>{" "}
+                  <small>
+                    cosine {plain(cosine)}, {other.site}
+                  </small>
+                </p>
+              </li>
+            ))}
+          </ol>
+        </>
+      )}
+    </section>
+  );
+}

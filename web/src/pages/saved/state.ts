@@ -1,0 +1,137 @@
+// The place Saved: what is looked for is in its address; what is found, and the card that is open.
+
+import { batch, computed, effect, signal } from "@preact/signals";
+import { type List, library, me, type OwnText, type Saved, type SavedCard } from "../library.ts";
+import { learnMe } from "../me.tsx";
+import { dismiss, say } from "../notes.tsx";
+import { isAbort, server, wordsOf } from "../server.ts";
+import { model, readSession, writeSession } from "../session.ts";
+import { type Trouble, troubleOf } from "../status.tsx";
+
+export const TABS = ["directions", "lists", "texts"] as const;
+
+export interface Sought {
+  tab: (typeof TABS)[number];
+  words: string;
+  whose: "everybody" | "mine" | "deleted";
+  site: string;
+  tag: string;
+  list: number | null;
+  id: number | null; // of the direction whose card is open
+}
+
+const START: Sought = { tab: "directions", words: "", whose: "everybody", site: "", tag: "", list: null, id: null };
+const PAGE = 100;
+
+export const sought = signal<Sought>(START);
+export const directions = signal<{ total: number; found: Saved[] } | null>(null);
+export const lists = signal<List[]>([]);
+export const texts = signal<OwnText[]>([]);
+export const card = signal<SavedCard | null>(null);
+export const trouble = signal<Trouble | null>(null);
+
+export const mine = (owner: string): boolean => owner === me.value?.name;
+
+let pushing = false;
+
+export function seek(changed: Partial<Sought>): void {
+  pushing = true;
+  sought.value = { ...sought.value, ...changed };
+}
+
+function readAddress(): void {
+  const query = new URLSearchParams(location.search);
+  const number = (name: string): number | null => (/^\d{1,9}$/.test(query.get(name) ?? "") ? Number(query.get(name)) : null);
+  const oneOf = <T extends string>(name: string, options: readonly T[], usual: T): T => options.find((option) => option === query.get(name)) ?? usual;
+  readSession(query).forEach((problem) => say(problem));
+  sought.value = {
+    tab: oneOf("tab", TABS, START.tab),
+    whose: oneOf("whose", ["everybody", "mine", "deleted"], START.whose),
+    words: query.get("words") ?? "",
+    site: query.get("in") ?? "",
+    tag: query.get("tag") ?? "",
+    list: number("list"),
+    id: number("id"),
+  };
+}
+
+function writeAddress(): void {
+  if (!model.value) return;
+  const { site, ...rest } = sought.value;
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries({ ...rest, in: site })) if (value !== null && value !== "" && value !== START[name as keyof Sought]) query.set(name, String(value));
+  const url = `${location.pathname}?${writeSession(query)}`;
+  if (url === location.pathname + location.search) return;
+  if (pushing) history.pushState(null, "", url);
+  else history.replaceState(null, "", url);
+  pushing = false;
+}
+
+let seeking: AbortController | null = null;
+
+/** Asks anew for what is looked for. */
+export async function load(): Promise<void> {
+  const { tab, words, whose, site, tag, list, id } = sought.peek();
+  seeking?.abort();
+  const controller = (seeking = new AbortController());
+  try {
+    const [found, allLists, ownTexts, open] = await Promise.all([
+      library.find({ words, site, tag, owner: whose === "mine" ? (me.peek()?.name ?? "") : null, deleted: whose === "deleted", start: 0, count: PAGE }, controller.signal),
+      library.lists(),
+      me.peek()?.name && tab === "texts" ? library.texts() : [],
+      id === null ? null : library.card(id, controller.signal),
+    ]);
+    if (seeking !== controller) return;
+    const chosen = allLists.find((one) => one.id === list);
+    batch(() => {
+      directions.value = { total: found.total, found: chosen ? found.directions.filter((one) => chosen.directions.includes(one.id)) : found.directions };
+      lists.value = allLists;
+      texts.value = ownTexts;
+      card.value = open;
+      trouble.value = null;
+    });
+  } catch (error) {
+    if (!isAbort(error) && seeking === controller) trouble.value = troubleOf(error);
+  }
+}
+
+/** Changes something that is kept, and shows what is there then; what is refused is said. */
+export async function act(change: () => Promise<unknown>, done?: string): Promise<boolean> {
+  try {
+    await change();
+    if (done) say(done, { seconds: 4 });
+    await load();
+    return true;
+  } catch (error) {
+    say(wordsOf(error));
+    return false;
+  }
+}
+
+const wish = computed(() => JSON.stringify([sought.value, me.value?.name, model.value?.name]));
+
+export function start(): void {
+  addEventListener("popstate", () => (dismiss(), readAddress()));
+  effect(() => {
+    sought.value;
+    writeAddress();
+  });
+  effect(() => {
+    wish.value;
+    if (model.peek()) void load();
+  });
+  void begin();
+}
+
+export async function begin(): Promise<void> {
+  trouble.value = null;
+  try {
+    const [facts] = await Promise.all([server.model(), learnMe()]);
+    batch(() => {
+      model.value = facts;
+      readAddress();
+    });
+  } catch (error) {
+    trouble.value = troubleOf(error);
+  }
+}
