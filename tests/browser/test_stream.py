@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 import residscope as rs
+from residscope.cards.search import find_texts
+from residscope.running.texts import read_texts
 from tests.browser.conftest import OPEN, read_shades
 from tests.serving import serve
 
@@ -273,7 +275,7 @@ def test_places_stay_apart_when_the_page_is_scrolled(open_page: OPEN) -> None:
     page = open_page("/?count=6")
     assert page.evaluate("scrollTo(0, 500), scrollY") > 300
     tops = [box["y"] for box in (link.bounding_box() for link in page.locator("nav a").all()) if box]
-    assert len(tops) == 4
+    assert len(tops) == 5
     assert all(below - above > 20 for above, below in pairwise(tops))
     assert tops[0] >= 48
 
@@ -577,3 +579,38 @@ def test_a_text_over_the_context_spoils_no_other(
         expect(page.locator('.text[data-text="1"] .tokens')).to_contain_text("A good text.")
         expect(page.locator('.text[data-text="0"] .problem')).to_contain_text("context")
         expect(page.locator(".warning:visible")).to_be_visible()  # few tokens for 128 components
+
+
+def test_sample_texts_stand_in_the_order_that_is_chosen(open_page: OPEN, demo: rs.Model) -> None:
+    page = open_page("/?site=resid_pre.2&component=3&count=5")
+    keys = "() => [...document.querySelectorAll('.text')].map((el) => el.dataset.text)"
+    assert page.evaluate(keys) == ["0", "1", "2", "3", "4"]
+    page.get_by_label("Order of the texts").select_option("strongest")
+    basis = rs.pca(demo, read_texts(rs.demo.texts)[:60], "resid_pre.2")
+    first = find_texts(demo, read_texts(rs.demo.texts)[:60], basis[3])[:5]
+    expect(page.locator(".text").first).to_have_attribute("data-text", str(first[0][0]))
+    assert page.evaluate(keys) == [str(number) for number, _ in first]
+    page.keyboard.press("j")  # the texts stay where they are
+    wait_for_name(page, "PCA 4 of")
+    assert page.evaluate(keys) == [str(number) for number, _ in first]
+    page.get_by_label("Order of the texts").select_option("drawn")
+    wait_for_query(page, order="0")
+    page.get_by_role("button", name="draw again").click()
+    wait_for_query(page, order="1")
+    expect(page.locator(".picture")).to_have_attribute("aria-busy", "false")
+    drawn = page.evaluate(keys)
+    assert sorted(drawn, key=int) != drawn
+    page.reload()
+    page.wait_for_selector(".river canvas")
+    assert page.evaluate(keys) == drawn
+
+
+def test_a_file_of_texts(open_page: OPEN, tmp_path: Path) -> None:
+    page = open_page("/?site=resid_pre.2&count=2")
+    (tmp_path / "texts.json").write_text(json.dumps(["One dog ran.", "Two dogs ran.", "a " * 900]))
+    page.get_by_label("A file of texts").set_input_files(tmp_path / "texts.json")
+    expect(page.locator('[data-text="own.1"] .tokens')).to_contain_text("Two dogs ran.")
+    expect(page.locator(".note")).to_contain_text("1 of them cannot be read")
+    (tmp_path / "broken.json").write_text("[1, 2]")
+    page.get_by_label("A file of texts").set_input_files(tmp_path / "broken.json")
+    expect(page.locator("#add-problem")).to_contain_text("broken.json: It is no list of texts.")

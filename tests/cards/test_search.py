@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import residscope as rs
-from residscope.cards.search import find_active, find_nearest
+from residscope.cards.search import find_active, find_nearest, find_texts
 from residscope.errors import BadDirection, UnknownPosition
 from residscope.running.texts import read_texts
 
@@ -52,3 +52,13 @@ def test_what_cannot_be_found(demo: rs.Model, basis: rs.Basis) -> None:
         find_active(demo.run("."), basis, pos=3)
     with pytest.raises(BadDirection, match="3 entries"):
         find_nearest(rs.Direction.of([1.0, 2.0, 2.0], SITE), basis)
+
+
+def test_texts_stand_by_their_strongest_token(demo: rs.Model, basis: rs.Basis) -> None:
+    texts = read_texts(rs.demo.texts)[:40]
+    found = find_texts(demo, texts, basis[3])
+    assert sorted(number for number, _ in found) == list(range(40))
+    values = [rs.project(demo.run(text), basis[3]).values[0, 1:] for text in texts]
+    strongest = [float(one[one.abs().argmax()]) for one in values]
+    assert dict(found) == pytest.approx(dict(enumerate(strongest)), abs=1e-4)
+    assert [abs(value) for _, value in found] == sorted((abs(value) for _, value in found), reverse=True)

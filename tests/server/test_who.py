@@ -20,7 +20,7 @@ from tests.serving import serve
 
 PUBLIC = {"/", "/stream", "/lens", "/patch", "/heads", "/saved", "/api/v1/me"}
 """What strangers see: the pages, which hold nothing, and where one says who one is."""
-ASKED = "tokens projection values describe home active nearest river export/{format} directions/nearest".split()
+ASKED = "tokens projection values describe home active nearest order river export/{format} directions/nearest".split()
 COMPUTING = {f"/api/v1/{name}" for name in (*ASKED, *ANALYSES)}
 """What is asked for by POST and changes nothing."""
 CREATING = {

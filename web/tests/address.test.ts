@@ -14,6 +14,8 @@ test("every choice goes through the address and comes back", () => {
     { kind: "resid_post", layer: 11, rows: [rowOf(component(767))], units: "stream", centre: "none" },
     { rows: [{ weight: -0.5, of: { kind: "token", token: " Mary", minus: " &John" }, muted: false }, { ...rowOf(component(3)), muted: true }], free: true, mixing: true },
     { every: true },
+    { order: "strongest" },
+    { order: 17 },
     { find: { by: "vector", token: "" } },
     { find: { by: "token", token: " a&b:c" } },
     { beside: [rowOf(component(3))], against: "own.2" },

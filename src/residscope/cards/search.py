@@ -1,5 +1,6 @@
-"""Which components and features are most active in a text, and which lie nearest to a direction."""
+"""What is most active in a text, what lies nearest to a direction, and which texts excite it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,11 @@ from residscope.direction import Direction
 from residscope.directions.pca import Basis
 from residscope.directions.projection import project
 from residscope.errors import BadDirection, UnknownPosition
+from residscope.running.model import Model
+from residscope.running.progress import report
 from residscope.running.run import Run
+
+_AT_ONCE = 32  # texts
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,28 @@ def find_nearest(
     decoder = dictionary.decoder.double().cpu()
     cosines = torch.nn.functional.cosine_similarity(decoder, direction.vector[None], dim=1)
     return found + _rank("feature", cosines[None], None, top, 0)
+
+
+def find_texts(model: Model, texts: Sequence[str], direction: Direction) -> list[tuple[int, float]]:
+    """Texts by how strongly they excite a direction.
+
+    Args:
+      model: Any.
+      texts: Each is cut at the context.
+      direction: Of a site that the model has.
+    Returns:
+      Of every text its number and its value of largest size, the positions that the direction left out aside; the
+      largest size first.
+    """
+    lists = model.corpus(list(texts)).lists
+    strongest = []
+    for start in range(0, len(lists), _AT_ONCE):
+        report(start, len(lists), "reading texts")
+        values = project(model.run(lists[start : start + _AT_ONCE]), direction).values
+        for row in values.nan_to_num():
+            every = [pos for pos in range(len(row)) if pos not in direction.left_out] or [0]
+            strongest.append(float(row[every][row[every].abs().argmax()]))
+    return sorted(enumerate(strongest), key=lambda one: -abs(one[1]))
 
 
 def _rank(

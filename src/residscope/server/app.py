@@ -118,11 +118,16 @@ class ActiveRequest(BaseModel):
     top: Top = 10
 
 
-class NearestRequest(BaseModel):
-    """A direction at a site."""
+class SumRequest(BaseModel):
+    """A direction at a site: a sum of one or several."""
 
     site: str
     along: Along
+
+
+class NearestRequest(SumRequest):
+    """A direction at a site, and how many are looked for."""
+
     top: Top = 10
 
 
@@ -189,9 +194,13 @@ def _add_api(app: APIRouter, bench: Workbench) -> None:
 
     @app.get("/api/v1/texts")
     async def texts(
-        start: Annotated[int, Query(ge=0)] = 0, count: Annotated[int, Query(ge=1, le=1000)] = 20
+        start: Annotated[int, Query(ge=0)] = 0,
+        count: Annotated[int, Query(ge=1, le=1000)] = 20,
+        only: Annotated[list[int] | None, Query(max_length=1000)] = None,
     ) -> dict[str, Any]:
-        return {"total": len(bench.texts), "start": start, "texts": bench.texts[start : start + count]}
+        numbers = range(start, start + count) if only is None else only
+        found = [bench.texts[number] for number in numbers if 0 <= number < len(bench.texts)]
+        return {"total": len(bench.texts), "start": start, "texts": found}
 
     @app.post("/api/v1/tokens")
     async def tokens(request: Request, asked: TokensRequest) -> dict[str, Any]:
@@ -250,6 +259,12 @@ def _add_api(app: APIRouter, bench: Workbench) -> None:
         key = ("nearest", found, asked.along, asked.top)
         call = lambda: bench.find_nearest(found, asked.along, asked.top)  # noqa: E731
         return {"found": await _compute(request, key, call, long=not bench.has_basis(found))}
+
+    @app.post("/api/v1/order")
+    async def order(request: Request, asked: SumRequest) -> dict[str, Any]:
+        found = bench.place(asked.site)
+        call = lambda: bench.order_texts(found, asked.along)  # noqa: E731
+        return {"order": await _compute(request, ("order", found, asked.along), call, long=True)}
 
     @app.post("/api/v1/river", response_class=Response)
     async def river(request: Request, asked: RiverRequest) -> Response:

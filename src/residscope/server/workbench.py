@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from residscope.cards.search import Match, find_active, find_nearest
+from residscope.cards.search import Match, find_active, find_nearest, find_texts
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.direction import Direction, combine
 from residscope.directions.pca import Basis, pca_of_heads, pca_of_sites
@@ -244,6 +244,10 @@ class Workbench:
     def find_nearest(self, place: Place, along: Sequence[Term], top: int) -> list[Match]:
         """Components and features that lie nearest to a direction."""
         return find_nearest(self.find(place, along), self.basis(place), self._dictionaries.get(str(place)), top=top)
+
+    def order_texts(self, place: Place, along: Sequence[Term]) -> list[int]:
+        """Numbers of the sample texts, those that excite a direction most first."""
+        return [number for number, _ in find_texts(self.model, self.texts, self.find(place, along))]
 
     def values(self, texts: Sequence[str], place: Place, made: Sequence[Of]) -> bytes:
         """Values [direction batch pos] along some directions."""

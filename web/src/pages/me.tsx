@@ -26,8 +26,8 @@ export function Me() {
   const shown = open.value === "me";
   return (
     <span class="anchor me">
-      <button type="button" class="chip" aria-haspopup="dialog" aria-expanded={shown} onClick={() => (open.value = shown ? null : "me")}>
-        {known.name ?? "who are you?"}
+      <button type="button" class="chip" aria-label={known.name ?? "who are you?"} aria-haspopup="dialog" aria-expanded={shown} onClick={() => (open.value = shown ? null : "me")}>
+        {known.name ?? (known.sign_in ? "sign in" : "name?")}
       </button>
       {shown && <Door key={known.name} />}
     </span>

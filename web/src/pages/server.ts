@@ -196,6 +196,8 @@ async function follow<T>(path: string, onProgress: (progress: Progress & Partial
 export const server = {
   model: (signal?: AbortSignal) => json<ModelFacts>("model", { signal }),
   texts: (start: number, count: number, signal?: AbortSignal) => json<{ total: number; start: number; texts: string[] }>(`texts?start=${start}&count=${count}`, { signal }),
+  chosenTexts: (numbers: readonly number[], signal?: AbortSignal) => json<{ total: number; texts: string[] }>(`texts?${numbers.map((number) => `only=${number}`).join("&")}`, { signal }),
+  order: (site: string, along: readonly Term[], signal?: AbortSignal) => json<{ order: number[] }>("order", { body: { site, along }, signal }),
   tokens: (texts: string[], signal?: AbortSignal) => json<{ texts: Tokens[] }>("tokens", { body: { texts }, signal }),
 
   pca: (site: string, onProgress: (progress: Progress) => void, signal?: AbortSignal) => follow<Pca>(`pca/${encodeURIComponent(site)}`, onProgress, { signal }),

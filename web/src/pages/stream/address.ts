@@ -38,6 +38,7 @@ export interface Shown {
   centre: Centre;
   scale: Scale;
   count: number; // sample texts shown
+  order: "given" | "strongest" | number; // of the sample texts; a number is the seed of a draw
   selected: string | null; // "3" a sample text, "own.0" one's own
   pos: number | null; // the picked token of the selected text
 }
@@ -53,7 +54,7 @@ export function componentOf({ rows: [only, ...others] }: Pick<Shown, "rows">): n
   return others.length === 0 && only.weight === 1 && !only.muted && only.of.kind === "pca" && only.of.site === undefined ? (only.of.component as number) : null;
 }
 
-export const START: Shown = { kind: "", layer: null, head: null, rows: [rowOf(component(0))], beside: null, every: false, against: null, free: false, mixing: false, steer: null, find: null, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, selected: null, pos: null };
+export const START: Shown = { kind: "", layer: null, head: null, rows: [rowOf(component(0))], beside: null, every: false, against: null, free: false, mixing: false, steer: null, find: null, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, order: "given", selected: null, pos: null };
 
 export type Place = Pick<Shown, "kind" | "layer" | "head">;
 
@@ -82,6 +83,7 @@ export function writeQuery(shown: Shown): URLSearchParams {
   if (shown.centre !== START.centre) query.set("centre", shown.centre);
   if (shown.scale.mode !== "shared") query.set("scale", shown.scale.mode === "fixed" ? String(shown.scale.limit) : "text");
   if (shown.count !== SAMPLES) query.set("count", String(shown.count));
+  if (shown.order !== START.order) query.set("order", String(shown.order));
   if (shown.selected !== null) query.set("text", shown.selected);
   if (shown.pos !== null) query.set("pos", String(shown.pos));
   return query;
@@ -125,6 +127,7 @@ export function readQuery(query: URLSearchParams, start: Shown): { shown: Shown;
     (scale) => (shown.scale = scale),
   );
   take("count", index, (count) => (shown.count = Math.max(1, Math.min(count, MOST))));
+  take("order", (text): Shown["order"] | undefined => (text === "strongest" || text === "given" ? text : index(text)), (order) => (shown.order = order));
   take("text", readKey, (selected) => (shown.selected = selected));
   take("pos", index, (pos) => (shown.pos = pos));
   return { shown, problems };
@@ -154,6 +157,20 @@ function readRows(text: string): Row[] | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The texts of a file, split as the server splits its own: .jsonl, .json, or plain text with marks or empty lines between. */
+export function splitTexts(content: string, name: string): string[] {
+  const mark = "<|endoftext|>";
+  const found: unknown[] = name.endsWith(".jsonl")
+    ? content.split("\n").flatMap((line) => (line.trim() ? [JSON.parse(line).text] : []))
+    : name.endsWith(".json")
+      ? JSON.parse(content)
+      : content.split(content.includes(mark) ? mark : "\n\n");
+  if (!Array.isArray(found) || !found.every((text) => typeof text === "string")) throw new Error("It is no list of texts.");
+  const texts = found.map((text) => text.replace(/^\n+|\n+$/g, "")).filter((text) => text.trim());
+  if (!texts.length) throw new Error("It holds no text.");
+  return texts;
 }
 
 async function through(bytes: Uint8Array<ArrayBuffer>, stream: GenericTransformStream): Promise<Uint8Array<ArrayBuffer>> {

@@ -8,8 +8,9 @@ import { say } from "../notes.tsx";
 import { type DirectionFacts, isAbort, type Made, type ModelFacts, type Pca, type Progress, server, type SiteKind, type Term, wordsOf } from "../server.ts";
 import { model } from "../session.ts";
 import { type Trouble, troubleOf, type Work } from "../status.tsx";
-import { component as componentNumber, componentOf, type Place, readSite, type Row, rowOf, type Shown, siteName, START } from "./address.ts";
+import { component as componentNumber, componentOf, MOST, type Place, readSite, type Row, rowOf, type Shown, siteName, START } from "./address.ts";
 import { BLOCK, Store } from "./store.ts";
+import { drawOrder } from "../../numbers.ts";
 import { addUp, sounding, type Sum, sumOf } from "./sum.ts";
 
 export interface ShownText {
@@ -221,6 +222,18 @@ export async function showPinned(): Promise<void> {
   if (more.length) own.value = [...own.peek(), ...more];
 }
 
+/** Adds several at a time; those that the model does not read are said, and left out. */
+export async function addTexts(texts: readonly string[]): Promise<void> {
+  const { readable, refused } = await readTexts(texts.slice(0, MOST));
+  if (texts.length > MOST) say(`The file has ${texts.length} texts; the first ${MOST} are taken.`);
+  if (refused.length) say(`${refused.length} of them cannot be read: ${refused[0]}`);
+  const more = readable.filter((text) => !own.peek().includes(text));
+  batch(() => {
+    own.value = [...more, ...own.peek()];
+    if (more.length) change({ selected: "own.0", pos: null });
+  });
+}
+
 export function removeText(index: number): void {
   const { selected } = wanted.value;
   const at = selected?.startsWith("own.") ? Number(selected.slice(4)) : -1;
@@ -233,11 +246,30 @@ export function removeText(index: number): void {
 
 // From wanted to shown -------------------------------------------------------------------------------------------
 
+// The order by strength is the one of the direction that was shown when it was asked for: texts do not jump under a slider.
+let byStrength: number[] | null = null;
+
+/** Numbers of the sample texts that are shown, in their order. */
+function numbersOf({ order, count }: Shown): number[] {
+  const n = store.total === Infinity ? 0 : store.total;
+  const all = order === "strongest" ? (byStrength ?? []) : order === "given" ? Array.from({ length: n }, (_, i) => i) : drawOrder(n, order);
+  return all.slice(0, count);
+}
+
+/** Shows the sample texts in another order; by strength, it is that of what is shown now. */
+export function chooseOrder(order: Shown["order"]): void {
+  byStrength = null;
+  change({ order });
+}
+
 /** The texts of the page: one's own first, then the samples. */
 function textsOf(shown: Shown): { key: string; text: string; label: string; own: boolean }[] {
   return [
     ...own.value.map((text, i) => ({ key: `own.${i}`, text, label: `your text ${i}`, own: true })),
-    ...store.samples.slice(0, shown.count).map((text, i) => ({ key: String(i), text, label: `sample ${i}`, own: false })),
+    ...numbersOf(shown).flatMap((number) => {
+      const text = store.sample(number);
+      return text === undefined ? [] : [{ key: String(number), text, label: `sample ${number}`, own: false }];
+    }),
   ];
 }
 
@@ -266,7 +298,8 @@ function valuesOf({ site, rows, sum }: Panel, text: string, free: boolean): Floa
 
 /** The whole picture from what is here already; null where something has to be asked for. */
 function pictureOf(shown: Shown): Picture | null {
-  if (store.samples.length < Math.min(shown.count, store.total)) return null;
+  const numbers = numbersOf(shown);
+  if (store.total === Infinity || numbers.length < Math.min(shown.count, store.total) || numbers.some((number) => store.sample(number) === undefined)) return null;
   const panels: Panel[] = [];
   for (const { site, rows } of wishes(shown)) {
     const panel = panelOf(site, rows, shown.free);
@@ -290,13 +323,11 @@ function pictureOf(shown: Shown): Picture | null {
 
 async function load(shown: Shown, signal: AbortSignal, onProgress: (progress: Progress) => void): Promise<void> {
   const site = siteName(shown);
-  await Promise.all([
-    store.loadSamples(shown.count, signal).then(() => {
-      total.value = store.total;
-      return store.loadTokens(textsOf(shown).map(({ text }) => text), signal);
-    }),
-    store.loadPca(site, onProgress, signal),
-  ]);
+  await Promise.all([store.loadTotal(signal), store.loadPca(site, onProgress, signal)]);
+  total.value = store.total;
+  if (shown.order === "strongest" && !byStrength) byStrength = await server.order(site, alongOf({ rows: sounding(shown.rows) }), signal).then(({ order }) => order);
+  await store.loadSamples(numbersOf(shown), signal);
+  await store.loadTokens(textsOf(shown).map(({ text }) => text), signal);
   const last = store.pca(site)!.shares.length - 1;
   const component = componentOf(shown);
   if (component !== null && component > last) {
@@ -379,7 +410,7 @@ function prefetch({ site, component, pca, texts }: Picture): void {
   store.loadValues(site, next, texts.map(({ text }) => text), ahead.signal).catch(() => {}); // asked for again, and reported, when it is needed
 }
 
-const need = computed(() => JSON.stringify([wishes(wanted.value), wanted.value.free, wanted.value.count, own.value, model.value?.name]));
+const need = computed(() => JSON.stringify([wishes(wanted.value), wanted.value.free, wanted.value.count, wanted.value.order, own.value, model.value?.name]));
 effect(() => {
   need.value;
   untracked(draw);

@@ -16,7 +16,7 @@ type Values = Map<string, Float32Array>; // by text: [component pos], BLOCK comp
 const numberOf = (of: Made): number | null => (of.kind === "pca" && of.site === undefined ? (of.component as number) : null);
 
 export class Store {
-  readonly samples: string[] = [];
+  readonly #samples = new Map<number, string>();
   total = Infinity;
   readonly #tokens = new Map<string, Tokens | Refused>();
   readonly #pca = new Map<string, Pca>();
@@ -67,14 +67,19 @@ export class Store {
     this.#tokens.delete(text);
   }
 
-  async loadSamples(count: number, signal: AbortSignal): Promise<void> {
-    while (this.samples.length < Math.min(count, this.total)) {
-      const start = this.samples.length;
-      const answer = await server.texts(start, count - start, signal);
-      this.total = answer.total;
-      if (!answer.texts.length) break;
-      if (this.samples.length === start) this.samples.push(...answer.texts);
-    }
+  sample = (number: number): string | undefined => this.#samples.get(number);
+
+  /** How many sample texts there are. */
+  async loadTotal(signal: AbortSignal): Promise<number> {
+    if (this.total === Infinity) this.total = (await server.texts(0, 1, signal)).total;
+    return this.total;
+  }
+
+  async loadSamples(numbers: readonly number[], signal: AbortSignal): Promise<void> {
+    const missing = numbers.filter((number) => !this.#samples.has(number));
+    if (!missing.length) return;
+    const { texts } = await server.chosenTexts(missing, signal);
+    missing.forEach((number, i) => this.#samples.set(number, texts[i]));
   }
 
   /** Tokens of every text; one that the server refuses is remembered with its words and spoils no other. */

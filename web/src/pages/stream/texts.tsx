@@ -6,8 +6,9 @@ import colouredText from "../../views/coloured_text.tsx";
 import { Word } from "../../views/legend.tsx";
 import river from "../../views/river.tsx";
 import type { Payload, Picked } from "../../views/reading.ts";
+import { wordsOf } from "../server.ts";
 import { Hosted } from "../hosted.tsx";
-import { MOST, SAMPLES } from "./address.ts";
+import { MOST, SAMPLES, splitTexts } from "./address.ts";
 import * as followers from "./followers.ts";
 import * as state from "./state.ts";
 
@@ -66,12 +67,44 @@ export function AddText() {
         {busy ? "Reading…" : "Add"}
       </button>
       {text && !problem && <p class="hint">Ctrl Enter adds it</p>}
+      {!text && <AddFile say={setProblem} />}
       {problem && (
         <p class="problem" id="add-problem" role="alert">
           {problem}
         </p>
       )}
     </form>
+  );
+}
+
+/** Texts of a file, as `rs.demo.texts` and `--texts` are: .json, .jsonl, or plain text. */
+function AddFile({ say }: { say: (problem: string | null) => void }) {
+  const input = useRef<HTMLInputElement>(null);
+  const take = async (file: File): Promise<void> => {
+    try {
+      await state.addTexts(splitTexts(await file.text(), file.name));
+      say(null);
+    } catch (error) {
+      say(`${file.name}: ${wordsOf(error)}`);
+    }
+  };
+  return (
+    <p class="hint">
+      <button type="button" onClick={() => input.current!.click()}>
+        or a file of several
+      </button>
+      <input
+        ref={input}
+        type="file"
+        hidden
+        aria-label="A file of texts"
+        onChange={({ currentTarget }) => {
+          const [file] = currentTarget.files ?? [];
+          currentTarget.value = "";
+          if (file) void take(file);
+        }}
+      />
+    </p>
   );
 }
 
@@ -198,8 +231,34 @@ export function Texts() {
   const total = state.total.value ?? 0;
   const shown = Math.min(state.wanted.value.count, total);
   if (!picture) return null;
+  const { order } = state.wanted.value;
   return (
     <>
+      {total > 1 && (
+        <p class="order">
+          sample texts{" "}
+          <Word
+            label="Order of the texts"
+            value={typeof order === "number" ? "drawn" : order}
+            options={[
+              ["given", "in their order"],
+              ["drawn", "drawn at random"],
+              ["strongest", "by how strongly they excite it"],
+            ]}
+            onChange={(order) => state.chooseOrder(order === "drawn" ? 0 : order)}
+          />
+          {typeof order === "number" && (
+            <button type="button" onClick={() => state.chooseOrder(order + 1)}>
+              draw again
+            </button>
+          )}
+          {order === "strongest" && (
+            <button type="button" title="By what is shown now" onClick={() => state.chooseOrder("strongest")}>
+              order again
+            </button>
+          )}
+        </p>
+      )}
       {picture.texts.length === 0 && (
         <div class="panel">
           <h2>There is no text to show</h2>
