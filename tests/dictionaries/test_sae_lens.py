@@ -108,7 +108,7 @@ def test_inputs_that_are_scaled_are_scaled_back(tmp_path: Path) -> None:
     normed = (X - mean) / (deviation + 1e-5)
     torch.testing.assert_close(layer.encode(X), plain.encode(normed))
     torch.testing.assert_close(layer.reconstruct(X), plain.reconstruct(normed) * deviation + mean)
-    with pytest.raises(BadArgument, match="none was given to put back"):
+    with pytest.raises(BadArgument, match="its mean or scale, and was given none"):
         layer.decode(layer.encode(X))
     with pytest.raises(BadArgument, match="another vector at every token"):
         _ = layer[0].vector
@@ -191,7 +191,10 @@ def test_features_are_directions_and_are_clamped(gpt2: rs.Model, tmp_path: Path)
         ({}, {"architecture": "topk", "k": True}, "k=True"),
         ({}, {"activation_fn": "topk", "activation_fn_kwargs": [32]}, "k=None"),
         ({}, {"model_from_pretrained_kwargs": "x"}, "model_from_pretrained_kwargs='x'"),
-        ({}, {"metadata": {}}, "hook_name=None"),
+        ({}, {"metadata": {}}, "does not say which site it reads"),
+        ({}, {"metadata": {"hook_name": "blocks.1.ln2.hook_normalized"}}, "which is no site here"),
+        ({}, {"metadata": {"sae_lens_version": "6.0.0"}, "tied": True}, "has tied, which may change what is computed"),
+        ({}, {"metadata": [1]}, r"metadata=\[1\]"),
         ({}, {"hook_head_index": 3}, "hook_head_index=3"),
         ({}, {"architecture": "jumprelu"}, "has no threshold"),
         ({"extra": torch.zeros(1)}, {}, "an unknown extra"),

@@ -16,41 +16,47 @@ from residscope.running.model import Model
 from residscope.running.texts import Texts
 from residscope.sites import Site
 
-Activation = Literal["relu", "topk", "jumprelu", "gated"]
-Scaling = Literal["none", "norm", "layer_norm"]
+Activation = Literal["relu", "topk", "groupmax", "jumprelu", "gated"]
+Scaling = Literal["none", "constant", "norm", "layer_norm"]
 
 _EPS = 1e-5  # added where an input is divided, and not where it is put back
 
 
 @dataclass(frozen=True, eq=False)
 class SparseAutoencoder:
-    """Reads an activation as features, and writes it back: `decode(encode(x))`.
+    """Reads an activation as features, and writes it back: `decode(encode(x))`. A transcoder writes another one.
 
     Attributes:
       name: For people.
-      site: Whose values it reads and writes.
+      site: Whose values it reads; and writes, where there is no target.
       encoder: [d_in feature]
-      decoder: [feature d_in]
+      decoder: [feature d_out]
       encoder_bias: [feature]
-      decoder_bias: [d_in]
+      decoder_bias: [d_out]
+      target: Of a transcoder: whose values it writes.
+      skip: [d_out d_in] Of a transcoder: what it writes of its input besides.
       activation: What makes features of what the encoder gives.
-      k: Of topk: how many of them stay.
+      k: Of topk: how many of them stay. Of groupmax: how many groups of neighbours there are, of each of which the
+        largest stays.
       threshold: [feature] Of jumprelu: what is not above it is zero.
       gate_bias, magnitude: [feature] Of gated: the bias of what decides, and the factor on what is counted.
-      by_decoder_norm: Of topk: features compete times the length of their decoder's row, and are in that unit.
+      by_decoder_norm: Whether features are times the length of their decoder's row; they compete so, too.
       less_decoder_bias: Whether the decoder's bias is taken off the input.
       centred: Whether the dictionary reads and writes a stream without its mean over d_model.
-      scaling: How each input is scaled before it is read; written back afterwards.
-      facts: What its file says of the model and the texts it was made on.
+      scaling: How each input is scaled before it is read; written back afterwards, by a transcoder not.
+      factor: Of constant scaling: what each input is multiplied by.
+      facts: What its file says of the model and the texts it was made on, and of what `check` measures.
       source: What `rs.load_dictionary` was given; None where it was made in memory, or changed since.
     """
 
     name: str
     site: Site
     encoder: Float[Tensor, "d_in feature"] = field(repr=False)
-    decoder: Float[Tensor, "feature d_in"] = field(repr=False)
+    decoder: Float[Tensor, "feature d_out"] = field(repr=False)
     encoder_bias: Float[Tensor, " feature"] = field(repr=False)
-    decoder_bias: Float[Tensor, " d_in"] = field(repr=False)
+    decoder_bias: Float[Tensor, " d_out"] = field(repr=False)
+    target: Site | None = None
+    skip: Float[Tensor, "d_out d_in"] | None = field(default=None, repr=False)
     activation: Activation = "relu"
     k: int | None = None
     threshold: Float[Tensor, " feature"] | None = field(default=None, repr=False)
@@ -60,6 +66,7 @@ class SparseAutoencoder:
     less_decoder_bias: bool = True
     centred: bool = False
     scaling: Scaling = "none"
+    factor: float = 1.0
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
     source: str | None = field(default=None, init=False, repr=False)  # `replace` leaves it out
 
@@ -67,6 +74,16 @@ class SparseAutoencoder:
     def n_features(self) -> int:
         """How many features there are."""
         return len(self.decoder)
+
+    @property
+    def d_in(self) -> int:
+        """How many entries it reads."""
+        return len(self.encoder)
+
+    @property
+    def writes(self) -> Site:
+        """Whose values it writes."""
+        return self.target or self.site
 
     @cached_property
     def decoder_norms(self) -> Float[Tensor, " feature"]:
@@ -105,42 +122,51 @@ class SparseAutoencoder:
             assert self.magnitude is not None
             return (before * self.magnitude + self.encoder_bias).relu() * (before + self.gate_bias > 0)
         before = before + self.encoder_bias
+        return self._activate(before * self.decoder_norms if self.by_decoder_norm else before)
+
+    def _activate(self, before: Tensor) -> Tensor:
         if self.activation == "jumprelu":
             assert self.threshold is not None
             return before.relu() * (before > self.threshold)
+        if self.activation == "relu":
+            return before.relu()
+        assert self.k is not None
         if self.activation == "topk":
-            assert self.k is not None
-            before = before * self.decoder_norms if self.by_decoder_norm else before
             largest = before.topk(self.k, dim=-1)
             return torch.zeros_like(before).scatter(-1, largest.indices, largest.values.relu())
-        return before.relu()
+        groups = before.view(*before.shape[:-1], self.k, -1)
+        first = groups.argmax(-1, keepdim=True)
+        return torch.zeros_like(groups).scatter(-1, first, groups.gather(-1, first).relu()).flatten(-2)
 
     def decode(self, features: Tensor, of: Tensor | None = None) -> Tensor:
         """Activations that features stand for.
 
         Args:
           features: [... feature]
-          of: The activations that they were read from, `[... d_in]`: whose mean and scale are put back, and whose shape
-            is taken. Needed where the dictionary is centred or scales its input.
+          of: The activations that they were read from, `[... d_in]`: whose mean and scale are put back, whose shape is
+            taken, and what skips the features of a transcoder. Needed where the dictionary has any of these.
         Returns:
-          [... d_in], or of the shape and dtype of `of`.
+          [... d_out]; or with `of` in its dtype, and in its shape but of a transcoder.
         Raises:
           BadArgument: `of` is needed and not given.
         """
         written = (features / self.decoder_norms if self.by_decoder_norm else features) @ self.decoder
         written = written + self.decoder_bias
         if of is not None:
-            shift, scale = self._measure(self._flatten(of))
-            return (written * scale + shift).reshape(of.shape).to(of.dtype)
-        if self.centred or self.scaling != "none":
+            flat = self._flatten(of)
+            if self.target is None:
+                shift, scale = self._measure(flat)
+                return (written * scale + shift).reshape(of.shape).to(of.dtype)
+            return (written if self.skip is None else written + flat @ self.skip.T).to(of.dtype)
+        if self.skip is not None or (self.target is None and (self.centred or self.scaling != "none")):
             raise BadArgument(
-                f"{self.name} takes a mean or scale off what it reads, and none was given to put back.",
+                f"{self.name} writes something of its input itself, as its mean or scale, and was given none.",
                 "Give decode(features, of=x), or use reconstruct(x).",
             )
         return written
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """`decode(encode(x))`, of the shape and dtype of `x`."""
+        """`decode(encode(x))`, of the shape and dtype of `x`; of a transcoder what it takes the target to be."""
         return self.decode(self.encode(x), of=x)
 
     def direction(self, feature: int, *, side: Literal["encoder", "decoder"] = "decoder") -> Direction:
@@ -153,7 +179,7 @@ class SparseAutoencoder:
         vector = (self.decoder[feature] if side == "decoder" else self.encoder[:, feature]).double()
         return Direction(
             name=f"feature {feature} of {self.name} ({side})",
-            site=self.site,
+            site=self.writes if side == "decoder" else self.site,
             vector=vector / vector.norm(),
             history={"kind": "feature", "dictionary": self.name, "feature": feature, "side": side},
         )
@@ -184,10 +210,11 @@ class SparseAutoencoder:
             )
 
     def _flatten(self, x: Tensor) -> Tensor:
-        d_in = len(self.decoder_bias)
-        flat = x.flatten(-2) if self.site.kind == "z" and x.shape[-1] != d_in else x
-        if flat.shape[-1] != d_in:
-            raise BadArgument(f"{self.name} reads {d_in} entries, and was given {list(x.shape)}.", f"See {self.site}.")
+        flat = x.flatten(-2) if self.site.kind == "z" and x.shape[-1] != self.d_in else x
+        if flat.shape[-1] != self.d_in:
+            raise BadArgument(
+                f"{self.name} reads {self.d_in} entries, and was given {list(x.shape)}.", f"See {self.site}."
+            )
         return flat.to(self.decoder.dtype)
 
     def _measure(self, flat: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,7 +225,7 @@ class SparseAutoencoder:
         shift = mean if self.centred else torch.zeros_like(mean)
         if self.scaling == "norm":
             return shift, (flat - shift).norm(dim=-1, keepdim=True) / flat.shape[-1] ** 0.5
-        return shift, torch.ones_like(mean)
+        return shift, torch.full_like(mean, 1 / self.factor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,8 +250,14 @@ class Feature:
         """What one unit of it writes.
 
         Raises:
-          BadArgument: The dictionary scales its input, so that this differs from token to token.
+          BadArgument: The dictionary scales its input, so that this differs from token to token; or it writes another
+            site than it reads.
         """
+        if self.dictionary.target:
+            raise BadArgument(
+                f"{self.dictionary.name} reads {self.dictionary.site} and writes {self.dictionary.target}.",
+                "Edit what it writes: add dictionary.direction(feature), or replace by dictionary.reconstruct(x).",
+            )
         if self.dictionary.scaling != "none":
             raise BadArgument(
                 f"{self.dictionary.name} scales its input, so its features write another vector at every token.",

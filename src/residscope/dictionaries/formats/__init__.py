@@ -1,5 +1,28 @@
-"""How each library writes its dictionaries, one file each; `READERS` tries them in turn."""
+"""How each library writes its dictionaries, one file each; `FORMATS` tries them in turn."""
+
+from pathlib import Path
+from typing import Protocol
 
 from residscope.dictionaries.formats import sae_lens
+from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
+from residscope.sites import Site
 
-READERS = {"SAELens": (sae_lens.is_there, sae_lens.read)}
+
+class Format(Protocol):
+    """What a format's module has.
+
+    Attributes:
+      FILES: What may lie in a folder, of which `is_there` needs some.
+      PICKLED: Whether the tensors are in a pickle, which is opened only when that is asked for.
+    """
+
+    FILES: tuple[str, ...]
+    PICKLED: bool
+
+    def is_there(self, path: Path) -> bool: ...
+    def read(self, path: Path, site: Site | None) -> SparseAutoencoder: ...
+
+
+FORMATS: dict[str, Format] = {
+    "SAELens": sae_lens,
+}

@@ -1,0 +1,135 @@
+"""Writes `sae_lens/`: small dictionaries of every architecture, every parameter drawn, and what SAELens makes of them.
+
+Made with sae-lens 6.54.12, in the environment of training/sae_lens.txt:
+
+    python -m tests.golden.make_sae_lens tests/golden/sae_lens
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from sae_lens import (
+    SAE,
+    BatchTopKTrainingSAE,
+    BatchTopKTrainingSAEConfig,
+    GatedSAE,
+    GatedSAEConfig,
+    JumpReLUSAE,
+    JumpReLUSAEConfig,
+    JumpReLUSkipTranscoder,
+    JumpReLUSkipTranscoderConfig,
+    JumpReLUTranscoder,
+    JumpReLUTranscoderConfig,
+    MatryoshkaBatchTopKTrainingSAE,
+    MatryoshkaBatchTopKTrainingSAEConfig,
+    SkipTranscoder,
+    SkipTranscoderConfig,
+    StandardSAE,
+    StandardSAEConfig,
+    TopKSAE,
+    TopKSAEConfig,
+    Transcoder,
+    TranscoderConfig,
+)
+from sae_lens.saes.sae import SAEMetadata
+from safetensors.torch import load_file, save_file
+
+from tests.golden.drawing import D_IN, N_ACTIVE, N_FEATURES, X, draw, save
+
+SITE = "blocks.1.hook_resid_pre"
+D_OUT = 8
+TRANSCODES = {"apply_b_dec_to_input": False, "d_out": D_OUT}
+ADDED = {"apply_b_dec_to_input": False}
+CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
+    "standard": (StandardSAE, StandardSAEConfig, {}),
+    "standard-bias_added": (StandardSAE, StandardSAEConfig, ADDED),
+    "standard-norm": (StandardSAE, StandardSAEConfig, {"normalize_activations": "constant_norm_rescale"}),
+    "standard-layer_norm": (StandardSAE, StandardSAEConfig, {"normalize_activations": "layer_norm"}),
+    "standard-average": (StandardSAE, StandardSAEConfig, {"normalize_activations": "expected_average_only_in"}),
+    "standard-whitened": (StandardSAE, StandardSAEConfig, {"normalize_activations": "covariance_whitening"}),
+    "standard-heads": (StandardSAE, StandardSAEConfig, {"reshape_activations": "hook_z"}),
+    "gated": (GatedSAE, GatedSAEConfig, {}),
+    "gated-layer_norm-bias_added": (GatedSAE, GatedSAEConfig, {**ADDED, "normalize_activations": "layer_norm"}),
+    "topk": (TopKSAE, TopKSAEConfig, {"k": N_ACTIVE}),
+    "topk-by_norm": (TopKSAE, TopKSAEConfig, {"k": N_ACTIVE, "rescale_acts_by_decoder_norm": True}),
+    "jumprelu": (JumpReLUSAE, JumpReLUSAEConfig, {}),
+    "jumprelu-norm-bias_added": (
+        JumpReLUSAE,
+        JumpReLUSAEConfig,
+        {**ADDED, "normalize_activations": "constant_norm_rescale"},
+    ),
+    "batchtopk": (BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, {"k": N_ACTIVE}),
+    "matryoshka": (
+        MatryoshkaBatchTopKTrainingSAE,
+        MatryoshkaBatchTopKTrainingSAEConfig,
+        {"k": N_ACTIVE, "matryoshka_widths": [5, N_FEATURES], "rescale_acts_by_decoder_norm": False},
+    ),
+    "transcoder": (Transcoder, TranscoderConfig, TRANSCODES),
+    "transcoder-skip": (SkipTranscoder, SkipTranscoderConfig, TRANSCODES),
+    "transcoder-skip-layer_norm": (
+        SkipTranscoder,
+        SkipTranscoderConfig,
+        {**TRANSCODES, "normalize_activations": "layer_norm"},
+    ),
+    "transcoder-jumprelu": (JumpReLUTranscoder, JumpReLUTranscoderConfig, TRANSCODES),
+    "transcoder-jumprelu-skip": (JumpReLUSkipTranscoder, JumpReLUSkipTranscoderConfig, TRANSCODES),
+}
+# As GPT-2's first residual dictionaries say it.
+OLD = {
+    "model_name": "gpt2-small",
+    "hook_point": SITE,
+    "hook_point_layer": 1,
+    "hook_point_head_index": None,
+    "dataset_path": "Skylion007/openwebtext",
+    "context_size": 128,
+    "d_in": D_IN,
+    "d_sae": N_FEATURES,
+    "expansion_factor": 2,
+    "l1_coefficient": 8e-05,
+    "lr": 0.0004,
+    "dtype": "torch.float32",
+    "device": "cpu",
+    "prepend_bos": True,
+}
+
+
+def main(folder: Path) -> None:
+    outputs = {"x": X}
+    for seed, (case, (kind, config, changes)) in enumerate(CASES.items()):
+        heads = "reshape_activations" in changes
+        metadata = SAEMetadata(
+            model_name="drawn",
+            hook_name="blocks.1.attn.hook_z" if heads else SITE,
+            hook_name_out="blocks.1.hook_mlp_out" if "d_out" in changes else None,
+            context_size=16,
+            prepend_bos=True,
+            l0=3.5,
+        )
+        sae = kind(config(d_in=D_IN, d_sae=N_FEATURES, metadata=metadata, **changes)).eval()
+        draw(sae, seed)
+        if isinstance(sae, BatchTopKTrainingSAE):  # what counts is what it makes for use, of which training is a past
+            sae.topk_threshold.fill_(0.7)
+            sae.save_model(folder / f"{case}-training")
+            sae.save_inference_model(folder / case)
+            sae = SAE.load_from_disk(folder / case)
+        else:
+            sae.save_model(folder / case)
+        x = X.unflatten(-1, (3, 4)) if heads else X
+        outputs |= {f"{case}/features": sae.encode(x), f"{case}/written": sae(x).reshape(len(X), -1)}
+    old = folder / "old"
+    old.mkdir(parents=True, exist_ok=True)
+    weights = load_file(folder / "standard" / "sae_weights.safetensors")
+    (old / "cfg.json").write_text(json.dumps(OLD))
+    save_file(weights | {"scaling_factor": torch.ones(N_FEATURES)}, old / "sae_weights.safetensors")
+    active = torch.linspace(0.05, 0.3, N_FEATURES)
+    save_file({"sparsity": active.log10()}, old / "sparsity.safetensors")
+    sae = SAE.load_from_disk(old)
+    outputs |= {"old/features": sae.encode(X), "old/written": sae(X)}
+    save(outputs, folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
