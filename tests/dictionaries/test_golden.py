@@ -1,4 +1,4 @@
-"""Dictionaries that the libraries themselves wrote: features and what they write are what the libraries make of them."""
+"""Dictionaries that the libraries themselves wrote: what they encode and decode is what the libraries compute."""
 
 from pathlib import Path
 
@@ -40,3 +40,35 @@ def test_sae_lens(case: str) -> None:
     assert dictionary.facts["n_active"] == pytest.approx(
         4 if case.startswith("topk") else old if case == "old" else 3.5
     )
+
+
+SPARSIFY = {
+    "topk": ("resid_post", "resid_post"),
+    "groupmax": ("attn_out", "attn_out"),
+    "skip": ("attn_out", "attn_out"),
+    "transcoder": ("ln2", "mlp_out"),
+    "transcoder-skip": ("ln2", "mlp_out"),
+    "transcoder-groupmax": ("resid_pre", "resid_post"),
+}
+
+
+@pytest.mark.parametrize("case", list_cases("sparsify"))
+def test_sparsify(case: str) -> None:
+    (folder,) = (GOLDEN / "sparsify" / case).iterdir()
+    dictionary = rs.load_dictionary(folder)
+    check(dictionary, case, load_file(GOLDEN / "sparsify" / "outputs.safetensors"))
+    assert (dictionary.site.kind, dictionary.writes.kind) == SPARSIFY[case]
+    assert {dictionary.site.layer, dictionary.writes.layer} == {1}
+    assert dictionary.facts["n_active"] == 4
+
+
+@pytest.mark.parametrize("case", list_cases("dictionary_learning"))
+def test_dictionary_learning(case: str) -> None:
+    (folder,) = (GOLDEN / "dictionary_learning" / case).glob("*/trainer_0")
+    site = "mlp_out.1" if case == "standard" else None
+    dictionary = rs.load_dictionary(folder, site=site, allow_pickle=True)
+    check(dictionary, case, load_file(GOLDEN / "dictionary_learning" / "outputs.safetensors"))
+    kinds = {"standard": "mlp_out", "april": "mlp_out", "gated": "attn_out"}
+    assert dictionary.site == rs.Site(kinds.get(case, "resid_post"), 1)
+    assert dictionary.facts["context_size"] == 16
+    assert dictionary.facts["n_active"] == (4 if "topk" in case or case == "matryoshka" else None)

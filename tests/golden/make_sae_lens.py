@@ -117,7 +117,7 @@ def main(folder: Path) -> None:
             sae = SAE.load_from_disk(folder / case)
         else:
             sae.save_model(folder / case)
-        x = X.unflatten(-1, (3, 4)) if heads else X
+        x = X.view(-1, 3, 4) if heads else X
         outputs |= {f"{case}/features": sae.encode(x), f"{case}/written": sae(x).reshape(len(X), -1)}
     old = folder / "old"
     old.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -102,6 +103,31 @@ def map_safetensors(path: Path) -> Tensors:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise BadDictionary(f"{path} cannot be read ({error}).", _AGAIN) from None
+
+
+def unpickle(path: Path) -> Any:
+    """What a pickle of PyTorch's holds, tensors and plain values alone; mapped, where the file is laid out for it.
+
+    Raises:
+      BadDictionary: It cannot be read, or holds more than that.
+    """
+    try:
+        return torch.load(path, map_location="cpu", mmap=is_zipfile(path), weights_only=True)
+    except Exception as error:  # of the pickle's, the archive's and the disk's many
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise BadDictionary(f"{path} cannot be read as tensors and plain values ({why}).", _AGAIN) from None
+
+
+def map_pickled(path: Path) -> Tensors:
+    """The tensors of a pickle.
+
+    Raises:
+      BadDictionary: It cannot be read, or holds anything else.
+    """
+    found = unpickle(path)
+    if not isinstance(found, dict) or not all(isinstance(one, Tensor) for one in found.values()):
+        raise BadDictionary(f"{path} holds something else than tensors by their names.", _AGAIN)
+    return found
 
 
 def read_arrays(path: Path) -> Tensors:

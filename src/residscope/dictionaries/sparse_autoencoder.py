@@ -34,7 +34,7 @@ class SparseAutoencoder:
       encoder_bias: [feature]
       decoder_bias: [d_out]
       target: Of a transcoder: whose values it writes.
-      skip: [d_out d_in] Of a transcoder: what it writes of its input besides.
+      skip: [d_out d_in] What is written of the input besides.
       activation: What makes features of what the encoder gives.
       k: Of topk: how many of them stay. Of groupmax: how many groups of neighbours there are, of each of which the
         largest stays.
@@ -144,7 +144,7 @@ class SparseAutoencoder:
         Args:
           features: [... feature]
           of: The activations that they were read from, `[... d_in]`: whose mean and scale are put back, whose shape is
-            taken, and what skips the features of a transcoder. Needed where the dictionary has any of these.
+            taken, and what skips the features. Needed where the dictionary has any of these.
         Returns:
           [... d_out]; or with `of` in its dtype, and in its shape but of a transcoder.
         Raises:
@@ -154,10 +154,11 @@ class SparseAutoencoder:
         written = written + self.decoder_bias
         if of is not None:
             flat = self._flatten(of)
-            if self.target is None:
-                shift, scale = self._measure(flat)
-                return (written * scale + shift).reshape(of.shape).to(of.dtype)
-            return (written if self.skip is None else written + flat @ self.skip.T).to(of.dtype)
+            written = written if self.skip is None else written + flat @ self.skip.T
+            if self.target:
+                return written.to(of.dtype)
+            shift, scale = self._measure(flat)
+            return (written * scale + shift).reshape(of.shape).to(of.dtype)
         if self.skip is not None or (self.target is None and (self.centred or self.scaling != "none")):
             raise BadArgument(
                 f"{self.name} writes something of its input itself, as its mean or scale, and was given none.",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from residscope.dictionaries.formats import sae_lens
+from residscope.dictionaries.formats import dictionary_learning, sae_lens, sparsify
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.sites import Site
 
@@ -25,4 +25,6 @@ class Format(Protocol):
 
 FORMATS: dict[str, Format] = {
     "SAELens": sae_lens,
+    "sparsify": sparsify,
+    "dictionary_learning": dictionary_learning,
 }
