@@ -72,3 +72,12 @@ def test_dictionary_learning(case: str) -> None:
     assert dictionary.site == rs.Site(kinds.get(case, "resid_post"), 1)
     assert dictionary.facts["context_size"] == 16
     assert dictionary.facts["n_active"] == (4 if "topk" in case or case == "matryoshka" else None)
+
+
+@pytest.mark.parametrize("case", list_cases("gemma_scope"))
+def test_gemma_scope(case: str) -> None:
+    dictionary = rs.load_dictionary(GOLDEN / "gemma_scope" / case / "layer_1/width_16k/average_l0_7")
+    check(dictionary, case, load_file(GOLDEN / "gemma_scope" / "outputs.safetensors"))
+    kinds = {"res": "resid_post", "mlp": "mlp_out", "att": "z"}
+    assert dictionary.site == rs.Site(kinds[case.removeprefix("gemma-scope-2b-pt-")], 1)
+    assert dictionary.facts == {"model_name": "gemma-2-2b", "prepend_bos": True, "context_size": 1024, "n_active": 7}

@@ -214,7 +214,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(BadDictionary, match="no folder"):
         rs.load_dictionary(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(BadDictionary, match=r"holds notes\.txt. A dictionary of SAELens is asked for"):
+    with pytest.raises(
+        BadDictionary, match=r"holds notes\.txt. A dictionary of SAELens, sparsify, dictionary_learning, Gemma Scope"
+    ):
         rs.load_dictionary(tmp_path)
     write(tmp_path)
     (tmp_path / "cfg.json").write_text("[1")

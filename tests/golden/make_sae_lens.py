@@ -1,8 +1,9 @@
-"""Writes `sae_lens/`: small dictionaries of every architecture, every parameter drawn, and what SAELens makes of them.
+"""Writes `sae_lens/`: small dictionaries of every architecture, every parameter drawn, and what SAELens makes of them;
+and `gemma_scope/`, drawn too, and what SAELens makes of those.
 
 Made with sae-lens 6.54.12, in the environment of training/sae_lens.txt:
 
-    python -m tests.golden.make_sae_lens tests/golden/sae_lens
+    python -m tests.golden.make_sae_lens tests/golden/sae_lens tests/golden/gemma_scope
 """
 
 import json
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from sae_lens import (
     SAE,
@@ -34,6 +36,7 @@ from sae_lens import (
     Transcoder,
     TranscoderConfig,
 )
+from sae_lens.loading import pretrained_sae_loaders
 from sae_lens.saes.sae import SAEMetadata
 from safetensors.torch import load_file, save_file
 
@@ -131,5 +134,28 @@ def main(folder: Path) -> None:
     save(outputs, folder)
 
 
+def make_gemma_scope(folder: Path) -> None:
+    outputs = {"x": X}
+    inside = "layer_1/width_16k/average_l0_7"
+    for seed, kind in enumerate(("res", "mlp", "att")):
+        repository = f"gemma-scope-2b-pt-{kind}"
+        drawn = JumpReLUSAE(JumpReLUSAEConfig(d_in=D_IN, d_sae=N_FEATURES, **ADDED))
+        draw(drawn, 300 + seed)
+        path = folder / repository / inside
+        path.mkdir(parents=True, exist_ok=True)
+        np.savez(path / "params.npz", **{name: x.detach().numpy() for name, x in drawn.named_parameters()})
+        # Its loader asks the hub for the file.
+        pretrained_sae_loaders.hf_hub_download = lambda *_, path=path, **__: str(path / "params.npz")
+        sizes = {"d_in": D_IN, "d_sae": N_FEATURES}
+        facts, weights, _ = pretrained_sae_loaders.gemma_2_sae_huggingface_loader(
+            repository, inside, cfg_overrides=sizes
+        )
+        sae = JumpReLUSAE(JumpReLUSAEConfig(**sizes, apply_b_dec_to_input=facts["apply_b_dec_to_input"]))
+        sae.load_state_dict(weights)
+        outputs |= {f"{repository}/features": sae.encode(X), f"{repository}/written": sae(X)}
+    save(outputs, folder)
+
+
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    make_gemma_scope(Path(sys.argv[2]))

@@ -1,7 +1,7 @@
 """A dictionary's files: what they say and the tensors they hold, checked before anything is computed with them."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from zipfile import is_zipfile
@@ -105,14 +105,18 @@ def map_safetensors(path: Path) -> Tensors:
         raise BadDictionary(f"{path} cannot be read ({error}).", _AGAIN) from None
 
 
-def unpickle(path: Path) -> Any:
+def unpickle(path: Path, classes: Sequence[tuple[type, str]] = ()) -> Any:
     """What a pickle of PyTorch's holds, tensors and plain values alone; mapped, where the file is laid out for it.
 
+    Args:
+      path: The file.
+      classes: What else may be in it: a class that takes attributes, and the name that it stands for.
     Raises:
       BadDictionary: It cannot be read, or holds more than that.
     """
     try:
-        return torch.load(path, map_location="cpu", mmap=is_zipfile(path), weights_only=True)
+        with torch.serialization.safe_globals([*classes]):
+            return torch.load(path, map_location="cpu", mmap=is_zipfile(path), weights_only=True)
     except Exception as error:  # of the pickle's, the archive's and the disk's many
         why = str(error).partition("\n")[0] or type(error).__name__
         raise BadDictionary(f"{path} cannot be read as tensors and plain values ({why}).", _AGAIN) from None

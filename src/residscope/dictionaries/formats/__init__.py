@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from residscope.dictionaries.formats import dictionary_learning, sae_lens, sparsify
+from residscope.dictionaries.formats import dictionary_learning, gemma_scope, sae_lens, sae_lens_pickled, sparsify
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.sites import Site
 
@@ -27,4 +27,6 @@ FORMATS: dict[str, Format] = {
     "SAELens": sae_lens,
     "sparsify": sparsify,
     "dictionary_learning": dictionary_learning,
+    "Gemma Scope": gemma_scope,
+    "SAELens's first pickles": sae_lens_pickled,
 }
