@@ -2,17 +2,19 @@
 # make test   every test, with all the set-up it needs
 # make check  lint, types, unit tests
 # make prove  what takes long: measurements; results are kept in benchmarks/results
+# make golden  writes anew what other libraries make of dictionaries, with those libraries
 # make bundled-model  trains the model that the package carries; goes on where it was stopped
 SHELL := /bin/sh
 PYTHON ?= python3
 MODEL ?= demo
 BIN := .venv/bin
+PEERS := sparsify dictionary_learning sae_lens_0
 STATIC := src/residscope/results/static/index.html
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Where it is set, every process that a test starts would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run build test check prove bundled-model docs clean
+.PHONY: run build test check prove golden bundled-model docs clean
 
 run: $(STATIC)
 	@$(BIN)/residscope serve $(MODEL) $(ARGS)
@@ -33,7 +35,7 @@ check: $(STATIC)
 	tools/with-node npm --prefix web run --silent test
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
 
-prove: .venv/system $(STATIC)
+prove: .venv/system $(STATIC) golden
 	CHECK_SHAPES=all $(BIN)/python -m pytest -n auto --dist loadfile -m "not browser"
 	$(BIN)/python -m benchmarks.loading
 	$(BIN)/python -m benchmarks.repaint
@@ -41,6 +43,10 @@ prove: .venv/system $(STATIC)
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.analyses
 	$(BIN)/python -m benchmarks.cost
+
+golden: $(PEERS:%=.peers/%/ready) .peers/sae_lens/ready
+	@for peer in sae_lens $(PEERS); do \
+	  .peers/$$peer/bin/python -m tests.golden.make_$$peer tests/golden >/dev/null || exit 1; done
 
 bundled-model: .venv/ready .peers/sae_lens/ready
 	$(BIN)/python -m training $(ARGS)
@@ -67,6 +73,13 @@ clean:
 	@$(BIN)/python -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install -q -c training/sae_lens.txt torch
 	@$(@D)/bin/python -m pip install -q -c training/sae_lens.txt -e . sae-lens
+	@touch $@
+
+# What wrote the dictionaries in tests/golden; torch alone has a build of this machine's own.
+$(PEERS:%=.peers/%/ready): .peers/%/ready: tests/golden/%.txt | .venv/ready
+	@echo "Installing $* ..."
+	@$(BIN)/python -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install -q --no-deps -r $<
 	@touch $@
 
 .venv/system: .venv/ready

@@ -106,6 +106,10 @@ class BadDictionary(ResidscopeError):
     """A sparse dictionary cannot be read, or does not fit the model."""
 
 
+class DictionaryMisfit(UserWarning):
+    """A sparse dictionary does not fit the model, as its config says it is to be read."""
+
+
 class BadDirection(ResidscopeError):
     """A vector is no direction, or does not go with another, with a site or with a model."""
 

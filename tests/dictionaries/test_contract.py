@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import residscope as rs
-from residscope.errors import BadDictionary, TooFewTokens, UnknownSite
+from residscope.errors import BadArgument, BadDictionary, DictionaryMisfit, TooFewTokens, UnknownSite
 
 TEXTS = ["Once upon a time, there was a little girl", "The dog ran to the park and saw", "Lily and Tom liked to play"]
 
@@ -77,9 +77,12 @@ def test_measures_are_those_of_the_formulas(stories: rs.Model) -> None:
 )
 def test_one_layer_off(said: str, is_of: str, meant: str, stories: rs.Model) -> None:
     dictionary = replace(principal(stories, is_of), site=rs.Site(*_parts(said)))
-    found = dictionary.check(stories, TEXTS)
+    with pytest.warns(DictionaryMisfit, match=f"read {meant}"):
+        found = dictionary.check(stories, TEXTS)
     assert found.warning is not None
-    assert f"read {meant}" in found.warning
+    assert f'site="{is_of}"' in found.warning
+    assert "DOES NOT FIT" in repr(found)
+    assert found.warning.split(":")[0] in found._repr_mimebundle_()["text/html"]
 
 
 def test_the_stream_was_centred(stories: rs.Model) -> None:
@@ -88,19 +91,17 @@ def test_the_stream_was_centred(stories: rs.Model) -> None:
     mean = fits.decoder_bias - fits.decoder_bias.mean()
     # In a centred stream these rows are all there is; the mean of each token over d_model is large here.
     shifted = replace(fits, encoder=rows.T + 3 / 64, decoder=rows, decoder_bias=mean)
-    found = shifted.check(stories, TEXTS)
-    assert found.warning is not None
-    assert "read centred" in found.warning
+    with pytest.warns(DictionaryMisfit, match=r"read centred .* Try load_dictionary\(\.\.\., centred=True\)"):
+        shifted.check(stories, TEXTS)
     assert replace(shifted, centred=True).check(stories, TEXTS).warning is None
 
 
 def test_zeros_recover_nothing(stories: rs.Model) -> None:
     nothing = replace(principal(stories, "resid_pre.3"), decoder=torch.zeros(80, 64), decoder_bias=torch.zeros(64))
-    found = nothing.check(stories, TEXTS)
+    with pytest.warns(DictionaryMisfit, match="another model's"):
+        found = nothing.check(stories, TEXTS)
     assert found.loss_recovered == pytest.approx(0, abs=1e-5)
     assert found["variance_explained"] < 0.01
-    assert found.warning is not None
-    assert "another model's" in found.warning
 
 
 def test_what_does_not_fit(stories: rs.Model, gpt2: rs.Model) -> None:
@@ -122,3 +123,57 @@ def test_texts_are_cut_at_the_dictionarys_context(stories: rs.Model) -> None:
     assert found.n_cut == sum(len(ids) > 4 for ids in lists) > 0
     assert found.n_tokens == sum(min(len(ids), 4) - 1 for ids in lists)
     assert principal(stories, "resid_pre.3").check(stories, TEXTS).n_cut == 0
+
+
+def test_inputs_were_scaled(stories: rs.Model) -> None:
+    fits = principal(stories, "attn_out.1")
+    factor = 64**0.5 / stories.run(TEXTS)["attn_out.1"][:, 1:].norm(dim=-1).nanmean()
+    assert factor > 5  # so that what is above the threshold once scaled is below it otherwise
+    trained = replace(
+        fits, decoder_bias=fits.decoder_bias * factor, activation="jumprelu", threshold=torch.full((80,), 0.3)
+    )
+    with pytest.warns(DictionaryMisfit, match='read inputs scaled by one factor .* Try .*scaling="constant", factor='):
+        found = trained.check(stories, TEXTS)
+    assert {"inputs normalised", "each input scaled to a mean square of one"} <= {*found.readings}
+
+
+def test_a_transcoder(stories: rs.Model) -> None:
+    run = stories.run(TEXTS)
+    counted = run.tokens.mask.clone()
+    counted[:, 0] = False
+    x, y = run["ln2.2"][counted], run["mlp_out.2"][counted]
+    with_one = torch.cat((x, torch.ones(len(x), 1)), dim=1)
+    linear = torch.linalg.lstsq(with_one, y).solution  # no features: all that it writes skips them
+    transcoder = rs.SparseAutoencoder(
+        name="linear",
+        site=rs.Site("ln2", 2),
+        target=rs.Site("mlp_out", 2),
+        encoder=torch.zeros(64, 3),
+        decoder=torch.zeros(3, 64),
+        encoder_bias=torch.zeros(3),
+        decoder_bias=linear[-1],
+        skip=linear[:-1].T.contiguous(),
+        less_decoder_bias=False,
+    )
+    found = transcoder.check(stories, TEXTS)
+    missed = (y - with_one @ linear).double().square().sum() / (y - y.mean(0)).double().square().sum()
+    assert found["variance_explained"] == pytest.approx(float(1 - missed), abs=1e-4)
+    assert found.loss_recovered > 0.5
+    assert {"one layer earlier", "one layer later"} <= {*found.readings}
+    with pytest.raises(BadDictionary, match=r"writes 64 entries, and mlp_act\.2"):
+        replace(transcoder, target=rs.Site("mlp_act", 2)).check(stories, TEXTS)
+    with pytest.raises(BadArgument, match=r"reads ln2\.2 and writes mlp_out\.2"):
+        _ = transcoder[0].vector
+
+
+def test_what_the_files_claim(stories: rs.Model) -> None:
+    fits = principal(stories, "resid_pre.3")
+    found = replace(fits, facts={"n_active": 30, "variance_explained": 0.95}).check(stories, TEXTS)
+    assert found.warning is None
+    assert found.claimed == {"n_active": 30, "variance_explained": 0.95}
+    assert "claimed n_active=30" in repr(found)
+    with pytest.warns(DictionaryMisfit, match=r"features are active where its files claim 5\.0"):
+        replace(fits, facts={"n_active": 5}).check(stories, TEXTS)
+    few = replace(fits, encoder=fits.encoder * 0.5)
+    with pytest.warns(DictionaryMisfit, match="of the variance where its files claim 99%"):
+        replace(few, facts={"variance_explained": 0.99}).check(stories, TEXTS)

@@ -36,10 +36,17 @@ def test_sae_lens(case: str) -> None:
     check(dictionary, case.removesuffix("-training"), outputs)
     assert dictionary.site == (rs.Site("z", 1) if "heads" in case else rs.Site("resid_pre", 1))
     assert dictionary.writes == (rs.Site("mlp_out", 1) if "transcoder" in case else dictionary.site)
-    old = float(torch.linspace(0.05, 0.3, 20).sum())  # the sum of how often each is active
-    assert dictionary.facts["n_active"] == pytest.approx(
-        4 if case.startswith("topk") else old if case == "old" else 3.5
-    )
+    assert dictionary.facts["n_active"] == (4 if case.startswith("topk") else 3.5)
+
+
+@pytest.mark.parametrize("name", ["folder", "pickle.pt"])
+def test_first_dictionaries_of_sae_lens(name: str) -> None:
+    dictionary = rs.load_dictionary(GOLDEN / "sae_lens_0" / name, allow_pickle=True)
+    check(dictionary, "old", load_file(GOLDEN / "sae_lens_0" / "outputs.safetensors"))
+    assert dictionary.site == rs.Site("resid_pre", 1)
+    assert dictionary.facts["prepend_bos"] is True
+    if name == "folder":  # beside it lies how often each feature is active
+        assert dictionary.facts["n_active"] == pytest.approx(float(torch.linspace(0.05, 0.3, 24).sum()))
 
 
 SPARSIFY = {

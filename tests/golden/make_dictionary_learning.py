@@ -2,7 +2,7 @@
 
 Made with dictionary-learning 0.1.0, in the environment of tests/golden/dictionary_learning.txt:
 
-    python -m tests.golden.make_dictionary_learning tests/golden/dictionary_learning
+    python -m tests.golden.make_dictionary_learning tests/golden
 """
 
 import json
@@ -83,4 +83,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]) / "dictionary_learning")

@@ -3,16 +3,14 @@ and `gemma_scope/`, drawn too, and what SAELens makes of those.
 
 Made with sae-lens 6.54.12, in the environment of training/sae_lens.txt:
 
-    python -m tests.golden.make_sae_lens tests/golden/sae_lens tests/golden/gemma_scope
+    python -m tests.golden.make_sae_lens tests/golden
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from sae_lens import (
     SAE,
     BatchTopKTrainingSAE,
@@ -38,7 +36,6 @@ from sae_lens import (
 )
 from sae_lens.loading import pretrained_sae_loaders
 from sae_lens.saes.sae import SAEMetadata
-from safetensors.torch import load_file, save_file
 
 from tests.golden.drawing import D_IN, N_ACTIVE, N_FEATURES, X, draw, save
 
@@ -80,23 +77,6 @@ CASES: dict[str, tuple[type, type, dict[str, Any]]] = {
     "transcoder-jumprelu": (JumpReLUTranscoder, JumpReLUTranscoderConfig, TRANSCODES),
     "transcoder-jumprelu-skip": (JumpReLUSkipTranscoder, JumpReLUSkipTranscoderConfig, TRANSCODES),
 }
-# As GPT-2's first residual dictionaries say it.
-OLD = {
-    "model_name": "gpt2-small",
-    "hook_point": SITE,
-    "hook_point_layer": 1,
-    "hook_point_head_index": None,
-    "dataset_path": "Skylion007/openwebtext",
-    "context_size": 128,
-    "d_in": D_IN,
-    "d_sae": N_FEATURES,
-    "expansion_factor": 2,
-    "l1_coefficient": 8e-05,
-    "lr": 0.0004,
-    "dtype": "torch.float32",
-    "device": "cpu",
-    "prepend_bos": True,
-}
 
 
 def main(folder: Path) -> None:
@@ -122,15 +102,6 @@ def main(folder: Path) -> None:
             sae.save_model(folder / case)
         x = X.view(-1, 3, 4) if heads else X
         outputs |= {f"{case}/features": sae.encode(x), f"{case}/written": sae(x).reshape(len(X), -1)}
-    old = folder / "old"
-    old.mkdir(parents=True, exist_ok=True)
-    weights = load_file(folder / "standard" / "sae_weights.safetensors")
-    (old / "cfg.json").write_text(json.dumps(OLD))
-    save_file(weights | {"scaling_factor": torch.ones(N_FEATURES)}, old / "sae_weights.safetensors")
-    active = torch.linspace(0.05, 0.3, N_FEATURES)
-    save_file({"sparsity": active.log10()}, old / "sparsity.safetensors")
-    sae = SAE.load_from_disk(old)
-    outputs |= {"old/features": sae.encode(X), "old/written": sae(X)}
     save(outputs, folder)
 
 
@@ -157,5 +128,5 @@ def make_gemma_scope(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
-    make_gemma_scope(Path(sys.argv[2]))
+    main(Path(sys.argv[1]) / "sae_lens")
+    make_gemma_scope(Path(sys.argv[1]) / "gemma_scope")

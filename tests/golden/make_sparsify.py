@@ -2,7 +2,7 @@
 
 Made with eai-sparsify 1.3.3, in the environment of tests/golden/sparsify.txt:
 
-    python -m tests.golden.make_sparsify tests/golden/sparsify
+    python -m tests.golden.make_sparsify tests/golden
 """
 
 import sys
@@ -37,4 +37,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]) / "sparsify")

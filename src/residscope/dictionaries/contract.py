@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -30,10 +31,13 @@ MEASURES = {
 }
 SCALINGS: "dict[Scaling, str]" = {
     "none": "inputs as they are",
-    "norm": "inputs scaled to one length",
+    "constant": "inputs scaled by one factor to a mean square of one",
+    "norm": "each input scaled to a mean square of one",
     "layer_norm": "inputs normalised",
 }
 _ENOUGH, _BETTER = 0.5, 0.05
+_MORE, _LESS = 2.0, 0.1  # times as many active as claimed, and of the variance explained below what is claimed
+_ROWS = 1024  # that are encoded at once
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +50,7 @@ class Contract(Result):
       measures: What each column is.
       loss_recovered: Of the config's reading: 1 where the reconstruction predicts as well as the stream itself, 0 where
         as badly as zeros.
+      claimed: What the dictionary's files say of a measure.
       n_tokens: Over which all this is.
       n_cut: Texts that were cut at the context, the dictionary's where it names a shorter one than the model's.
       warning: A sentence where the dictionary does not fit, with the likely cause; None where it does.
@@ -55,6 +60,7 @@ class Contract(Result):
     readings: Sequence[str]
     measures: Sequence[str]
     loss_recovered: float
+    claimed: Mapping[str, float]
     n_tokens: int
     n_cut: int
     warning: str | None
@@ -69,8 +75,14 @@ class Contract(Result):
         return {axis: np.array(self.readings if axis == "reading" else self.measures)[index]}
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{name}={self[name]:.3g}" for name in self.measures)
-        return f"Contract({said}, loss_recovered={self.loss_recovered:.3f}, warning={self.warning!r})"
+        misfit = f"DOES NOT FIT. {self.warning} " if self.warning else ""
+        said = [f"{name}={self[name]:.3g}" for name in self.measures]
+        said += [f"claimed {name}={value:.3g}" for name, value in self.claimed.items()]
+        return f"Contract({misfit}{', '.join(said)}, loss_recovered={self.loss_recovered:.3f})"
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        said = f"<p style='color:#b00020;font-weight:bold'>{escape(self.warning)}</p>" if self.warning else ""
+        return {"text/plain": repr(self), "text/html": said + self.to_frame().to_html(max_rows=40)}
 
 
 @torch.no_grad()
@@ -82,23 +94,26 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
 
     Args:
       dictionary: Any.
-      model: Its site has to have as many entries as the dictionary reads.
+      model: Its sites have to have as many entries as the dictionary reads and writes.
       texts: Much text; each is cut at the context.
     Raises:
       UnknownSite: The model has no such site.
-      BadDictionary: It reads another number of entries.
+      BadDictionary: It reads or writes another number of entries.
       TooFewTokens: The texts have no two tokens that count.
     Holds:
       A dictionary that gives back what it reads explains all variance and recovers all loss.
     Source: `loss_recovered` as in Bricken et al., "Towards Monosemanticity" (2023), with zeros for the ablation.
     """
     site = model.find(dictionary.site)
-    width = _width(model, site)
-    if width != len(dictionary.decoder_bias):
-        raise BadDictionary(
-            f"{dictionary.name} reads {len(dictionary.decoder_bias)} entries, and {site} of {model.name} has {width}.",
-            "Take the model that it was trained on.",
-        )
+    for does, one, n in (
+        ("reads", site, dictionary.d_in),
+        ("writes", model.find(dictionary.writes), len(dictionary.decoder_bias)),
+    ):
+        if (width := _width(model, one)) != n:
+            raise BadDictionary(
+                f"{dictionary.name} {does} {n} entries, and {one} of {model.name} has {width}.",
+                "Take the model and the site that it was trained on.",
+            )
     dictionary, bos = dictionary.to(model.device_of(model.place(site))), model.tokenizer.bos_id
     wants_bos = dictionary.facts.get("prepend_bos")
     corpus, room = model.corpus(texts), model.config.n_ctx
@@ -109,11 +124,12 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
     n_cut = sum(len(ids) > room for ids in lists) if room < model.config.n_ctx else corpus.n_cut
     first = any(ids[0] == bos for ids in lists)
     habit = first if wants_bos is None or bos is None else bool(wants_bos)
-    readings = _list_readings(dictionary, model, site, habit)
-    batches = {has_bos: _batches(model, lists, bos, has_bos, room) for has_bos in {one.has_bos for one in readings}}
+    batches = {has: _batches(model, lists, bos, has, room) for has in {habit, *([] if bos is None else [not habit])}}
+    readings = _list_readings(dictionary, model, habit, batches[habit])
     for has_bos, found in batches.items():
         _measure([one for one in readings if one.has_bos == has_bos], model, found)
     values = torch.tensor([one.measures for one in readings], dtype=torch.float64)
+    claimed = {name: float(said) for name in MEASURES if (said := dictionary.facts.get(name)) is not None}
     return Contract(
         name=f"{dictionary.name} on {site} of {model.name}",
         settings={
@@ -132,10 +148,11 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
         values=values,
         readings=[one.name for one in readings],
         measures=list(MEASURES),
-        loss_recovered=_recover(dictionary, model, site, batches[habit]),
+        loss_recovered=_recover(dictionary, model, batches[habit]),
+        claimed=claimed,
         n_tokens=readings[0].moments.n,
         n_cut=n_cut,
-        warning=_warn([one.name for one in readings], values[:, 0].tolist()),
+        warning=_warn(readings, dict(zip(MEASURES, values.T.tolist(), strict=True)), claimed),
     )
 
 
@@ -154,21 +171,22 @@ def _batches(model: Model, lists: Sequence[Sequence[int]], bos: int | None, with
 
 
 class _Reading:
-    """One way to read a dictionary, and what it explains, batch by batch."""
+    """One way to read a dictionary, how to read it so from now on, and what it explains, batch by batch."""
 
-    def __init__(self, name: str, dictionary: "SparseAutoencoder", site: Site, has_bos: bool) -> None:
-        self.name, self.dictionary, self.site, self.has_bos = name, dictionary, site, has_bos
+    def __init__(self, name: str, dictionary: "SparseAutoencoder", has_bos: bool, cure: str = "") -> None:
+        self.name, self.dictionary, self.has_bos, self.cure = name, dictionary, has_bos, cure
         self.moments = Moments.empty(len(dictionary.decoder_bias))
         self._missed, self._n_active = 0.0, 0
         self._fired = torch.zeros(dictionary.n_features, dtype=torch.bool)
 
-    def add(self, x: Float[Tensor, "n d"]) -> None:
-        """Values of its site."""
-        features = self.dictionary.encode(x)
-        self._missed += float((x - self.dictionary.decode(features, of=x)).double().square().sum())
-        self._n_active += int((features > 0).sum())
-        self._fired |= (features > 0).any(0).cpu()
-        self.moments = self.moments.merge(Moments.of(x))
+    def add(self, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"]) -> None:
+        """Values of what it reads and of what it writes."""
+        for read, written in zip(torch.split(x, _ROWS), torch.split(y, _ROWS), strict=True):
+            features = self.dictionary.encode(read)
+            self._missed += float((written - self.dictionary.decode(features, of=read)).double().square().sum())
+            self._n_active += int((features > 0).sum())
+            self._fired |= (features > 0).any(0).cpu()
+        self.moments = self.moments.merge(Moments.of(y))
 
     @property
     def measures(self) -> list[float]:
@@ -180,22 +198,40 @@ class _Reading:
         return [explained, self._n_active / self.moments.n, float((~self._fired).double().mean())]
 
 
-def _list_readings(dictionary: "SparseAutoencoder", model: Model, site: Site, habit: bool) -> list[_Reading]:
+def _list_readings(
+    dictionary: "SparseAutoencoder", model: Model, habit: bool, batches: Sequence[Tokens]
+) -> list[_Reading]:
     """As configured first; then with one thing otherwise."""
-    readings = [_Reading("as configured", dictionary, site, habit)]
+    readings = [_Reading("as configured", dictionary, habit)]
     for step, name in ((-1, "one layer earlier"), (1, "one layer later")):
-        beside = _step(site, step, model)
-        if beside in model.sites:
-            readings.append(_Reading(name, dictionary, beside, habit))
-    centring = "uncentred" if dictionary.centred else "centred"
-    readings.append(_Reading(centring, replace(dictionary, centred=not dictionary.centred), site, habit))
+        beside = _step(dictionary.site, step, model)
+        target = dictionary.target and _step(dictionary.target, step, model)
+        if {beside, target or beside} <= {*model.sites}:
+            moved = replace(dictionary, site=beside, target=target)
+            readings.append(_Reading(name, moved, habit, f'load_dictionary(..., site="{beside}")'))
+    centred = not dictionary.centred
+    name = "centred" if centred else "uncentred"
+    cure = f"load_dictionary(..., centred={centred})"
+    readings.append(_Reading(name, replace(dictionary, centred=centred), habit, cure))
     for scaling, name in SCALINGS.items():
         if scaling != dictionary.scaling:
-            readings.append(_Reading(name, replace(dictionary, scaling=scaling), site, habit))
+            factor = _find_factor(dictionary, model, batches) if scaling == "constant" else 1.0
+            scaled = replace(dictionary, scaling=scaling, factor=factor)
+            cure = f'dataclasses.replace(dictionary, scaling="{scaling}"'
+            cure += f", factor={factor:.4g})" if scaling == "constant" else ")"
+            readings.append(_Reading(name, scaled, habit, cure))
     if model.tokenizer.bos_id is not None:
         name = "without the first token" if habit else "with a first token"
-        readings.append(_Reading(name, dictionary, site, not habit))
+        readings.append(_Reading(name, dictionary, not habit, f"model.tokenize(texts, bos={not habit})"))
     return readings
+
+
+def _find_factor(dictionary: "SparseAutoencoder", model: Model, batches: Sequence[Tokens]) -> float:
+    """What makes the mean square of inputs one, by the first batch."""
+    for tokens in batches[:1]:
+        x = _select(model.run(tokens, keep=dictionary.site)[dictionary.site], tokens)
+        return float(x.shape[-1] ** 0.5 / x.double().norm(dim=-1).mean())
+    return 1.0
 
 
 def _step(site: Site, step: int, model: Model) -> Site:
@@ -206,42 +242,72 @@ def _step(site: Site, step: int, model: Model) -> Site:
     return Site("resid_pre", 0) if site.kind == "resid_post" and layer < 0 else Site(site.kind, layer)
 
 
+def _select(x: Tensor, tokens: Tokens) -> Float[Tensor, "n d"]:
+    """Of every token but the first of each text, heads side by side."""
+    counted = tokens.mask.clone()
+    counted[:, 0] = False
+    return x[counted.to(x.device)].flatten(1)
+
+
 def _measure(readings: Sequence[_Reading], model: Model, batches: Sequence[Tokens]) -> None:
     """Readings of the same texts share each run."""
     for tokens in batches:
-        counted = tokens.mask.clone()
-        counted[:, 0] = False
-        run = model.run(tokens, keep=[one.site for one in readings])
+        run = model.run(
+            tokens, keep=[site for one in readings for site in (one.dictionary.site, one.dictionary.writes)]
+        )
         for one in readings:
-            x = run[one.site]
-            one.add(x[counted.to(x.device)].flatten(1).to(one.dictionary.decoder))
+            x, y = (
+                _select(run[site], tokens).to(one.dictionary.decoder)
+                for site in (one.dictionary.site, one.dictionary.writes)
+            )
+            one.add(x, y)
 
 
-def _recover(dictionary: "SparseAutoencoder", model: Model, site: Site, batches: Sequence[Tokens]) -> float:
+def _recover(dictionary: "SparseAutoencoder", model: Model, batches: Sequence[Tokens]) -> float:
     """How much of the loss that zeros would cost the reconstruction saves."""
     totals = torch.zeros(3, dtype=torch.float64)
-    after = slice(1, None)
+    after, target = slice(1, None), dictionary.writes
     for tokens in batches:
-        base = model.run(tokens, keep=site)
-        x = base.raw(site)[:, 1:].nan_to_num()
-        edited = [[], [replaced(site, dictionary.reconstruct(x), pos=after)], [ablate(site, pos=after)]]
+        base = model.run(tokens, keep=[dictionary.site, target])
+        written = dictionary.reconstruct(base.raw(dictionary.site)[:, 1:].nan_to_num())
+        kept = replaced(target, written.reshape(base.raw(target)[:, 1:].shape), pos=after)
         n_predicted = (tokens.n_tokens - 1).double()
-        for number, edits in enumerate(edited):
+        for number, edits in enumerate([[], [kept], [ablate(target, pos=after)]]):
             run = model.run(tokens, edits=edits) if edits else base
             totals[number] += (loss()(run).double().cpu() * n_predicted).sum()
-    whole, kept, without = map(float, totals)
+    whole, saved, without = map(float, totals)
     if without == whole:
         raise TooFewTokens("The texts' loss does not depend on the site.", "Give texts of more than two tokens.")
-    return (without - kept) / (without - whole)
+    return (without - saved) / (without - whole)
 
 
-def _warn(readings: Sequence[str], explained: Sequence[float]) -> str | None:
+def _warn(
+    readings: Sequence[_Reading], found: Mapping[str, Sequence[float]], claimed: Mapping[str, float]
+) -> str | None:
+    """What does not fit, with the likely cause: of the readings the one that explains most, where that is much more."""
+    explained, n_active = found["variance_explained"], found["n_active"][0]
     best = int(np.nanargmax(explained))
     if explained[best] < _ENOUGH:
-        return f"However it is read, it explains at most {explained[best]:.0%} of the variance: likely another model's."
+        return (
+            f"However it is read, it explains at most {max(explained[best], 0):.0%} of the variance ({n_active:.0f} "
+            "features active): likely another model's, or another place's."
+        )
     if explained[best] > explained[0] + _BETTER:
         return (
-            f"Read as configured it explains {explained[0]:.0%} of the variance, and {explained[best]:.0%} read "
-            f"{readings[best]}: the config, or the way this model was loaded, is likely off by that."
+            f"Read as configured it explains {explained[0]:.0%} of the variance ({n_active:.0f} features active), and "
+            f"{explained[best]:.0%} read {readings[best].name} ({found['n_active'][best]:.0f} active): the config, or "
+            f"the way this model was loaded, is likely off by that. Try {readings[best].cure}."
+        )
+    said = claimed.get("n_active", n_active)
+    if not said / _MORE <= n_active <= said * _MORE:
+        return (
+            f"{n_active:.1f} features are active where its files claim {said:.1f}, and no other reading explains more: "
+            "likely other texts, or another version of the model."
+        )
+    said = claimed.get("variance_explained", explained[0])
+    if explained[0] < said - _LESS:
+        return (
+            f"It explains {explained[0]:.0%} of the variance where its files claim {said:.0%}, and no other reading "
+            "explains more: likely other texts, or another version of the model."
         )
     return None

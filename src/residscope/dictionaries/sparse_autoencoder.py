@@ -1,5 +1,6 @@
 """A sparse autoencoder: an activation as the sum of a few features of a large dictionary."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from residscope.dictionaries.contract import Contract, check
 from residscope.direction import Direction
-from residscope.errors import BadArgument
+from residscope.errors import BadArgument, DictionaryMisfit
 from residscope.running.model import Model
 from residscope.running.texts import Texts
 from residscope.sites import Site
@@ -186,8 +187,15 @@ class SparseAutoencoder:
         )
 
     def check(self, model: Model, texts: Texts) -> Contract:
-        """Whether the dictionary fits this model, and what would fit better; as `contract.check`."""
-        return check(self, model, texts)
+        """Whether the dictionary fits this model, and what would fit better; as `contract.check`.
+
+        Warns:
+          DictionaryMisfit: It does not fit, with the likely cause.
+        """
+        found = check(self, model, texts)
+        if found.warning:
+            warnings.warn(f"{self.name} does not fit {model.name}. {found.warning}", DictionaryMisfit, stacklevel=2)
+        return found
 
     def __getitem__(self, feature: int) -> "Feature":
         """A feature, for `rs.clamp`.
