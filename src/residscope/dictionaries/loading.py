@@ -1,7 +1,6 @@
 """From a folder or the hub to a dictionary, whatever library wrote it."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,12 +46,13 @@ def load_dictionary(
                     "If you trust where they come from: load_dictionary(..., allow_pickle=True).",
                 )
             found = each.read(folder, read_site(site) if isinstance(site, str) else site)
-            return (found if centred is None else replace(found, centred=centred)).loaded_from(name)
+            found = found if centred is None else replace(found, centred=centred)
+            return found.loaded_from(name) if site is None and centred is None else found
     known = f"A dictionary of {', '.join(FORMATS)} is asked for."
     if not folder.exists():
         raise BadDictionary(f"There is no folder {str(folder)!r}.", known)
-    seen = _list(file.name for file in folder.iterdir()) if folder.is_dir() else "something else"
-    raise BadDictionary(f"{folder} holds {seen or 'nothing'}.", known)
+    seen = sorted(file.name for file in folder.iterdir())[:8] if folder.is_dir() else ["what no library names so"]
+    raise BadDictionary(f"{folder} holds {', '.join(seen) or 'nothing'}.", known)
 
 
 def _find(path: str | Path, name: str, allow_pickle: bool) -> Path:
@@ -71,16 +71,16 @@ def _download(repository: str, inside: str, path: Path, allow_pickle: bool) -> P
     files = {file for each in FORMATS.values() if allow_pickle or not each.PICKLED for file in each.FILES}
     wanted = [f"{inside}/{file}" if inside else file for file in sorted(files)]
     try:
-        return (
-            Path(snapshot_download(repository, allow_patterns=[*wanted, *([inside] if allow_pickle else [])])) / inside
-        )
+        root = Path(snapshot_download(repository, allow_patterns=[*wanted, inside] if allow_pickle else wanted))
     except Exception as error:  # huggingface_hub's own, its HTTP client's, the disk's: all mean that there is none
         why = "offline" if constants.HF_HUB_OFFLINE else (str(error) or type(error).__name__).splitlines()[0]
         raise BadDictionary(
             f"There is no folder {str(path)!r} here, and the hub gave none of {repository} ({why}).",
             "Check the name, or download it on a machine with a network and name its folder.",
         ) from None
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)[:8])
+    if not allow_pickle and not any((root / file).is_file() for file in wanted):
+        raise BadDictionary(
+            f"{inside or 'The root'} of {repository} has none of {', '.join(sorted(files))}.",
+            "Name a folder of it that has; pickles are fetched only with allow_pickle=True.",
+        )
+    return root / inside
