@@ -42,13 +42,14 @@ def change_json(path: Path, *keys: str, to: Any) -> None:
 def change_tensor(path: Path, name: str, change: Callable[[Tensor], Tensor | None]) -> None:
     """Another tensor in its place, or none."""
     if path.suffix == ".npz":
-        arrays = {key: torch.from_numpy(x) for key, x in np.load(path).items()}
+        arrays: dict[str, Any] = {key: torch.from_numpy(x) for key, x in np.load(path).items()}
     else:
         arrays = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
     changed = change(arrays.pop(name))
     arrays |= {} if changed is None else {name: changed.contiguous()}
     if path.suffix == ".npz":
-        np.savez(path, **{key: x.numpy() for key, x in arrays.items()})
+        plain: dict[str, Any] = {key: x.numpy() for key, x in arrays.items()}
+        np.savez(path, **plain)
     elif path.suffix == ".safetensors":
         save_file(arrays, path)
     else:
