@@ -174,9 +174,15 @@ def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
     with pytest.raises(BadDictionary, match="no cfg and state_dict"):
         rs.load_dictionary(tmp_path / "other.pt", allow_pickle=True)
     torch.save([1], learned / "ae.pt")
+    (tmp_path / "cut.pt").write_bytes(PICKLE.read_bytes()[:2000])
+    with pytest.raises(BadDictionary, match=r"cut\.pt cannot be read"):
+        rs.load_dictionary(tmp_path / "cut.pt", allow_pickle=True)
     with pytest.raises(BadDictionary, match="something else than tensors"):
         rs.load_dictionary(learned, allow_pickle=True)
     scope = copy(SCOPE, tmp_path)
+    (scope / "params.npz").write_bytes((SCOPE / "params.npz").read_bytes()[:2000])
+    with pytest.raises(BadDictionary, match=r"params\.npz cannot be read"):
+        rs.load_dictionary(scope, site="resid_pre.1")
     np.savez(scope / "params.npz", W_enc=np.array([Runs(ran)], dtype=object))
     with pytest.raises(BadDictionary, match="cannot be read"):
         rs.load_dictionary(scope, site="resid_pre.1")
@@ -211,6 +217,8 @@ def test_unknown_files_are_named(tmp_path: Path) -> None:
         rs.load_dictionary(tmp_path)
     with pytest.raises(BadDictionary, match="what no library names so"):
         rs.load_dictionary(tmp_path / "weights.bin")
+    with pytest.raises(BadDictionary, match="cannot be looked at"):
+        rs.load_dictionary("x" * 5000)
 
 
 def test_a_folder_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,11 +129,13 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
     for has_bos, found in batches.items():
         _measure([one for one in readings if one.has_bos == has_bos], model, found)
     values = torch.tensor([one.measures for one in readings], dtype=torch.float64)
-    claimed = {name: float(said) for name in MEASURES if (said := dictionary.facts.get(name)) is not None}
+    facts = {name: dictionary.facts.get(name) for name in MEASURES}
+    claimed = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}
     return Contract(
         name=f"{dictionary.name} on {site} of {model.name}",
         settings={
             "site": str(site),
+            "writes": str(dictionary.writes),
             "has_bos": habit,
             "left_out": [0],
             "config": dict(dictionary.facts),
@@ -142,7 +144,7 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
         },
         python=(
             *model.python,
-            "dictionary = rs.load_dictionary(...)",
+            f"dictionary = rs.load_dictionary({dictionary.source!r})" if dictionary.source else "dictionary = ...",
             f"dictionary.check(model, {describe_texts(texts)})",
         ),
         values=values,

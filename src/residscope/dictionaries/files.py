@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import is_zipfile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -79,13 +79,13 @@ def check_k(k: Any, n_features: int, path: Path, *, divides: bool = False) -> in
     return k
 
 
-def choose_site(asked: Site | None, name: str | None, path: Path) -> Site:
+def choose_site(asked: Site | None, name: Any, path: Path) -> Site:
     """The site that was asked for, or else the one that the files name.
 
     Raises:
       BadDictionary: Neither is there, or the files name one that does not exist here.
     """
-    site = asked or (read_site(name) if name else None)
+    site = asked or (read_site(name) if name and isinstance(name, str) else None)
     if site is None:
         raise BadDictionary(f"{path} does not say which site it reads.", 'Say it: load_dictionary(path, site="...").')
     if site.kind not in KINDS:
@@ -105,12 +105,12 @@ def map_safetensors(path: Path) -> Tensors:
         raise BadDictionary(f"{path} cannot be read ({error}).", _AGAIN) from None
 
 
-def unpickle(path: Path, classes: Sequence[tuple[type, str]] = ()) -> Any:
+def unpickle(path: Path, classes: Sequence[type] = ()) -> Any:
     """What a pickle of PyTorch's holds, tensors and plain values alone; mapped, where the file is laid out for it.
 
     Args:
       path: The file.
-      classes: What else may be in it: a class that takes attributes, and the name that it stands for.
+      classes: What else may be in it.
     Raises:
       BadDictionary: It cannot be read, or holds more than that.
     """
@@ -122,14 +122,13 @@ def unpickle(path: Path, classes: Sequence[tuple[type, str]] = ()) -> Any:
         raise BadDictionary(f"{path} cannot be read as tensors and plain values ({why}).", _AGAIN) from None
 
 
-def map_pickled(path: Path) -> Tensors:
-    """The tensors of a pickle.
+def check_tensors(found: Any, path: Path) -> Tensors:
+    """What was in a pickle, as tensors.
 
     Raises:
-      BadDictionary: It cannot be read, or holds anything else.
+      BadDictionary: It is something else.
     """
-    found = unpickle(path)
-    if not isinstance(found, dict) or not all(isinstance(one, Tensor) for one in found.values()):
+    if not isinstance(found, Mapping) or not all(isinstance(one, Tensor) for one in found.values()):
         raise BadDictionary(f"{path} holds something else than tensors by their names.", _AGAIN)
     return found
 
@@ -143,7 +142,7 @@ def read_arrays(path: Path) -> Tensors:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: torch.from_numpy(archive[name]) for name in archive.files}
-    except (OSError, ValueError, TypeError, EOFError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, EOFError, AttributeError, BadZipFile) as error:
         raise BadDictionary(f"{path} cannot be read ({error}).", _AGAIN) from None
 
 

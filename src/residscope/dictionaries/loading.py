@@ -59,10 +59,14 @@ def _find(path: str | Path, name: str, allow_pickle: bool) -> Path:
     if name.startswith(_NAMED):
         return BUNDLED / name.removeprefix(_NAMED)
     found = Path(path).expanduser()
-    if found.is_file() and any(found.name in each.FILES for each in FORMATS.values()):
-        return found.parent
+    try:
+        if found.is_file() and any(found.name in each.FILES for each in FORMATS.values()):
+            return found.parent
+        exists = found.exists()
+    except OSError as error:
+        raise BadDictionary(f"{name[:100]!r} cannot be looked at ({error.strerror}).", "Name another folder.") from None
     inside = _IN_REPOSITORY.fullmatch(name)
-    return found if found.exists() or not inside else _download(inside[1], inside[2].strip("/"), found, allow_pickle)
+    return found if exists or not inside else _download(inside[1], inside[2].strip("/"), found, allow_pickle)
 
 
 def _download(repository: str, inside: str, path: Path, allow_pickle: bool) -> Path:

@@ -7,7 +7,16 @@ from typing import Any
 
 import torch
 
-from residscope.dictionaries.files import Tensors, check_k, choose, choose_site, map_pickled, read_json, read_weights
+from residscope.dictionaries.files import (
+    Tensors,
+    check_k,
+    check_tensors,
+    choose,
+    choose_site,
+    read_json,
+    read_weights,
+    unpickle,
+)
 from residscope.dictionaries.sparse_autoencoder import Activation, SparseAutoencoder
 from residscope.errors import BadDictionary
 from residscope.sites import Site
@@ -67,7 +76,11 @@ def read(path: Path, site: Site | None) -> SparseAutoencoder:
     said = {"d_in": trainer.get("activation_dim"), "feature": trainer.get("dict_size")}
     ignored = frozenset({"k", "threshold", "group_sizes"}) - {*kind.layout}
     tensors = read_weights(
-        path / WEIGHTS, lambda file: _settle(map_pickled(file), trainer, file), kind.layout, said, ignored=ignored
+        path / WEIGHTS,
+        lambda file: _settle(check_tensors(unpickle(file), file), trainer, file),
+        kind.layout,
+        said,
+        ignored=ignored,
     )
     by_decoder_norm = False
     if kind.activation == "gated":

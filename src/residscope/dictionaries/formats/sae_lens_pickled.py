@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from residscope.dictionaries.files import Tensors, unpickle
+from residscope.dictionaries.files import check_tensors, unpickle
 from residscope.dictionaries.formats.sae_lens import build, read_facts
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.errors import BadDictionary
@@ -18,7 +18,8 @@ class _Config:
 
 
 _CLASSES = [
-    (_Config, f"{module}.config.LanguageModelSAERunnerConfig") for module in ("sae_training", "sae_lens.training")
+    type("LanguageModelSAERunnerConfig", (_Config,), {"__module__": f"{package}.config"})
+    for package in ("sae_training", "sae_lens.training")
 ]
 
 
@@ -34,12 +35,8 @@ def read(path: Path, site: Site | None) -> SparseAutoencoder:
       BadDictionary: It cannot be read, is something else, or says something that is not known here.
     """
     found = unpickle(path, _CLASSES)
-    tensors, config = (found.get(part) if isinstance(found, Mapping) else None for part in ("state_dict", "cfg"))
-    if not isinstance(tensors, Mapping) or not isinstance(config, _Config | Mapping):
+    config = found.get("cfg") if isinstance(found, Mapping) else None
+    if not isinstance(config, _Config):
         raise BadDictionary(f"{path} holds no cfg and state_dict.", "Give a file as SAELens wrote them first.")
-    facts = dict(config) if isinstance(config, Mapping) else vars(config)
-
-    def opened(_: Path) -> Tensors:
-        return tensors
-
-    return build(path.stem, read_facts(facts, path), path, path, opened, site)
+    tensors = check_tensors(found.get("state_dict"), path)
+    return build(path.stem, read_facts(vars(config), path), path, path, lambda _: tensors, site)
