@@ -46,7 +46,7 @@ prove: .venv/system $(STATIC) golden
 
 golden: $(PEERS:%=.peers/%/ready) .peers/sae_lens/ready
 	@for peer in sae_lens $(PEERS); do \
-	  .peers/$$peer/bin/python -m tests.golden.make_$$peer tests/golden >/dev/null || exit 1; done
+	  PYTHONHASHSEED=0 .peers/$$peer/bin/python -m tests.golden.make_$$peer tests/golden >/dev/null || exit 1; done
 
 bundled-model: .venv/ready .peers/sae_lens/ready
 	$(BIN)/python -m training $(ARGS)
