@@ -40,6 +40,7 @@ prove: .venv/system $(STATIC) golden
 	$(BIN)/python -m benchmarks.loading
 	$(BIN)/python -m benchmarks.repaint
 	$(BIN)/python -m benchmarks.heat
+	$(BIN)/python -m benchmarks.workbench
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.analyses
 	$(BIN)/python -m benchmarks.cost

@@ -1,5 +1,7 @@
 """Search on the page Stream: what it lists is what Python finds."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -53,5 +55,6 @@ def test_by_token_and_by_likeness(open_page: OPEN, demo: rs.Model, basis: rs.Bas
     page.get_by_label("Search by").select_option("vector")
     near = find_nearest(basis[2], basis, dictionary, top=12)
     expect(rows).to_have_text([name_of(match.kind, match.number) for match in near])
+    expect(page).to_have_url(re.compile("find=vector"))
     page.reload()
     expect(rows).to_have_count(24)

@@ -70,7 +70,7 @@ def test_everything_is_documented(built: Path) -> None:
 @pytest.mark.slow
 def test_snippets_of_the_readme_run(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     code = "\n".join(blocks).replace("/tmp/coloured.html", str(tmp_path / "c.html"))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -322,12 +322,12 @@ def test_every_route_is_described(server: Server) -> None:
 
 
 def test_kept_runs_stay_within_their_memory(stories: rs.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("residscope.server.workbench._RUNS_BYTES", 100_000)
+    monkeypatch.setattr("residscope.server.workbench._RUNS_BYTES", 200_000)
     bench = Workbench(stories, rs.demo.texts)
     before = bench.projections(TEXTS, bench.place("resid_pre.3"), 0, 2)
     for layer in range(5):
         for number in range(12):
             bench.projections([f"text {number} is here"] * 3, bench.place(f"resid_pre.{layer}"), 0, 2)
     assert len(bench._runs) > 1
-    assert sum(run.n_bytes for run in bench._runs.values()) < 2 * 100_000
+    assert sum(run.n_bytes for run in bench._runs.values()) < 2 * 200_000
     assert bench.projections(TEXTS, bench.place("resid_pre.3"), 0, 2) == before

@@ -202,9 +202,29 @@ def test_directions_of_a_head(client: httpx.Client, demo: rs.Model) -> None:
 def test_search(client: httpx.Client, demo: rs.Model, basis: rs.Basis) -> None:
     dictionary = rs.demo.dictionaries[SITE]
     asked: dict[str, Any] = {"site": SITE, "text": TEXTS[0], "pos": 5, "top": 3}
-    found = client.post("/api/v1/active", json=asked).json()["found"]
+    answer = client.post("/api/v1/active", json=asked).json()
+    found = answer["found"]
+    assert answer["saved"] == []
     assert found == [asdict(match) for match in find_active(demo.run(TEXTS[0]), basis, dictionary, pos=5, top=3)]
     near = client.post("/api/v1/nearest", json={"site": SITE, "along": [{"of": PCA}], "top": 2}).json()["found"]
     assert near == [asdict(match) for match in find_nearest(basis[3], basis, dictionary, top=2)]
     assert client.post("/api/v1/active", json=asked | {"pos": 999}).json()["error"]["code"] == "unknown_position"
     assert client.post("/api/v1/active", json=asked | {"site": "z.1:0", "pos": None}).status_code == 200
+
+
+def test_what_is_saved_is_found_too(client: httpx.Client, demo: rs.Model, basis: rs.Basis) -> None:
+    client.post("/api/v1/me", json={"name": "Ada"})
+    kept = []
+    for number in (3, 5):
+        asked: dict[str, Any] = {"along": [{"of": PCA | {"component": number}}], "name": f"the {number}th"}
+        kept.append(client.post("/api/v1/directions", json=asked | {"site": SITE}).json())
+    answer = client.post("/api/v1/active", json={"site": SITE, "text": TEXTS[0], "pos": 5}).json()["saved"]
+    run = demo.run(TEXTS[0])
+    values = {f"the {n}th": float(rs.project(run, basis[n]).values[0, 5] / basis.deviations[n]) for n in (3, 5)}
+    assert {one["name"]: one["value"] for one in answer} == pytest.approx(values, abs=1e-4)
+    assert abs(answer[0]["value"]) >= abs(answer[1]["value"])
+    assert (answer[0]["owner"], answer[0]["pos"]) == ("Ada", 5)
+    near = client.post("/api/v1/nearest", json={"site": SITE, "along": [{"of": PCA}]}).json()["saved"]
+    assert (near[0]["id"], near[0]["value"]) == (kept[0]["id"], pytest.approx(1))
+    for one in kept:
+        client.delete(f"/api/v1/directions/{one['id']}")

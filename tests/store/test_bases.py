@@ -20,7 +20,7 @@ def test_a_second_start_reads_what_the_first_computed(
     stories: rs.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = Workbench(stories, rs.demo.texts, data=tmp_path).basis(HERE)
-    assert len(list(tmp_path.rglob("*.safetensors"))) == 5  # all layers came of one pass
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 3 * 5  # the whole residual stream came of one pass
     monkeypatch.setattr("residscope.server.workbench.pca_of_sites", lambda *a: pytest.fail("computed again"))
     again = Workbench(stories, rs.demo.texts, data=tmp_path)
     assert torch.equal(again.basis(HERE).components, first.components)

@@ -25,13 +25,13 @@ class Match:
     """One that was found.
 
     Attributes:
-      kind: A component of a basis, or a feature of a dictionary.
+      kind: A component of a basis, a feature of a dictionary, or one of some directions.
       number: Which.
       value: Standard deviations of a component, activation of a feature; or a cosine.
       pos: The token where that is its largest; None for a cosine.
     """
 
-    kind: Literal["pca", "feature"]
+    kind: Literal["pca", "feature", "direction"]
     number: int
     value: float
     pos: int | None = None
@@ -57,11 +57,7 @@ def find_active(
       The values are those of `rs.project` and `dictionary.encode`.
     """
     values = project(run, basis).values[:, 0]  # component pos
-    n_tokens = values.shape[1]
-    if pos is not None and not 0 <= pos < n_tokens:
-        raise UnknownPosition(f"Position {pos} was asked for, and the text has {n_tokens} tokens.", "Count from 0.")
-    every = [one for one in range(n_tokens) if one not in basis.left_out] or list(range(n_tokens))
-    where = torch.tensor(every if pos is None else [pos])
+    where = _choose(run, pos, basis.left_out)
     deviations = basis.deviations.to(values)
     varied = torch.where(deviations > 0, values.T / deviations, 0)[where]
     found = _rank("pca", varied, where, top, basis.first)
@@ -69,6 +65,22 @@ def find_active(
         return found
     activations = dictionary.encode(run[str(dictionary.site)])[0].float().cpu()[where]
     return found + [match for match in _rank("feature", activations, where, top, 0) if match.value]
+
+
+def rank_active(run: Run, directions: Sequence[Direction], *, pos: int | None = None, top: int = 10) -> list[Match]:
+    """Which of some directions of one site are most active in a text: as `find_active`, by their numbers.
+
+    Args:
+      run: Of one text.
+      directions: Each with its deviation.
+      pos: A token, from 0; None is all but the first.
+      top: At most so many.
+    Raises:
+      UnknownPosition: The text has no such token.
+    """
+    where = _choose(run, pos, (0,))
+    varied = [project(run, one).values[0, where] / (one.deviation or torch.inf) for one in directions]
+    return _rank("direction", torch.stack(varied, dim=1), where, top, 0) if varied else []
 
 
 def find_nearest(
@@ -121,8 +133,16 @@ def find_texts(model: Model, texts: Sequence[str], direction: Direction) -> list
     return sorted(enumerate(strongest), key=lambda one: -abs(one[1]))
 
 
+def _choose(run: Run, pos: int | None, left_out: Sequence[int]) -> Int[Tensor, " pos"]:
+    n_tokens = int(run.tokens.n_tokens[0])
+    if pos is not None and not 0 <= pos < n_tokens:
+        raise UnknownPosition(f"Position {pos} was asked for, and the text has {n_tokens} tokens.", "Count from 0.")
+    every = [one for one in range(n_tokens) if one not in left_out] or list(range(n_tokens))
+    return torch.tensor(every if pos is None else [pos])
+
+
 def _rank(
-    kind: Literal["pca", "feature"],
+    kind: Literal["pca", "feature", "direction"],
     values: Float[Tensor, "pos n"],
     where: Int[Tensor, " pos"] | None,
     top: int,

@@ -155,6 +155,7 @@ def create_app(
     door: Door | None = None,
     names: Collection[str] = (),
     queue_limit: int = 64,
+    warm_up: bool = False,
 ) -> FastAPI:
     """The whole server: the API, the pages, and one queue for all that computes.
 
@@ -164,11 +165,14 @@ def create_app(
       door: Who is let in; None is everybody, by a name.
       names: Under which it may be asked for, beside those of the loopback interface.
       queue_limit: Jobs that may wait.
+      warm_up: Whether what the page asks for first is computed before it asks.
     """
 
     @asynccontextmanager
     async def run_queue(app: FastAPI) -> AsyncIterator[None]:
         app.state.queue = WorkQueue(queue_limit)
+        if warm_up:
+            app.state.queue.submit(("pca", *workbench.kin(workbench.first)), workbench.warm_up, long=True)
         yield
         await asyncio.to_thread(app.state.queue.close)
 
@@ -251,14 +255,16 @@ def _add_api(app: APIRouter, bench: Workbench) -> None:
         found = bench.place(asked.site)
         key = ("active", found, asked.text, asked.pos, asked.top)
         call = lambda: bench.find_active(asked.text, found, asked.pos, asked.top)  # noqa: E731
-        return {"found": await _compute(request, key, call, long=not bench.has_basis(found))}
+        answer: dict[str, Any] = await _compute(request, key, call, long=not bench.has_basis(found))
+        return answer
 
     @app.post("/api/v1/nearest")
     async def nearest(request: Request, asked: NearestRequest) -> dict[str, Any]:
         found = bench.place(asked.site)
         key = ("nearest", found, asked.along, asked.top)
         call = lambda: bench.find_nearest(found, asked.along, asked.top)  # noqa: E731
-        return {"found": await _compute(request, key, call, long=not bench.has_basis(found))}
+        answer: dict[str, Any] = await _compute(request, key, call, long=not bench.has_basis(found))
+        return answer
 
     @app.post("/api/v1/order")
     async def order(request: Request, asked: SumRequest) -> dict[str, Any]:

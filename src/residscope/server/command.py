@@ -76,7 +76,7 @@ def serve(
         attempts=settings.sign_in_limit,
     )
     names = find_names(host, settings.hosts)
-    app = create_app(bench, library, door=door, names=names, queue_limit=settings.queue_limit)
+    app = create_app(bench, library, door=door, names=names, queue_limit=settings.queue_limit, warm_up=True)
 
     def announce() -> None:
         if port is None and listener.getsockname()[1] != settings.port:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from residscope.cards.search import Match, find_active, find_nearest, find_texts
+from residscope.cards.search import Match, find_active, find_nearest, find_texts, rank_active
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.direction import Direction, combine
 from residscope.directions.pca import Basis, pca_of_heads, pca_of_sites
@@ -22,14 +22,18 @@ from residscope.errors import AnotherSite, BadDictionary, NotSaved, UnknownCompo
 from residscope.running.model import Model
 from residscope.running.run import Run
 from residscope.running.texts import read_texts
-from residscope.server.directions import Of, Term
-from residscope.sites import KINDS, Place
+from residscope.server.directions import Kept, Of, Term
+from residscope.sites import KINDS, Place, Site
 from residscope.store.bases import BasisStore
 from residscope.store.library import Library
+from residscope.store.values import Saved
 
 _RUNS_BYTES = 2**29
 _MOMENTS_BYTES = 2**30
 _MOST_MADE = 1000
+_MOST_SAVED = 500  # that are looked through
+_RESIDUAL = ("resid_pre", "resid_mid", "resid_post")
+_FIRST_TEXTS = 20  # that the page asks for
 
 
 class Workbench:
@@ -57,6 +61,7 @@ class Workbench:
         self.path = texts
         self.texts = read_texts(texts)
         self._store = BasisStore(data, model, self.texts) if data else None
+        self._streams: list[str | Site] = ["resid_pre", Site("resid_post", model.config.n_layers - 1)]
         self._bases: dict[Place, Basis] = {}
         self._runs: OrderedDict[tuple[str, ...], Run] = OrderedDict()
         self._made: OrderedDict[tuple[Place, Of], Direction] = OrderedDict()
@@ -111,15 +116,26 @@ class Workbench:
         site, _, head = name.partition(":")
         return Place(*find_vectors(self.model, site, int(head) if head.isdecimal() else None))
 
+    @property
+    def first(self) -> Place:
+        """Where the page opens."""
+        return Place(Site("resid_pre", self.model.config.n_layers // 2))
+
+    def warm_up(self) -> None:
+        """Compute what the page asks for first: components of the residual stream, and a run of the first texts."""
+        self.basis(self.first)
+        self.run(self.texts[:_FIRST_TEXTS])
+
     def has_basis(self, place: Place) -> bool:
         """Whether it needs no computing any more."""
         return place in self._bases
 
     def kin(self, place: Place) -> tuple[Place, ...]:
-        """The places whose bases come of one pass: all heads, or all layers of the kind where memory allows."""
+        """The places whose bases come of one pass: all heads; or, if memory allows, the whole stream or kind."""
         if place.head is not None:
             return tuple(Place(place.site, head) for head in range(list_vector_sites(self.model)[place.site] or 0))
-        kin = tuple(Place(other) for other in self.model.sites if other.kind == place.site.kind)
+        kinds = _RESIDUAL if place.site.kind in _RESIDUAL else (place.site.kind,)
+        kin = tuple(Place(other) for other in self.model.sites if other.kind in kinds)
         return kin if len(kin) * 8 * width_of(self.model, place.site) ** 2 <= _MOMENTS_BYTES else (place,)
 
     def basis(self, place: Place) -> Basis:
@@ -237,13 +253,25 @@ class Workbench:
         found = project(self.run(texts), basis[start:stop])
         return _pack(found.values, {"axes": found.axes})
 
-    def find_active(self, text: str, place: Place, pos: int | None, top: int) -> list[Match]:
-        """Components, and features where a dictionary reads the place, that are most active in a text."""
-        return find_active(self.run([text]), self.basis(place), self._dictionaries.get(str(place)), pos=pos, top=top)
+    def find_active(self, text: str, place: Place, pos: int | None, top: int) -> dict[str, Any]:
+        """Components, features where a dictionary reads the place, and what is saved there, most active in a text."""
+        run, basis, dictionary = self.run([text]), self.basis(place), self._dictionaries.get(str(place))
+        kept = self._list_saved(place)
+        found = find_active(run, basis, dictionary, pos=pos, top=top)
+        saved = rank_active(run, [self.make(place, _keep(one)) for one in kept], pos=pos, top=top)
+        return {"found": found, "saved": [_tell(kept[match.number], match) for match in saved]}
 
-    def find_nearest(self, place: Place, along: Sequence[Term], top: int) -> list[Match]:
-        """Components and features that lie nearest to a direction."""
-        return find_nearest(self.find(place, along), self.basis(place), self._dictionaries.get(str(place)), top=top)
+    def find_nearest(self, place: Place, along: Sequence[Term], top: int) -> dict[str, Any]:
+        """Components, features, and what is saved anywhere, that lie nearest to a direction."""
+        direction, dictionary = self.find(place, along), self._dictionaries.get(str(place))
+        near = self._library.directions.nearest(None, direction, top) if self._library else []
+        saved = [{**_tell(one.direction, None), "value": one.cosine} for one in near]
+        return {"found": find_nearest(direction, self.basis(place), dictionary, top=top), "saved": saved}
+
+    def _list_saved(self, place: Place) -> Sequence[Saved]:
+        if self._library is None:
+            return []
+        return self._library.directions.find(None, site=str(place), count=_MOST_SAVED).directions
 
     def order_texts(self, place: Place, along: Sequence[Term]) -> list[int]:
         """Numbers of the sample texts, those that excite a direction most first."""
@@ -280,13 +308,22 @@ class Workbench:
     def run(self, texts: Sequence[str]) -> Run:
         """A run of the texts, kept while those used since leave room."""
         key = tuple(texts)
-        run = self._runs.pop(key, None) or self.model.run(list(texts))
+        run = self._runs.pop(key, None) or self.model.run(list(texts), keep=self._streams)
         self._runs[key] = run
         while len(self._runs) > 1 and sum(kept.n_bytes for kept in self._runs.values()) > _RUNS_BYTES:
             self._runs.popitem(last=False)
         if run.n_bytes > _RUNS_BYTES:
             self._runs[key] = self.model.run(list(texts))
         return self._runs[key]
+
+
+def _keep(saved: Saved) -> Kept:
+    return Kept(kind="saved", id=saved.id, revision=saved.revision)
+
+
+def _tell(saved: Saved, match: Match | None) -> dict[str, Any]:
+    facts = {"id": saved.id, "revision": saved.revision, "name": saved.name, "owner": saved.owner, "site": saved.site}
+    return facts if match is None else {**facts, "value": match.value, "pos": match.pos}
 
 
 def _home(direction: Direction) -> Place:

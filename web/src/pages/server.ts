@@ -73,6 +73,22 @@ export interface Match {
   pos: number | null;
 }
 
+/** A saved direction that was found. */
+export interface SavedMatch {
+  id: number;
+  revision: number;
+  name: string;
+  owner: string;
+  site: string;
+  value: number;
+  pos?: number | null;
+}
+
+export interface Found {
+  found: Match[];
+  saved: SavedMatch[];
+}
+
 export interface Progress {
   done: number;
   total: number;
@@ -217,8 +233,8 @@ export const server = {
   describe: (site: string, directions: readonly Made[], signal?: AbortSignal) => json<{ directions: DirectionFacts[] }>("describe", { body: { site, directions }, signal }),
   /** values [direction batch pos], in units of the stream. */
   values: (texts: string[], site: string, directions: readonly Made[], signal?: AbortSignal) => arrays("values", { body: { texts, site, directions }, signal }),
-  active: (text: string, site: string, pos: number | null, top: number, signal?: AbortSignal) => json<{ found: Match[] }>("active", { body: { text, site, pos, top }, signal }),
-  nearest: (site: string, along: readonly Term[], top: number, signal?: AbortSignal) => json<{ found: Match[] }>("nearest", { body: { site, along, top }, signal }),
+  active: (text: string, site: string, pos: number | null, top: number, signal?: AbortSignal) => json<Found>("active", { body: { text, site, pos, top }, signal }),
+  nearest: (site: string, along: readonly Term[], top: number, signal?: AbortSignal) => json<Found>("nearest", { body: { site, along, top }, signal }),
   /** values [layer pos] */
   river: (text: string, site: string, along: readonly Term[], signal?: AbortSignal) => arrays<{ rows: string[] }>("river", { body: { text, site, along }, signal }),
   export: (format: "html" | "csv" | "python", asked: { texts: string[]; site: string; along: readonly Term[]; free: boolean }) => call(`export/${format}`, { body: asked }),

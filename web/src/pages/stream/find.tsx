@@ -4,20 +4,32 @@ import { useEffect, useState } from "preact/hooks";
 import { signed } from "../../numbers.ts";
 import { Word } from "../../views/legend.tsx";
 import { visiblePiece } from "../../views/reading.ts";
-import { isAbort, type Made, type Match, server, wordsOf } from "../server.ts";
+import { type Found, isAbort, type Made, type Match, server, wordsOf } from "../server.ts";
 import { component } from "./address.ts";
 import { alongOf, change, choose, chosen, picked, picture, wanted } from "./state.ts";
 
 const TOP = 12; // of each kind
 
-const NAMES: Record<Match["kind"], string> = { pca: "components", feature: "dictionary features" };
-const madeOf = ({ kind, number }: Match): Made => (kind === "pca" ? component(number) : { kind: "feature", feature: number });
-const nameOf = ({ kind, number }: Match): string => (kind === "pca" ? `PCA ${number}` : `feature ${number}`);
+/** A line of what was found. */
+interface Line {
+  name: string;
+  of: Made;
+  value: number;
+  pos: number | null;
+}
+
+const NAMES = { pca: "components", feature: "dictionary features", saved: "saved directions" };
+
+function linesOf({ found, saved }: Found): Record<keyof typeof NAMES, Line[]> {
+  const lines = (kind: Match["kind"]): Line[] =>
+    found.filter((match) => match.kind === kind).map(({ number, value, pos }) => ({ name: kind === "pca" ? `PCA ${number}` : `feature ${number}`, of: kind === "pca" ? component(number) : { kind: "feature", feature: number }, value, pos }));
+  return { pca: lines("pca"), feature: lines("feature"), saved: saved.map(({ id, revision, name, value, pos = null }) => ({ name, of: { kind: "saved", id, revision }, value, pos })) };
+}
 
 export function Find() {
   const { find } = wanted.value;
   const now = picture.value;
-  const [found, setFound] = useState<Match[] | null>(null);
+  const [found, setFound] = useState<Found | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
   const text = now?.texts[chosen.value];
   const pos = picked.value?.pos ?? null;
@@ -26,21 +38,23 @@ export function Find() {
   useEffect(() => {
     if (!find || !now) return;
     const controller = new AbortController();
-    const put = ({ found }: { found: Match[] }): void => {
+    const put = (found: Found): void => {
       setProblem(null);
       setFound(found);
     };
-    const ask = async (): Promise<{ found: Match[] }> => {
-      if (by === "text") return text ? server.active(text.text, now.site, pos, TOP, controller.signal) : { found: [] };
-      if (by === "token" && !token) return { found: [] };
+    const nothing: Found = { found: [], saved: [] };
+    const ask = async (): Promise<Found> => {
+      if (by === "text") return text ? server.active(text.text, now.site, pos, TOP, controller.signal) : nothing;
+      if (by === "token" && !token) return nothing;
       return server.nearest(now.site, by === "token" ? [{ weight: 1, of: { kind: "token", token, here: true } }] : alongOf(now), TOP, controller.signal);
     };
     ask().then(put, (error) => isAbort(error) || (setFound(null), setProblem(wordsOf(error))));
     return () => controller.abort();
   }, [find !== null, wish]);
   if (!find) return null;
-  const kinds = (["pca", "feature"] as const).filter((kind) => found?.some((match) => match.kind === kind));
-  const unit = (kind: Match["kind"]): string => (by === "text" ? (kind === "pca" ? "sd" : "") : "cosine");
+  const groups = found ? linesOf(found) : { pca: [], feature: [], saved: [] };
+  const kinds = (["pca", "feature", "saved"] as const).filter((kind) => groups[kind].length);
+  const unit = (kind: keyof typeof NAMES): string => (by === "text" ? (kind === "feature" ? "activation" : "sd") : "cosine");
   return (
     <section class="find" aria-label="Search">
       <div class="sentence" role="group" aria-label="What is searched for">
@@ -69,30 +83,30 @@ export function Find() {
       )}
       <div class="found">
         {kinds.map((kind) => (
-          <Group key={kind} title={NAMES[kind]} unit={unit(kind)} matches={found!.filter((match) => match.kind === kind)} pieces={by === "text" && pos === null ? (text?.pieces ?? []) : []} />
+          <Group key={kind} title={NAMES[kind]} unit={unit(kind)} lines={groups[kind]} pieces={by === "text" && pos === null ? (text?.pieces ?? []) : []} />
         ))}
-        {found?.length === 0 && <p>{by === "token" ? "Write a token, with its space in front where it has one." : "Nothing was found."}</p>}
+        {found && kinds.length === 0 && <p>{by === "token" ? "Write a token, with its space in front where it has one." : "Nothing was found."}</p>}
       </div>
     </section>
   );
 }
 
-function Group({ title, unit, matches, pieces }: { title: string; unit: string; matches: Match[]; pieces: string[] }) {
-  const most = Math.max(...matches.map(({ value }) => Math.abs(value)), 1e-12);
+function Group({ title, unit, lines, pieces }: { title: string; unit: string; lines: Line[]; pieces: string[] }) {
+  const most = Math.max(...lines.map(({ value }) => Math.abs(value)), 1e-12);
   return (
-    <section aria-label={`${matches.length} among ${title}`}>
+    <section aria-label={`${lines.length} among ${title}`}>
       <h3>
         {title}
         <span>{unit}</span>
       </h3>
       <ol class="ranking">
-        {matches.map((match) => (
-          <li key={match.number}>
-            <button type="button" title={`Show ${nameOf(match)}`} onClick={() => void choose(madeOf(match), "alone")}>
-              <span>{nameOf(match)}</span>
-              <i class={match.value < 0 ? "negative" : "positive"} style={{ width: `${(100 * Math.abs(match.value)) / most}%` }} />
-              <span>{signed(match.value)}</span>
-              {match.pos !== null && pieces[match.pos] !== undefined && <span class="where">{visiblePiece(pieces[match.pos])}</span>}
+        {lines.map(({ name, of, value, pos }) => (
+          <li key={JSON.stringify(of)}>
+            <button type="button" title={`Show ${name}`} onClick={() => void choose(of, "alone")}>
+              <span>{name}</span>
+              <i class={value < 0 ? "negative" : "positive"} style={{ width: `${(100 * Math.abs(value)) / most}%` }} />
+              <span>{signed(value)}</span>
+              {pos !== null && pieces[pos] !== undefined && <span class="where">{visiblePiece(pieces[pos])}</span>}
             </button>
           </li>
         ))}
