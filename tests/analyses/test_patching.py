@@ -119,6 +119,40 @@ def test_heads_of_prompts_that_align(llama: rs.Model) -> None:
             torch.testing.assert_close(value, expected, rtol=0, atol=1e-9)
 
 
+def test_heads_of_keys_and_values_stand_for_their_readers(llama: rs.Model) -> None:
+    groups = llama.config.n_heads // llama.config.n_kv_heads
+    assert groups > 1
+    for pos, pairs in ((None, FIRST), (["S2", "end"], PAIRS)):
+        both = rs.patch(llama, pairs, site=["z", "v"], pos=pos, direction="both")
+        assert both.axes[:4] == ("direction", "site", "layer", "head")
+        alone = [rs.patch(llama, pairs, site=site, pos=pos, direction="both").values for site in ("z", "v")]
+        torch.testing.assert_close(both.values[:, 0], alone[0], rtol=0, atol=1e-9)
+        torch.testing.assert_close(both.values[:, 1], alone[1].repeat_interleave(groups, dim=2), rtol=0, atol=1e-9)
+        assert both.settings["heads"] == "a head of keys or values stands for every query head that reads it"
+    assert "heads" not in rs.patch(llama, FIRST, site=["k", "v"]).settings
+
+
+def test_what_a_number_means_follows_from_the_run_that_is_patched(gpt2: rs.Model, tmp_path: Path) -> None:
+    told = {one: rs.patch(gpt2, FIRST[:1], site="resid_pre", pos="S2", direction=one) for one in ("denoise", "noise")}
+    assert told["denoise"].reference == 0
+    assert told["denoise"].meaning == "the share restored: 0 as corrupted, 1 as clean"
+    assert told["noise"].reference == 1
+    assert "restored" not in str(told["noise"].meaning)
+    for one in told.values():  # behind the last attention nothing reads this position
+        base = one.corrupted_values if one.reference == 0 else one.clean_values
+        late = rs.patch(gpt2, FIRST[:1], site="resid_post", pos="S2", direction=one.settings["direction"])
+        torch.testing.assert_close(late.values[-1, 0], base, rtol=0, atol=1e-9)
+        assert float(late.mean()[-1, 0]) == pytest.approx(float(one.reference), abs=1e-6)  # type: ignore[arg-type]
+        one.save(tmp_path / "one")
+        again = rs.open(tmp_path / "one")
+        assert isinstance(again, rs.Patching)
+        assert (again.reference, again.meaning) == (one.reference, one.meaning)
+        assert {"reference", "meaning"} <= one.payload().keys()
+    both = rs.patch(gpt2, FIRST[:1], site="resid_pre", pos="S2", direction="both")
+    assert [*both.reference] == [0, 1]  # type: ignore[misc]
+    assert [*both.meaning] == [told["denoise"].meaning, told["noise"].meaning]
+
+
 def test_patching_all_that_differs_gives_the_other_run(gpt2: rs.Model) -> None:
     found = rs.patch(gpt2, FIRST, site="resid_pre", pos="S2", direction="both")
     denoised, noised = found.values[:, 0, 0]
@@ -142,6 +176,8 @@ class Told:
             {"noise_floor": noise_floor},
             [],
             values=torch.stack([clean, self.corrupted[: len(clean)], self.some[: len(clean)]]),
+            reference=0.0,
+            meaning="the share restored",
             clean_values=clean,
             corrupted_values=self.corrupted[: len(clean)],
             labels={"layer": [0, 1, 2], "pair": list(range(len(clean)))},
@@ -222,14 +258,16 @@ def test_its_python_runs(stories: rs.Model, tmp_path: Path) -> None:
         assert torch.equal(eval(found.python[-1], names).values, found.values)
 
 
-def test_what_does_not_fit(gpt2: rs.Model, llama: rs.Model) -> None:
+def test_what_does_not_fit(gpt2: rs.Model) -> None:
     def whole(logits: Tensor) -> Tensor:
         return logits
 
     config.update("jaxtyping_disable", True)  # as if annotations were not checked
     metric = rs.logit("a")
     given: list[tuple[Any, str, dict[str, Any]]] = [
-        (BadArgument, "direction='clean' was asked for", {"direction": "clean"}),
+        (BadArgument, "direction='clean' was asked for. Choose 'denoise', 'noise' or 'both'", {"direction": "clean"}),
+        (BadArgument, "site=None was asked for. Give one by its name, or a list", {"site": None}),
+        (BadArgument, "site=5 was asked for", {"site": 5}),
         (BadArgument, r"site='resid_pre\.1' was asked for", {"site": "resid_pre.1"}),
         (BadArgument, "site='logits' was asked for", {"site": "logits"}),
         (BadArgument, "No site was named", {"site": []}),
@@ -259,8 +297,8 @@ def test_what_does_not_fit(gpt2: rs.Model, llama: rs.Model) -> None:
     for error, says, changes in given:
         with pytest.raises(error, match=says):
             rs.patch(gpt2, **{"pairs": PAIRS, "site": "resid_pre", **changes})
-    with pytest.raises(BadArgument, match="z by head, k by kv_head"):
-        rs.patch(llama, FIRST, site=["z", "k"])
+    with pytest.raises(BadArgument, match="A str was given as a model"):
+        rs.patch("demo", PAIRS, site="z")  # type: ignore[arg-type]
     several = rs.pairs([{**ROWS[0], "correct": "mary"}])
     with pytest.raises(UnknownToken, match="mary"):
         rs.patch(gpt2, several, site="resid_pre")

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import config
 
 import residscope as rs
+from residscope.analyses.patching import EFFECTS
 from residscope.errors import BadArgument, BadEdit, UnknownSite
 from tests.analyses.test_patching import PAIRS, SHIFTED
 from tests.models import family_model, own_config, own_model
@@ -60,6 +61,7 @@ def test_it_equals_two_full_runs(which: str, freeze: Any, norm: Any) -> None:
         torch.testing.assert_close(found.values.flatten(0, 1), expected, rtol=0, atol=1e-9)
         changed = (found.values - found.clean_values).abs().amax((1, 2)) > 1e-6
         assert changed.tolist() == [layer < n_layers for layer in range(3)], names
+        assert (found.reference, found.meaning) == EFFECTS["clean"]  # what nothing is sent by is as clean
 
 
 def test_mlps_send_too(gpt2: rs.Model) -> None:
@@ -105,6 +107,8 @@ def test_what_does_not_fit(gpt2: rs.Model, llama: rs.Model) -> None:
         (BadArgument, "freeze='mlps' was asked for", {"freeze": "mlps"}),
         (BadArgument, "norm='own' was asked for", {"norm": "own"}),
         (BadArgument, "No receiver was named", {"receivers": []}),
+        (BadArgument, "receivers=None was asked for", {"receivers": None}),
+        (BadArgument, r"senders=\['heads'\] was asked for. Choose 'heads' or 'mlps'", {"senders": ["heads"]}),
         (BadArgument, r"The receiver 'z\.1\.1' was named", {"receivers": ["z.1.1"]}),
         (BadArgument, "The receiver 3 was named", {"receivers": [3]}),
         (BadArgument, r"The receiver 'q\.1' was named", {"receivers": ["q.1"]}),

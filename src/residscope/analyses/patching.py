@@ -15,9 +15,10 @@ from torch import Tensor
 from residscope.errors import BadArgument, BadMetric
 from residscope.results.interval import bootstrap_interval
 from residscope.results.result import Indices, Result
+from residscope.running.arguments import read_choice, read_list
 from residscope.running.edits import Edit, replace
 from residscope.running.metrics import Metric
-from residscope.running.model import Model
+from residscope.running.model import Model, check_model
 from residscope.running.packing import source_of, write_lines
 from residscope.running.pairs import Pairs, Side
 from residscope.running.positions import Positions, resolve
@@ -29,6 +30,12 @@ from residscope.sites import KINDS
 
 # From which run values come, and into which.
 DIRECTIONS: dict[str, tuple[Side, Side]] = {"denoise": ("clean", "corrupted"), "noise": ("corrupted", "clean")}
+# What a normalised value is in the run that is patched, and what another is less that.
+EFFECTS: dict[Side, tuple[float, str]] = {
+    "corrupted": (0.0, "the share restored: 0 as corrupted, 1 as clean"),
+    "clean": (1.0, "the change from the clean run, of all that lies between both: 0 as clean, -1 as corrupted"),
+}
+SHARED = "a head of keys or values stands for every query head that reads it"
 NORMALISED = "(mean(patched) - mean(corrupted)) / (mean(clean) - mean(corrupted)), means over pairs"
 
 Labels = Mapping[str, Sequence[Any]]  # names or numbers along each axis
@@ -41,6 +48,8 @@ class Patching(Result):
 
     Attributes:
       values: [... pair] In the metric's unit; `normalised` has them on the way from corrupted to clean.
+      reference: The normalised value of the run that is patched, which is no effect; a list for both directions.
+      meaning: What a normalised value is less that, in words; likewise.
       clean_values, corrupted_values: [pair] Of the prompts as they are.
       labels: For each axis of `values`, what stands along it; for `pos`, the positions in the first pair.
       positions: [pos pair] Where the axis `pos` or `role` is in the clean prompts.
@@ -48,6 +57,8 @@ class Patching(Result):
     """
 
     values: Tensor
+    reference: float | Sequence[float]
+    meaning: str | Sequence[str]
     clean_values: Float[Tensor, " pair"]
     corrupted_values: Float[Tensor, " pair"]
     labels: Labels
@@ -135,15 +146,30 @@ class Sides:
         settings: Mapping[str, Any],
         python: str,
         slots: Sequence[Slot] = (),
+        *,
+        patched: Sequence[Side],
     ) -> Patching:
-        """What sweeps say one after the other, with the axes that `labels` names before that of the pairs."""
+        """What sweeps say one after the other, with the axes that `labels` names before that of the pairs.
+
+        Args:
+          name: Of the result, but for the model's.
+          values: Of all cells.
+          labels: By axis.
+          settings: Beside how values are normalised.
+          python: The call.
+          slots: Along the axis of positions or roles.
+          patched: The run of which side every direction patches.
+        """
         clean, n_pairs = self.runs["clean"], values.shape[1]
+        references, meanings = zip(*(EFFECTS[side] for side in patched), strict=True)
         nowhere = torch.zeros(0, n_pairs, dtype=torch.long)
         return Patching(
             name=f"{name} of {clean.model.name}",
             settings={**settings, "normalised": NORMALISED},
             python=write_lines(clean.model.python, [python]),
             values=values.view(*map(len, labels.values()), n_pairs).cpu(),
+            reference=references[0] if len(patched) == 1 else references,
+            meaning=meanings[0] if len(patched) == 1 else meanings,
             clean_values=self.values["clean"].cpu(),
             corrupted_values=self.values["corrupted"].cpu(),
             labels={axis: list(along) for axis, along in {**labels, "pair": range(n_pairs)}.items()},
@@ -171,7 +197,8 @@ def patch(
       clean: Prompts, without `pairs`.
       corrupted: As many others.
       site: A kind of site, as "resid_pre", "attn_out" or "z", of every layer; where it has heads, each head alone.
-        A list of kinds shares the runs, and gives an axis `site`.
+        A list of kinds shares the runs, and gives an axis `site`; where queries are grouped and some of them are by
+        query head, a key's or value's head stands for every query head that reads it.
       pos: Roles of the pairs, or positions, each patched alone. None is every position of what has no heads, and all at
         once of what has. Positions are the same in all prompts, which then have equally many tokens; roles align.
       metric: With one number for each prompt; None is `pairs.metric()`.
@@ -190,11 +217,11 @@ def patch(
     Source: Meng et al., "Locating and Editing Factual Associations in GPT" (2022); Wang et al., "Interpretability in
       the Wild" (2022).
     """
-    if direction not in (*DIRECTIONS, "both"):
-        raise BadArgument(f"direction={direction!r} was asked for.", "Choose denoise, noise or both.")
+    check_model(model)
+    read_choice("direction", direction, (*DIRECTIONS, "both"))
     asked = list(DIRECTIONS) if direction == "both" else [direction]
-    kinds = [site] if isinstance(site, str) else list(site)
-    axis = _find_heads(model, kinds)
+    kinds = [site] if isinstance(site, str) else read_list("site", site)
+    axis, heads = _find_heads(model, kinds)
     sides = run_sides(model, pairs, clean, corrupted, metric)
     labels: dict[str, Sequence[Any]] = {"direction": asked} if direction == "both" else {}
     labels |= {} if isinstance(site, str) else {"site": kinds}
@@ -210,15 +237,24 @@ def patch(
             "Patch q, k, v or z, or take prompts that align.",
         )
     where: Sequence[Slot | None] = slots or [None]
-    sites = [f"{kind}.{layer}" for kind in kinds for layer in labels["layer"]]
+    cells = [
+        (f"{kind}.{layer}", head, slot)
+        for kind, layer in product(kinds, labels["layer"])
+        for head, slot in product(heads[kind], range(len(where)))
+    ]
+    numbers = {cell: number for number, cell in enumerate(dict.fromkeys(cells))}  # one edit for all that share a head
+    order = [numbers[cell] for cell in cells]
     places = f"torch.tensor({pos.tolist()})" if isinstance(pos, Tensor) else source_of(pos)
     said = f"site={site!r}, pos={places}, direction={direction!r}"
     meaning = {one: "values of the {} run in the {} one".format(*DIRECTIONS[one]) for one in asked}
     name, python = f"patching {', '.join(kinds)}", f"rs.patch(model, {sides.python}, {said})"
-    settings = {"site": kinds, "direction": direction, "meaning": meaning}
+    settings: dict[str, Any] = {"site": kinds, "direction": direction, "meaning": meaning}
+    settings |= {"heads": SHARED} if len(numbers) < len(cells) else {}
+    patched = [DIRECTIONS[one][1] for one in asked]
 
     def take(values: Tensor, facts: Mapping[str, Any]) -> Patching:
-        return sides.result(name, values, labels, {**settings, **facts}, python, slots)
+        whole = values.view(len(asked), len(numbers), -1)[:, order].flatten(0, 1)
+        return sides.result(name, whole, labels, {**settings, **facts}, python, slots, patched=patched)
 
     def take_part(before: Sequence[Tensor], values: Tensor) -> Patching:  # in another thread, perhaps later
         missing = torch.full_like(values, torch.nan)
@@ -230,8 +266,8 @@ def patch(
         run = sides.runs[source]
         run.keep(kinds)
         edits = [
-            _put(run, name, head, None if slot is None else (slot[source], slot[base]))
-            for name, head, slot in product(sites, labels[axis] if axis else [None], where)
+            _put(run, name, head, None if (slot := where[number]) is None else (slot[source], slot[base]))
+            for name, head, number in numbers
         ]
         with forming(partial(take_part, [one.values for one in swept])):
             swept.append(model.sweep(sides.runs[base], edits, sides.metric))
@@ -297,8 +333,8 @@ def refuse_undefined(values: Float[Tensor, "cell pair"], run: Run) -> None:
         )
 
 
-def _find_heads(model: Model, kinds: Sequence[str]) -> str | None:
-    """The axis of heads that sites of these kinds have; None where they have none."""
+def _find_heads(model: Model, kinds: Sequence[str]) -> tuple[str | None, Mapping[str, Sequence[int | None]]]:
+    """The axis of heads that sites of these kinds share, if any, and along it each kind's own heads."""
     there = dict.fromkeys(site.kind for site in model.sites if site.layer is not None)
     unknown = [kind for kind in kinds if kind not in there]
     if unknown or not kinds:
@@ -307,12 +343,19 @@ def _find_heads(model: Model, kinds: Sequence[str]) -> str | None:
             f"Every layer is patched; give kinds of {', '.join(there)}.",
         )
     found = {kind: next((axis for axis in KINDS[kind].axes if axis in ("head", "kv_head")), None) for kind in kinds}
-    if model.config.n_kv_heads == model.config.n_heads:
-        found = {kind: axis and "head" for kind, axis in found.items()}
-    if len({*found.values()}) > 1:
-        said = ", ".join(f"{kind} by {axis or 'no head'}" for kind, axis in found.items())
-        raise BadArgument(f"The sites have no common axes: {said}.", "Patch those that have in one call each.")
-    return found[kinds[0]]
+    axes = {*found.values()}
+    if None in axes:
+        if len(axes) > 1:
+            said = ", ".join(f"{kind} by {axis or 'no head'}" for kind, axis in found.items())
+            raise BadArgument(f"The sites have no common axes: {said}.", "Patch those that have in one call each.")
+        return None, {kind: [None] for kind in kinds}
+    n_heads, n_kv_heads = model.config.n_heads, model.config.n_kv_heads
+    shared = "head" if "head" in axes or n_heads == n_kv_heads else "kv_head"
+    along = range(model.axis_size(shared, 0))
+    readers = n_heads // n_kv_heads if shared == "head" else 1
+    return shared, {
+        kind: [head // (readers if axis == "kv_head" else 1) for head in along] for kind, axis in found.items()
+    }
 
 
 def _find_slots(

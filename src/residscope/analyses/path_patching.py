@@ -9,11 +9,12 @@ from torch import Tensor
 
 from residscope.analyses.patching import Patching, join_sweeps, run_sides
 from residscope.errors import BadArgument
+from residscope.running.arguments import read_choice, read_list
 from residscope.running.edits import freeze as hold
 from residscope.running.edits import replace
 from residscope.running.metrics import Metric
 from residscope.running.metrics import metric as make_metric
-from residscope.running.model import Model
+from residscope.running.model import Model, check_model
 from residscope.running.pairs import Pairs
 from residscope.sites import Site
 
@@ -66,10 +67,10 @@ def path_patch(
     Source: Wang et al., "Interpretability in the Wild" (2022), appendix B; Goldowsky-Dill et al., "Localizing Model
       Behavior with Path Patching" (2023).
     """
+    check_model(model)
     for name, word, known in (("senders", senders, SENDERS), ("freeze", freeze, FROZEN), ("norm", norm, NORMS)):
-        if word not in known:
-            raise BadArgument(f"{name}={word!r} was asked for.", f"Choose {' or '.join(map(repr, known))}.")
-    names = [receivers] if isinstance(receivers, str) else list(receivers)
+        read_choice(name, word, known)
+    names = [receivers] if isinstance(receivers, str) else read_list("receivers", receivers)
     if not names:
         raise BadArgument("No receiver was named.", 'Name one, as "q.9.9" or "logits".')
     hearing = [] if names == ["logits"] else [one for name in names for one in _find_receivers(model, name)]
@@ -115,6 +116,7 @@ def path_patch(
         labels,
         {**asked, "meaning": [MEANING, FROZEN[freeze], NORMS[norm]], **facts},
         f"rs.path_patch(model, {sides.python}{said})",
+        patched=["clean"],
     )
 
 

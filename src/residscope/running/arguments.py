@@ -1,10 +1,14 @@
-"""Arguments that are whole numbers, and what is said where they are not."""
+"""Arguments that are whole numbers, words or lists, and what is said where they are not."""
 
+from collections.abc import Iterable
 from operator import index
+from typing import Any, TypeVar
 
 from residscope.errors import BadArgument
 
 _MOST = 2**63 - 1  # that torch takes
+
+Word = TypeVar("Word")
 
 
 def read_whole(name: str, value: object, least: int = 0, most: int = _MOST, hint: str = "") -> int:
@@ -27,6 +31,36 @@ def read_whole(name: str, value: object, least: int = 0, most: int = _MOST, hint
         bounds = f"from {least} on" if most == _MOST else f"from {least} to {most}"
         raise BadArgument(f"{name}={value!r} was asked for.", hint or f"Give a whole number {bounds}.")
     return number
+
+
+def read_choice(name: str, value: Word, known: Iterable[str]) -> Word:
+    """An argument that is one of some words.
+
+    Args:
+      name: The argument's, for the message.
+      value: What was given.
+      known: The words.
+    Raises:
+      BadArgument: It is none of them; the message lists them.
+    """
+    words = list(known)
+    if not isinstance(value, str) or value not in words:
+        *most, last = map(repr, words)
+        either = f"{', '.join(most)} or {last}" if most else last
+        raise BadArgument(f"{name}={value!r} was asked for.", f"Choose {either}.")
+    return value
+
+
+def read_list(name: str, value: Any) -> list[Any]:
+    """An argument that names several things.
+
+    Raises:
+      BadArgument: It is nothing to go through.
+    """
+    try:
+        return list(value)
+    except TypeError:
+        raise BadArgument(f"{name}={value!r} was asked for.", "Give one by its name, or a list.") from None
 
 
 def read_seed(value: object) -> int:

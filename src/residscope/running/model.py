@@ -429,3 +429,13 @@ class Model:
     def __repr__(self) -> str:
         c, where = self.config, ", ".join(map(str, self.devices))
         return f"Model({self.name}: {c.family}, {c.n_layers} layers of {c.d_model}, {self.dtype}, {where})"
+
+
+def check_model(model: object) -> None:
+    """Refuse what is no model.
+
+    Raises:
+      BadArgument: It is none.
+    """
+    if not isinstance(model, Model):
+        raise BadArgument(f"A {type(model).__name__} was given as a model.", "Give what rs.load gives.")

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from residscope.errors import BadMetric, NotKept, UnknownSite
+from residscope.errors import BadArgument, BadMetric, NotKept, UnknownSite
 from residscope.running.changes import Change, apply_changes, hide, tokens_first
 from residscope.running.positions import Positions, gather, is_single, resolve
 from residscope.running.texts import Texts, describe_texts
@@ -305,6 +305,16 @@ class Run:
     def __repr__(self) -> str:
         edits = f", edits={list(self.edits)!r}" if self.edits else ""
         return f"model.run({describe_texts(self.source)}{edits})"
+
+
+def check_run(run: object) -> None:
+    """Refuse what is no run.
+
+    Raises:
+      BadArgument: It is none.
+    """
+    if not isinstance(run, Run):
+        raise BadArgument(f"A {type(run).__name__} was given as a run.", "Give what model.run gives.")
 
 
 def check_metric(metric: object) -> None:
