@@ -3,6 +3,11 @@
 import re
 
 
+def count(n: int, noun: str) -> str:
+    """How many there are of something, in words."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
 class ResidscopeError(Exception):
     """The root of every error that is a user's to mend.
 

@@ -1,12 +1,12 @@
 """Removing a part: the direct effect is minus what it wrote, and the rest of the total is self-repair."""
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from jaxtyping import config
 from torch import Tensor
 
 import residscope as rs
@@ -135,6 +135,46 @@ def test_what_stands_in_a_parts_place(with_: Any, gpt2: rs.Model) -> None:
         assert one.settings["with"] == ("a run" if with_ == "run" else with_)
 
 
+def test_a_resampling_is_the_mean_of_its_draws_with_their_spread(gpt2: rs.Model) -> None:
+    run = gpt2.run(["abcdef", "uvwxyz", "ghijkl"])
+    options: dict[str, Any] = {"pos": -1, "texts": ["bcdefg", "zyxwvu", "123456", "hhhhhh"]}
+    asked: dict[str, Any] = {"layer": 1, "head": 2, "metric": METRIC, "with_": "resample"}
+    found = rs.ablate_head(gpt2, run, **asked, seed=5, draws=3, **options)
+    drawn = [rs.ablate_head(gpt2, run, **asked, seed=seed, **options) for seed in (5, 6, 7)]
+    each = torch.stack([one.values for one in drawn])
+    torch.testing.assert_close(found.values, each.mean(0), rtol=0, atol=1e-9)
+    assert found.spread is not None
+    torch.testing.assert_close(found.spread, each.std(0, correction=0), rtol=0, atol=1e-9)
+    assert found.spread.min() > 0
+    frame = found.to_frame()
+    assert list(frame.columns) == ["effect", "batch", "spread", "value"]
+    assert frame["spread"].tolist() == found.spread.flatten().tolist()
+    assert (found.settings["seed"], found.settings["draws"], found.settings["pos"]) == (5, 3, "-1")
+    assert drawn[0].settings["draws"] == 1
+    scope: dict[str, Any] = {"rs": rs, "model": gpt2}
+    exec(found.python[-2], scope)
+    torch.testing.assert_close(eval(found.python[-1], scope).values, found.values)
+
+
+def test_a_mean_is_over_the_positions_that_are_asked_for(gpt2: rs.Model) -> None:
+    run, others = gpt2.run(["abcdef", "uvwxyz"]), ["bcdefg", "zyxwvu"]
+    for by in ("pos", torch.tensor([[2], [3]])):
+        for found, cut in (
+            (
+                rs.ablate_neuron(gpt2, run, layer=1, neuron=3, metric=METRIC, with_="mean", texts=others, by=by),
+                rs.ablate("mlp_act.1", "mean", neuron=3, texts=others, by=by),
+            ),
+            (
+                rs.ablate_layer(gpt2, run, layer=1, part="mlp", metric=METRIC, with_="mean", texts=others, by=by),
+                rs.ablate("mlp_out.1", "mean", texts=others, by=by),
+            ),
+        ):
+            total = METRIC(gpt2.run(run.tokens, edits=cut)) - METRIC(run)
+            torch.testing.assert_close(found["total"], total, rtol=0, atol=1e-9)
+            assert found.spread is None
+            assert "texts" in found.settings
+
+
 def test_behind_the_last_attention_only_mlp_and_norm_make_up() -> None:
     config = rs.Config(n_layers=2, d_model=16, n_heads=2, d_mlp=0, d_vocab=300, n_ctx=40, norm=None)  # attention alone
     model = own_model(config, dtype=torch.float64)
@@ -187,17 +227,26 @@ def test_what_does_not_fit(gpt2: rs.Model, llama: rs.Model) -> None:
         rs.ablate_head(gpt2, llama.run(TEXTS), layer=0, head=0, metric=METRIC)
     with pytest.raises(BadArgument, match="several numbers"):
         rs.ablate_head(gpt2, TEXTS, layer=0, head=0, metric=rs.metric(whole))
-    with pytest.raises(UnknownSite):
-        rs.ablate_head(gpt2, TEXTS, layer=7, head=0, metric=METRIC)
     with pytest.raises(BadMetric):
         rs.ablate_head(gpt2, TEXTS, layer=0, head=0, metric=rs.logit(["a", "b"]))
-    with pytest.raises(BadArgument, match="no effect 'indirect'"):
+    with pytest.raises(BadArgument, match=r"effect='indirect' was asked for. Choose 'total', 'direct'"):
         rs.ablate_head(gpt2, TEXTS, layer=0, head=0, metric=METRIC)["indirect"]
-    with pytest.raises(UnknownSite, match="mlp_act has layers 0 to 2"):
-        rs.ablate_neuron(gpt2, TEXTS, layer=3, neuron=0, metric=METRIC)
-    with pytest.raises(BadEdit, match="has 128 along d_mlp"):
+    places: tuple[dict[str, Any], ...] = (
+        *({"layer": layer} for layer in (3, -1, "a", 1.0, True, None)),
+        *({"head": head} for head in (4, -1, None, [0, 1])),
+    )
+    config.update("jaxtyping_disable", True)  # as if annotations were not checked
+    for place in places:
+        says = "layer=.* Give a whole number from 0 to 2" if "layer" in place else "head=.* from 0 to 3"
+        with pytest.raises(BadArgument, match=says):
+            rs.ablate_head(gpt2, TEXTS, metric=METRIC, **{"layer": 0, "head": 0, **place})
+    with pytest.raises(BadArgument, match=r"neuron=128 was asked for. Give a whole number from 0 to 127"):
         rs.ablate_neuron(gpt2, TEXTS, layer=0, neuron=128, metric=METRIC)
+    with pytest.raises(UnknownSite, match="no site 'mlp_act"):
+        rs.ablate_neuron(own_model(own_config(d_mlp=0)), TEXTS, layer=0, neuron=0, metric=METRIC)
+    with pytest.raises(BadEdit, match="An ablation with zero was given draws"):
+        rs.ablate_neuron(gpt2, TEXTS, layer=0, neuron=0, metric=METRIC, draws=3)
     with pytest.raises(BadEdit, match="holds nothing that does not depend on the text"):
         rs.ablate_layer(gpt2, TEXTS, layer=1, part="mlp", metric=METRIC, with_="constant")
-    with pytest.raises(BadArgument, match="Choose 'attn' or 'mlp'"):
-        inspect.unwrap(rs.ablate_layer)(gpt2, TEXTS, layer=1, part="both", metric=METRIC)
+    with pytest.raises(BadArgument, match=r"part='both' was asked for. Choose 'attn' or 'mlp'"):
+        rs.ablate_layer(gpt2, TEXTS, layer=1, part="both", metric=METRIC)  # type: ignore[arg-type]

@@ -215,7 +215,7 @@ def test_it_is_a_result(stories: rs.Model, tmp_path: Path) -> None:
     torch.testing.assert_close(eval(last, space).values, found.values, rtol=0, atol=1e-5, equal_nan=True)
     linear = rs.attribute(run, rs.log_prob(" time"), linearize=True)
     assert "linearize=True" in linear.as_python()
-    with pytest.raises(BadArgument, match="no part 'heads'"):
+    with pytest.raises(BadArgument, match=r"part='heads' was asked for. Choose 'embed'"):
         found["heads"]
 
 

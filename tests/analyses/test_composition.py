@@ -133,7 +133,7 @@ def test_a_head_of_zeros_composes_with_none() -> None:
 
 
 def test_what_does_not_fit(gpt2: rs.Model) -> None:
-    with pytest.raises(BadArgument, match="Choose 'Q', 'K', 'V'"):
+    with pytest.raises(BadArgument, match="Choose 'Q', 'K' or 'V'"):
         inspect.unwrap(rs.composition)(gpt2, "O")
     with pytest.raises(BadArgument, match="one layer"):
         rs.composition(own_model(own_config(n_layers=1)), "Q")

@@ -113,7 +113,7 @@ def test_scores_are_means_over_drawn_sequences(gpt2: rs.Model, tmp_path: Path) -
     assert frame["score"].nunique() == 7
     found.save(tmp_path / "scores")
     assert torch.equal(rs.open(tmp_path / "scores").values[:-1], found.values[:-1])
-    with pytest.raises(BadArgument, match="no score 'inductive'"):
+    with pytest.raises(BadArgument, match=r"score='inductive' was asked for. Choose 'previous_token'"):
         found["inductive"]
 
 
@@ -137,10 +137,11 @@ def test_special_tokens_are_left_out(stories: rs.Model, monkeypatch: pytest.Monk
 
 
 def test_what_does_not_fit(gpt2: rs.Model) -> None:
-    wrong: list[dict[str, Any]] = [{"n_tokens": 1}, {"n_tokens": 21}, {"n_sequences": 1}]
-    for options in wrong:
-        with pytest.raises(BadArgument, match="the context is 40"):
-            rs.head_scores(gpt2, **options)
+    for n_tokens in (1, 21):
+        with pytest.raises(BadArgument, match=f"n_tokens={n_tokens} was asked for. .*the context is 40: take 2 to "):
+            rs.head_scores(gpt2, n_tokens=n_tokens)
+    with pytest.raises(BadArgument, match=r"n_sequences=1 was asked for. Give a whole number from 2 on"):
+        rs.head_scores(gpt2, n_sequences=1, n_tokens=5)
     with pytest.raises(BadArgument, match="Choose 'embed' or 'layer0'"):
         inspect.unwrap(rs.head_scores)(gpt2, read="layer1")  # without the tests' own check of its arguments
     config = rs.Config(n_layers=1, d_model=16, n_heads=2, d_mlp=0, d_vocab=16, n_ctx=8)

@@ -193,7 +193,7 @@ def test_what_does_not_fit(gpt2: rs.Model) -> None:
     run = gpt2.run(TEXTS)
     call = inspect.unwrap(rs.logit_lens)  # without the tests' own check of its arguments
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"norm": "mine"}, "norm='mine' was asked for. Choose 'own', 'final'"),
+        ({"norm": "mine"}, "norm='mine' was asked for. Choose 'own' or 'final'"),
         ({"value": "odds"}, "value='odds' was asked for. Choose 'prob', 'logit'"),
         ({"value": "kl", "target": "final"}, "value='kl' was asked for, and target='final'"),
         ({"value": "rank"}, "own best token was asked for, which is 0"),

@@ -141,13 +141,13 @@ def test_it_is_a_result(gpt2: rs.Model, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("matrix", "options", "says"),
     [
-        ("OV", {}, "head=None was asked for. Give a whole number from 0 to 3"),
+        ("OV", {}, "OV was asked for, and no head. Say of which: head=0 to 3"),
         ("QK", {"head": 4}, "head=4 was asked for. Give a whole number from 0 to 3"),
         ("W_in", {"head": 0}, "head=0 was asked for, and W_in is the MLP's"),
-        ("VO", {"head": 0}, "The matrix 'VO' was asked for. Choose OV, QK, W_in"),
+        ("VO", {"head": 0}, "matrix='VO' was asked for. Choose 'OV', 'QK', 'W_in'"),
         ("OV", {"head": 0, "n": 9}, "n=9 was asked for. Give a whole number from 1 to 8"),
         ("OV", {"head": 0, "top": 0}, "top=0 was asked for. Give a whole number from 1 to 300"),
-        ("OV", {"head": 0, "layer": 3}, "W_V has layers 0 to 2"),
+        ("OV", {"head": 0, "layer": 3}, "layer=3 was asked for. Give a whole number from 0 to 2"),
     ],
 )
 def test_what_does_not_fit(matrix: Any, options: dict[str, Any], says: str, gpt2: rs.Model) -> None:

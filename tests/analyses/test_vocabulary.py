@@ -1,12 +1,14 @@
 """Vectors over the vocabulary as tables."""
 
-import inspect
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from jaxtyping import config
 
 import residscope as rs
 from residscope.direction import Direction
@@ -136,8 +138,8 @@ def test_python_makes_the_same_table(stories: rs.Model) -> None:
 
 
 def test_what_does_not_fit(stories: rs.Model, gpt2: rs.Model) -> None:
-    run = stories.run(TEXTS)
-    call = inspect.unwrap(rs.vocabulary)  # without the tests' own check of its arguments
+    config.update("jaxtyping_disable", True)  # as if annotations were not checked
+    run, call = stories.run(TEXTS), cast(Any, rs.vocabulary)
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"top": 0}, "No token was asked for. The vocabulary has 512 tokens"),
         ({"top": 513}, "top=513 was asked for. The vocabulary has 512 tokens"),
@@ -145,10 +147,17 @@ def test_what_does_not_fit(stories: rs.Model, gpt2: rs.Model) -> None:
         ({"top": 500, "bottom": 13}, "bottom=13 was asked for"),
         ({"top": None, "bottom": 1}, "bottom=1 was asked for"),
         ({"tokens": []}, "No token was asked for"),
+        ({"tokens": None, "top": 0}, "No token was asked for"),
+        ({"minus": torch.full((512,), torch.inf)}, "What was given is inf at token 0"),
+        (
+            {"minus": torch.ones(512, dtype=torch.complex64)},
+            r"An array of torch.complex64 was given. Give real numbers",
+        ),
+        ({"minus": np.array(["a"] * 512)}, "An array of <U1 was given"),
         ({"minus": torch.ones(3, 512)}, "minus has 3 vectors, and there are 2"),
         ({"minus": torch.ones(300)}, r"An array of shape \[300\] was given, and the vocabulary has 512 tokens"),
         ({"minus": "a"}, "A str was given"),
-        ({"minus": torch.tensor([0.0] * 7 + [torch.nan] + [0.0] * 504)}, "What was given is NaN at token 7"),
+        ({"minus": torch.tensor([0.0] * 7 + [torch.nan] + [0.0] * 504)}, "What was given is nan at token 7"),
         ({"model": gpt2}, "A run was given, and another model"),
     ]
     for options, message in wrong:
@@ -161,12 +170,42 @@ def test_what_does_not_fit(stories: rs.Model, gpt2: rs.Model) -> None:
         direction = Direction("one", rs.Site(site, layer), torch.ones(size).double())
         with pytest.raises(BadArgument, match=rf"A direction of {site}.* with {size} entries was given. Give one of"):
             rs.vocabulary(direction, model=stories)
-    with pytest.raises(UnknownPosition, match=r"The positions \[1\] were asked for"):
-        call(run, pos=[1])
+    for pos in ([1], True, None):
+        with pytest.raises(UnknownPosition, match=rf"The positions {re.escape(str(pos))} were asked for"):
+            call(run, pos=pos)
+    with pytest.raises(UnknownPosition, match="The positions True were asked for"):
+        run.at("logits", True)
+    with pytest.raises(UnknownPosition, match=r"The positions \[0, True\] were asked for"):
+        run.at("logits", [0, True])
+    with pytest.raises(BadArgument, match="A int was given as a model"):
+        call(torch.ones(512), model=3)
+    with pytest.raises(UnknownToken, match=r"'' is no token. Choose"):
+        rs.vocabulary(run, tokens=[""])
     with pytest.raises(UnknownToken, match=r"'cherry' is 4 tokens: c.her.r.y"):
         rs.vocabulary(run, tokens=["cherry"])
-    for token in (512, -1, 1.5):
+    for token in (512, -1, 1.5, True, None):
         with pytest.raises(
             BadArgument, match=rf"token={token} was asked for. Give the text of one token, or an id from 0"
         ):
             call(run, tokens=[token])
+
+
+def test_one_token_may_be_named_alone(stories: rs.Model) -> None:
+    config.update("jaxtyping_disable", True)  # as if annotations were not checked
+    run, number = stories.run("Once upon a"), stories.single_token(" time")
+    given: list[Any] = [" time", number, np.int64(number)]
+    for one in given:
+        found = rs.vocabulary(run, tokens=one)
+        assert found.texts == [[" time"]]
+        assert found.python[-1].endswith("tokens=[' time'])")
+
+
+def test_it_says_of_which_runs_it_is(stories: rs.Model) -> None:
+    edits = [rs.scale("resid_pre.2", 0.5)]
+    plain, edited = stories.run("Once upon a"), stories.run("Once upon a", edits=edits)
+    found = rs.vocabulary(edited, minus=plain)
+    assert found.name == f"logits at position -1, edited less logits at position -1 of {stories.name}"
+    assert found.settings["source"] == f"logits at position -1, edited of {edited!r}"
+    assert found.settings["minus"] == f"logits at position -1 of {plain!r}"
+    assert found.settings["edits"] == [repr(edits[0])]
+    assert rs.vocabulary(plain).settings["edits"] == []

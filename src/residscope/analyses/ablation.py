@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -12,15 +12,28 @@ from torch import Tensor
 from residscope.errors import BadArgument
 from residscope.results.interval import bootstrap_interval
 from residscope.results.result import Indices, Result
+from residscope.running.arguments import read_choice, read_whole
 from residscope.running.edits import Edit, ablate, freeze
 from residscope.running.metrics import Metric
-from residscope.running.model import Model
-from residscope.running.packing import write_lines
+from residscope.running.model import Model, check_model
+from residscope.running.packing import source_of, write_lines
+from residscope.running.positions import Positions
 from residscope.running.run import Run
 from residscope.running.texts import Texts
 from residscope.sites import Site
 
 With = Literal["zero", "constant", "mean", "resample"] | Run
+
+
+class How(TypedDict, total=False):
+    """Where a part is taken away, and how what stands in its place is found: as for `rs.ablate`."""
+
+    pos: Positions
+    texts: Texts
+    by: Literal["all", "pos"] | Positions
+    seed: int
+    draws: int
+
 
 EFFECTS = {
     "total": "the metric after the ablation less that before",
@@ -37,11 +50,13 @@ class Ablation(Result):
     Attributes:
       values: [effect batch] In the metric's unit.
       base_values: [batch] The metric before.
+      spread: [effect batch] Standard deviation over the draws of a resampling, whose mean `values` has; None without.
       effects: What each is, in the order of `values`.
     """
 
     values: Float[Tensor, "effect batch"]
     base_values: Float[Tensor, " batch"]
+    spread: Float[Tensor, "effect batch"] | None
     effects: Sequence[str]
 
     axes: ClassVar[tuple[str, ...]] = ("effect", "batch")
@@ -53,9 +68,7 @@ class Ablation(Result):
         Raises:
           BadArgument: There is none of that name.
         """
-        if effect not in self.effects:
-            raise BadArgument(f"There is no effect {effect!r}.", f"Choose {', '.join(self.effects)}.")
-        return self.values[self.effects.index(effect)]
+        return self.values[self.effects.index(read_choice("effect", effect, self.effects))]
 
     def mean(self) -> Float[Tensor, " effect"]:
         """Over the texts."""
@@ -70,13 +83,22 @@ class Ablation(Result):
         return bootstrap_interval(self.values, level)
 
     def columns(self, axis: str, index: Indices, places: Mapping[str, Indices]) -> dict[str, Any]:
-        return {"effect": np.array(self.effects)[index]} if axis == "effect" else {}
+        if axis == "effect":
+            return {"effect": np.array(self.effects)[index]}
+        return {} if self.spread is None else {"spread": self.spread.double().numpy()[places["effect"], index]}
 
 
 def ablate_head(
-    model: Model, prompts: Texts | Run, *, layer: int, head: int, metric: Metric, with_: With = "constant"
+    model: Model,
+    prompts: Texts | Run,
+    *,
+    layer: int,
+    head: int,
+    metric: Metric,
+    with_: With = "constant",
+    **how: Unpack[How],
 ) -> Ablation:
-    """Take a head away everywhere, and tell what that does itself from what the rest of the model makes up for.
+    """Take a head away, and tell what that does itself from what the rest of the model makes up for.
 
     Args:
       model: Any.
@@ -86,24 +108,34 @@ def ablate_head(
       metric: With one number for each text. Where it is linear in the logits, and those are not capped, the direct
         effect is minus what direct attribution gives the part that was taken away.
       with_: What stands in the head's place, as for `rs.ablate`.
+      **how: `pos`, and of what stands there `texts`, `by`, `seed` and `draws`, as for `rs.ablate`; None of positions is
+        all. Effects of several draws are their mean, with the spread beside.
     Returns:
       values  [effect batch]  see `EFFECTS` for what each means
     Raises:
-      BadArgument: The run is of another model.
+      BadArgument: No such layer or head, or the run is of another model.
       BadEdit, UnknownSite, BadMetric: As for `rs.ablate` and the metric.
     Holds:
       total = direct + self_repair; with nothing after the head there is no self-repair but the norm's.
     Source: McGrath et al., "The Hydra Effect" (2023); Rushing and Nanda, "Explorations of Self-Repair in Language
       Models" (2024).
     """
-    cut = ablate(f"z.{layer}", with_, head=head)
+    layer, head = _read_layer(model, layer), read_whole("head", head, 0, model.config.n_heads - 1)
+    cut = ablate(f"z.{layer}", with_, head=head, **how)
     return _ablate(model, prompts, cut, f"head {layer}.{head}", "head", metric, layer=layer, head=head)
 
 
 def ablate_neuron(
-    model: Model, prompts: Texts | Run, *, layer: int, neuron: int, metric: Metric, with_: With = "zero"
+    model: Model,
+    prompts: Texts | Run,
+    *,
+    layer: int,
+    neuron: int,
+    metric: Metric,
+    with_: With = "zero",
+    **how: Unpack[How],
 ) -> Ablation:
-    """Take a neuron away everywhere: a hidden entry of an MLP, after its activation and any gate. See `ablate_head`.
+    """Take a neuron away: a hidden entry of an MLP, after its activation and any gate. See `ablate_head`.
 
     Args:
       model: Any with MLPs.
@@ -112,6 +144,7 @@ def ablate_neuron(
       neuron: Its number there.
       metric: With one number for each text.
       with_: What stands in its place, as for `rs.ablate`; no neuron has a "constant".
+      **how: As for `ablate_head`.
     Returns:
       values  [effect batch]  see `EFFECTS` for what each means
     Raises:
@@ -119,7 +152,9 @@ def ablate_neuron(
     Holds:
       The direct effects of all neurons of an MLP without a bias sum to that of the MLP.
     """
-    cut = ablate(f"mlp_act.{layer}", with_, neuron=neuron)
+    site = model.find(f"mlp_act.{_read_layer(model, layer)}")
+    neuron = read_whole("neuron", neuron, 0, model.axis_size(site.axes[-1], 0) - 1)
+    cut = ablate(site, with_, neuron=neuron, **how)
     return _ablate(model, prompts, cut, f"neuron {layer}.{neuron}", "neuron", metric, layer=layer, neuron=neuron)
 
 
@@ -131,8 +166,9 @@ def ablate_layer(
     part: Literal["attn", "mlp"],
     metric: Metric,
     with_: With = "zero",
+    **how: Unpack[How],
 ) -> Ablation:
-    """Take all that a layer's attention or its MLP adds to the stream away everywhere. See `ablate_head`.
+    """Take away all that a layer's attention or its MLP adds to the stream. See `ablate_head`.
 
     Args:
       model: Any.
@@ -142,6 +178,7 @@ def ablate_layer(
       metric: With one number for each text.
       with_: What stands in its place, as for `rs.ablate`. Zero takes the output's bias away too; "constant", of
         attention alone, takes away what all its heads together write but for their constants.
+      **how: As for `ablate_head`.
     Returns:
       values  [effect batch]  see `EFFECTS` for what each means
     Raises:
@@ -150,10 +187,10 @@ def ablate_layer(
     Holds:
       With "constant", the direct effects of a layer's heads sum to that of its attention.
     """
-    if part not in ("attn", "mlp"):
-        raise BadArgument(f"part={part!r} was asked for.", "Choose 'attn' or 'mlp'.")
+    layer = _read_layer(model, layer)
+    read_choice("part", part, ("attn", "mlp"))
     # What does not depend on the text is known head by head, before any norm that follows attention.
-    cut = ablate(f"z.{layer}" if (part, with_) == ("attn", "constant") else f"{part}_out.{layer}", with_)
+    cut = ablate(f"z.{layer}" if (part, with_) == ("attn", "constant") else f"{part}_out.{layer}", with_, **how)
     return _ablate(model, prompts, cut, f"{part}_out.{layer}", "layer", metric, layer=layer, part=part)
 
 
@@ -163,35 +200,48 @@ def _ablate(
     if isinstance(prompts, Run) and prompts.model is not model:
         raise BadArgument("The run is of another model.", "Run the texts through this one.")
     base = prompts if isinstance(prompts, Run) else model.run(prompts)
-    with_ = cut.arguments["with_"]
     scale = [site for site in model.sites if site.kind == "ln_final_scale"]
     held = [[freeze(sites, base)] if sites else [] for sites in (scale, [*_list_later(model, cut), *scale])]
-    swept = model.sweep(base, [[cut], *([cut, *one] for one in held)], metric)
+    cuts = [cut.draw(number) for number in range(cut.arguments.get("draws", 1))]
+    swept = model.sweep(base, [[one, *also] for one in cuts for also in ([], *held)], metric)
     if swept.values.ndim != 2:
         raise BadArgument(f"{metric!r} gives several numbers for each text.", "Give a metric that gives one.")
-    total, without_norm, direct = (value - swept.base_values for value in swept.values)
+    changes = swept.values.view(len(cuts), 3, -1) - swept.base_values  # draw, what is held, batch
+    total, without_norm, direct = changes.unbind(1)
     effects = {"total": total, "direct": direct, "self_repair": total - direct, "norm": total - without_norm}
+    drawn = torch.stack(list(effects.values()), dim=1).cpu()
+    how = {name: value for name, value in cut.arguments.items() if name not in ("head", "neuron", "with_")}
+    said = "".join(f", {name}={source_of(value)}" for name, value in how.items())
+    with_ = cut.arguments["with_"]
+    resampled = with_ == "resample"
     words = ", ".join(f"{key}={value!r}" for key, value in asked.items())
     return Ablation(
-        name=f"{name} of {model.name} ablated",
+        name=f"{name} of {base.name} ablated",
         settings={
             **asked,
             "with": with_ if isinstance(with_, str) else "a run",
+            **{name: source_of(value) for name, value in how.items()},
+            **({"seed": how.get("seed", 0), "draws": len(cuts)} if resampled else {}),
             "metric": repr(metric),
             "unit": metric.unit,
             "noise_floor": swept.noise_floor,
-            "has_bos": base.tokens.has_bos,
             "meaning": EFFECTS,
-            "dtype": str(model.dtype).removeprefix("torch."),
+            **base.settings,
         },
         python=write_lines(
             model.python,
-            [f"run = {base!r}", f"rs.ablate_{what}(model, run, {words}, metric={metric!r}, with_={with_!r})"],
+            [f"run = {base!r}", f"rs.ablate_{what}(model, run, {words}, metric={metric!r}, with_={with_!r}{said})"],
         ),
-        values=torch.stack(list(effects.values())).cpu(),
+        values=drawn.mean(0),
         base_values=swept.base_values.cpu(),
+        spread=drawn.std(0, correction=0) if resampled else None,
         effects=list(effects),
     )
+
+
+def _read_layer(model: Model, layer: int) -> int:
+    check_model(model)
+    return read_whole("layer", layer, 0, model.config.n_layers - 1)
 
 
 def _list_later(model: Model, cut: Edit) -> list[Site]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from residscope.errors import BadArgument
 from residscope.results.result import Indices, TokenResult
 from residscope.running.packing import write_lines
-from residscope.running.run import Run
+from residscope.running.run import Run, check_run
 from residscope.running.texts import token_facts
 
 MEANING = {
@@ -78,6 +78,7 @@ def attention(
       head adds there.
     Source: For weighing by values Kobayashi et al., "Attention is Not Only a Weight" (2020).
     """
+    check_run(run)
     model, chosen = run.model, _choose(run, layer, heads)
     layers = list(dict.fromkeys(one for one, _ in chosen))
     run.keep([f"{kind}.{one}" for one in layers for kind in ("pattern", *(["v"] if value_weighted else []))])
@@ -87,12 +88,11 @@ def attention(
         patterns = {one: pattern * _measure_values(run, one)[:, :, None] for one, pattern in patterns.items()}
     which = f"layer={layer}" if heads is None else f"heads={chosen!r}"
     return Attention(
-        name=f"attention of {model.name}",
+        name=f"attention of {run.name}",
         settings={
             "value": MEANING[value_weighted],
             "unit": "stream" if value_weighted else "probability",
-            "has_bos": run.tokens.has_bos,
-            "dtype": str(model.dtype).removeprefix("torch."),
+            **run.settings,
         },
         python=write_lines(
             model.python, [f"run = {run!r}", f"rs.attention(run, {which}, value_weighted={value_weighted})"]

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from residscope.errors import BadArgument, BadMetric
 from residscope.results.result import Indices, Result, find_tokens
+from residscope.running.arguments import read_choice
 from residscope.running.metrics import Metric, Reading
 from residscope.running.packing import write_lines
-from residscope.running.run import Run, check_metric, read_at
+from residscope.running.run import Run, check_metric, check_run, read_at
 from residscope.sites import Site
 from residscope.transformer.transformer import Block, Norm, Transformer
 
@@ -71,8 +72,7 @@ class Attribution(Result):
         Raises:
           BadArgument: There is none of that name.
         """
-        if part not in self.parts:
-            raise BadArgument(f"There is no part {part!r}.", f"Choose {', '.join(self.parts)}.")
+        read_choice("part", part, self.parts)
         each = torch.split(self.values, [prod(sizes.values()) for sizes in self.parts.values()], dim=1)
         return each[list(self.parts).index(part)].reshape(-1, *self.parts[part].values())
 
@@ -125,8 +125,8 @@ def attribute(
       heads and biases sum to its attention, a head's sources to the head, neurons and biases to the MLP.
     Source: Elhage et al., "A Mathematical Framework for Transformer Circuits" (2021), on direct paths.
     """
-    if by not in _READS:
-        raise BadArgument(f"by={by!r} was asked for.", f"Choose {', '.join(map(repr, _READS))}.")
+    check_run(run)
+    read_choice("by", by, _READS)
     model = run.model
     if by == "neuron" and not model.config.d_mlp:
         raise BadArgument(
@@ -156,7 +156,7 @@ def attribute(
         raise BadMetric(f"The metric of text {text} is {float(whole[text])}.", "Look at the run's edits and weights.")
     values = _flatten(parts)
     return Attribution(
-        name=f"{metric.name} by {by} in {model.name}",
+        name=f"{metric.name} by {by} in {run.name}",
         settings={
             "metric": repr(metric),
             "unit": metric.unit,
@@ -167,8 +167,7 @@ def attribute(
             "centred": model.config.norm == "layer",
             "before_cap": None if linearize else model.config.logit_cap,
             "rounding": float((whole - values.nansum(1)).abs().max()),
-            "has_bos": run.tokens.has_bos,
-            "dtype": str(model.dtype).removeprefix("torch."),
+            **run.settings,
         },
         python=write_lines(
             model.python,

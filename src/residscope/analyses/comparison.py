@@ -14,7 +14,7 @@ from residscope.errors import BadArgument
 from residscope.results.result import Indices, TokenResult, find_tokens
 from residscope.running.changes import tokens_first
 from residscope.running.packing import write_lines
-from residscope.running.run import Run
+from residscope.running.run import Run, check_run
 from residscope.running.texts import token_facts
 from residscope.sites import KINDS, Site
 
@@ -74,6 +74,8 @@ def compare(run_a: Run, run_b: Run) -> Comparison:
     Holds:
       A run compared with itself is zero everywhere; an edit changes nothing before its site and its position.
     """
+    check_run(run_a)
+    check_run(run_b)
     _check_alike(run_a, run_b)
     model = run_a.model
     places = list(dict.fromkeys(model.place(site) for site in model.sites if KINDS[site.kind].kept))
@@ -93,11 +95,10 @@ def compare(run_a: Run, run_b: Run) -> Comparison:
             f"{places[site]} of text {text} is NaN at position {pos} in one of the runs.", "Look at edits and weights."
         )
     return Comparison(
-        name=f"what changed in {model.name}",
+        name=f"what changed in {run_b.name}" + (f" from {run_a.name}" if run_a.name != run_b.name else ""),
         settings={
             "value": MEANING,
-            "has_bos": [run.tokens.has_bos for run in (run_a, run_b)],
-            "dtype": [str(run.model.dtype).removeprefix("torch.") for run in (run_a, run_b)],
+            **{name: [own, run_b.settings[name]] for name, own in run_a.settings.items()},
         },
         python=write_lines(
             model.python,
@@ -115,11 +116,8 @@ def compare(run_a: Run, run_b: Run) -> Comparison:
     )
 
 
-def _check_alike(run_a: Any, run_b: Any) -> None:
+def _check_alike(run_a: Run, run_b: Run) -> None:
     """Refuse runs whose sites cannot be laid side by side."""
-    wrong = next((type(one).__name__ for one in (run_a, run_b) if not isinstance(one, Run)), None)
-    if wrong:
-        raise BadArgument(f"A {wrong} was given as a run.", "Give what model.run gives.")
     lengths = [run.tokens.n_tokens.tolist() for run in (run_a, run_b)]
     if lengths[0] != lengths[1]:
         raise BadArgument(

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from residscope.errors import BadArgument
 from residscope.results.result import Result
-from residscope.running.model import Model
+from residscope.running.arguments import read_choice
+from residscope.running.model import Model, check_model
 from residscope.running.progress import report
 from residscope.transformer.circuits import read_ov, read_qk
 
@@ -61,9 +62,9 @@ def composition(model: Model, kind: Literal["Q", "K", "V"]) -> Composition:
       biases, positions, and MLPs between the heads are left out.
     Source: Elhage et al., "A Mathematical Framework for Transformer Circuits" (2021).
     """
+    check_model(model)
     config = model.config
-    if kind not in READERS:
-        raise BadArgument(f"kind={kind!r} was asked for.", f"Choose {', '.join(map(repr, READERS))}.")
+    read_choice("kind", kind, READERS)
     if config.n_layers < 2:
         raise BadArgument(
             f"{model.name} has one layer, and heads compose with those of earlier ones.", "Take a deeper model."

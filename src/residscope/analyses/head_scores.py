@@ -12,7 +12,8 @@ from torch import Tensor
 
 from residscope.errors import BadArgument, BadTokenizer
 from residscope.results.result import Indices, Result
-from residscope.running.model import Model
+from residscope.running.arguments import read_choice, read_seed, read_whole
+from residscope.running.model import Model, check_model
 from residscope.running.progress import report
 from residscope.transformer.circuits import read_ov
 
@@ -80,9 +81,7 @@ class HeadScores(Result):
         return frame
 
     def _number(self, score: str) -> int:
-        if score not in self.scores:
-            raise BadArgument(f"There is no score {score!r}.", f"Choose {', '.join(self.scores)}.")
-        return self.scores.index(score)
+        return self.scores.index(read_choice("score", score, self.scores))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -123,6 +122,12 @@ def head_mosaic(scores: Mapping[str, HeadScores]) -> HeadMosaic:
     Raises:
       BadArgument: There are none, or they are of several versions with other scores.
     """
+    given: Any = scores
+    if not isinstance(given, Mapping) or not all(isinstance(one, HeadScores) for one in given.values()):
+        raise BadArgument(
+            f"A {type(scores).__name__} was given as scores.",
+            "Give a dict: the name of each model, and what rs.head_scores gives of it.",
+        )
     kinds = {tuple(one.scores) for one in scores.values()}
     if len(kinds) != 1:
         raise BadArgument(
@@ -135,9 +140,9 @@ def head_mosaic(scores: Mapping[str, HeadScores]) -> HeadMosaic:
     values = first.values.new_full((len(scores), len(first.scores), *most), torch.nan)
     for place, one, (n_layers, n_heads) in zip(values, scores.values(), shapes, strict=True):
         place[:, :n_layers, :n_heads] = one.values
-    lines: list[str] = []
+    lines = [*first.python[:-2]]  # imports
     for number, one in enumerate(scores.values()):
-        lines += [*one.python[:-1], f"scores_{number} = {one.python[-1]}"]
+        lines += [one.python[-2], f"scores_{number} = {one.python[-1]}"]
     named = ", ".join(f"{name!r}: scores_{number}" for number, name in enumerate(scores))
     return HeadMosaic(
         name=f"heads of {', '.join(scores)}",
@@ -181,17 +186,20 @@ def head_scores(
     Source: Olsson et al., "In-context Learning and Induction Heads" (2022); for copying Elhage et al., "A Mathematical
       Framework for Transformer Circuits" (2021); for the own token Wang et al., "Interpretability in the Wild" (2022).
     """
-    if read not in READS:
-        raise BadArgument(f"read={read!r} was asked for.", f"Choose {' or '.join(map(repr, READS))}.")
+    check_model(model)
+    read_choice("read", read, READS)
+    if bos != "auto" and not isinstance(bos, bool):
+        raise BadArgument(f"bos={bos!r} was asked for.", "Give 'auto', True or False.")
+    seed = read_seed(seed)
     tokenizer, n_ctx = model.tokenizer, model.config.n_ctx
     with_bos = tokenizer.prepends_bos if bos == "auto" else bos
     if with_bos and tokenizer.bos_id is None:
         raise BadTokenizer("The tokenizer has no beginning-of-sequence token.", "Take bos=False.")
-    if n_sequences < 2 or not 2 <= n_tokens <= (n_ctx - with_bos) // 2:
-        raise BadArgument(
-            f"{n_sequences} sequences of {n_tokens} tokens, twice, were asked for, and the context is {n_ctx}.",
-            f"Take two sequences at least, of 2 to {(n_ctx - with_bos) // 2} tokens.",
-        )
+    n_sequences = read_whole("n_sequences", n_sequences, 2)
+    most = (n_ctx - with_bos) // 2
+    n_tokens = read_whole(
+        "n_tokens", n_tokens, 2, most, f"They are said twice, and the context is {n_ctx}: take 2 to {most}."
+    )
     ids = draw_repeated(model, n_sequences, n_tokens, seed, with_bos=with_bos)
     run = model.run(ids, keep="pattern")
     drawn = ids[:, -n_tokens:].to(model.device)

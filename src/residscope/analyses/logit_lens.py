@@ -9,18 +9,19 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from residscope.analyses.vocabulary import for_each_text, read_token
+from residscope.analyses.vocabulary import name_token, read_answers, read_token
 from residscope.errors import BadArgument, NoFinalNorm
 from residscope.results.result import Indices, TokenResult
-from residscope.running.arguments import read_whole
+from residscope.running.arguments import read_choice, read_whole
 from residscope.running.metrics import Answer
 from residscope.running.model import Model
 from residscope.running.packing import write_lines
 from residscope.running.positions import PADDED
 from residscope.running.progress import report
-from residscope.running.run import Run
+from residscope.running.run import Run, check_run
 from residscope.running.texts import token_facts
 from residscope.sites import Site, read_site
+from residscope.transformer.transformer import Norm
 
 NORMS = {
     "own": "each stream by its own scale",
@@ -125,53 +126,33 @@ def logit_lens(
       The last row equals `run.logits`. At no time are more logits held than some positions' of all rows.
     Source: nostalgebraist, "interpreting GPT: the logit lens" (2020).
     """
+    check_run(run)
     model, tokens = run.model, run.tokens
     _check_choices(norm, value, target)
     top = read_whole("top", top, 1, model.config.d_vocab)
-    transformer, ln_final = model.transformer, model.transformer.ln_final
-    if ln_final is None:
+    if model.transformer.ln_final is None:
         raise NoFinalNorm(f"{model.name} has no final norm.", "Read its streams with rs.vocabulary.")
     kinds, layers = ("resid_pre", "resid_mid") if sub_blocks else ("resid_pre",), range(model.config.n_layers)
     sites = [model.find(Site(kind, layer)) for layer in layers for kind in kinds] + [Site("resid_post", layers[-1])]
-    targets = _read_targets(run, target)
-    streams = [run.raw(model.place(site)).flatten(0, 1) for site in sites]
-    last = run.raw(model.last_site).flatten(0, 1)
-    scale = run.raw(Site("ln_final_scale")).flatten() if norm == "final" else None
-    there = tokens.mask.flatten().nonzero()[:, 0]
-    parts = torch.split(there, max(1, _AT_ONCE // (len(sites) * model.config.d_vocab)))
-    found: list[tuple[Tensor, ...]] = []
-    weight, rooms = transformer.unembedding.weight, _make_rooms(model, len(sites) * len(parts[0]))
-    bias: Tensor | None = transformer.unembedding.bias
-    for number, part in enumerate(parts):
-        report(number, len(parts), "logit lens")
-        x = torch.stack([stream[part].to(model.device) for stream in streams])  # layer token d_model
-        normed = ln_final.plain(x) if scale is None else ln_final.divide(x, scale[part].expand(x.shape[:2])[..., None])
-        normed[-1] = last[part]  # as the run has it, edits of the final norm included
-        room, room_of_probs = (room[: len(sites) * len(part)] for room in rooms)
-        logits = torch.mm(normed.flatten(0, 1), weight.T, out=room).view(len(sites), len(part), -1)
-        logits = logits if bias is None else logits.add_(bias)
-        logits = logits if precap else transformer.cap_logits(logits)
-        asked = None if targets is None else targets.flatten()[part].to(model.device)
-        found.append(_read_cells(logits, room_of_probs, value, asked, top, of_final=target == "final"))
-    report(len(parts), len(parts), "logit lens")
-    whole = (torch.cat(part, dim=1).cpu() for part in zip(*found, strict=True))
-    values, token_ids, logits, log_probs, entropy = (_lay_out(one, tokens.mask) for one in whole)
-    if target == "final":
+    targets, said = _read_targets(run, target)
+    asked = _Asked(norm, value, targets, said == "final", top, precap)
+    cells = _read_streams(run, sites, model.transformer.ln_final, asked)
+    values, token_ids, logits, log_probs, entropy = (_lay_out(one, tokens.mask) for one in cells)
+    if asked.of_final:
         targets = token_ids[:, -1, :, 0]
     if targets is not None:
         values = values.masked_fill((targets == PADDED)[:, None], torch.nan)
     named = {i for ids in (token_ids, targets) if ids is not None for i in ids.flatten().tolist()} - {PADDED}
-    choices = f"value={value!r}, target={target!r}, sub_blocks={sub_blocks}, top={top}, precap={precap}"
+    choices = f"value={value!r}, target={said!r}, sub_blocks={sub_blocks}, top={top}, precap={precap}"
     return LogitLens(
-        name=f"logit lens of {model.name}",
+        name=f"logit lens of {run.name}",
         settings={
             "norm": norm,
             "value": value,
-            "target": target,
-            "meaning": {"norm": NORMS[norm], "value": VALUES[value], "target": TARGETS.get(str(target), "chosen")},
+            "target": said,
+            "meaning": {"norm": NORMS[norm], "value": VALUES[value], "target": TARGETS.get(str(said), "chosen")},
             "cap": ("before" if precap else "after") if model.config.logit_cap else None,
-            "has_bos": tokens.has_bos,
-            "dtype": str(model.dtype).removeprefix("torch."),
+            **run.settings,
         },
         python=write_lines(model.python, [f"run = {run!r}", f"rs.logit_lens(run, norm={norm!r}, {choices})"]),
         **token_facts(tokens),
@@ -186,6 +167,50 @@ def logit_lens(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is read of every cell.
+
+    Attributes:
+      norm, value, top, precap: As `logit_lens` takes them.
+      targets: [batch pos] The tokens that values are of, where they do not depend on predictions.
+      of_final: Whether they are the last row's best.
+    """
+
+    norm: str
+    value: str
+    targets: Int[Tensor, "batch pos"] | None
+    of_final: bool
+    top: int
+    precap: bool
+
+
+def _read_streams(run: Run, sites: Sequence[Site], ln_final: Norm, asked: _Asked) -> tuple[Tensor, ...]:
+    """What `_read_cells` finds in every row at every token, `[layer token ...]`, some tokens at a time."""
+    model, transformer = run.model, run.model.transformer
+    streams = [run.raw(model.place(site)).flatten(0, 1) for site in sites]
+    last = run.raw(model.last_site).flatten(0, 1)
+    scale = run.raw(Site("ln_final_scale")).flatten() if asked.norm == "final" else None
+    there = run.tokens.mask.flatten().nonzero()[:, 0]
+    parts = torch.split(there, max(1, _AT_ONCE // (len(sites) * model.config.d_vocab)))
+    found: list[tuple[Tensor, ...]] = []
+    weight, rooms = transformer.unembedding.weight, _make_rooms(model, len(sites) * len(parts[0]))
+    bias: Tensor | None = transformer.unembedding.bias
+    for number, part in enumerate(parts):
+        report(number, len(parts), "logit lens")
+        x = torch.stack([stream[part].to(model.device) for stream in streams])  # layer token d_model
+        normed = ln_final.plain(x) if scale is None else ln_final.divide(x, scale[part].expand(x.shape[:2])[..., None])
+        normed[-1] = last[part]  # as the run has it, edits of the final norm included
+        room, room_of_probs = (room[: len(sites) * len(part)] for room in rooms)
+        logits = torch.mm(normed.flatten(0, 1), weight.T, out=room).view(len(sites), len(part), -1)
+        logits = logits if bias is None else logits.add_(bias)
+        logits = logits if asked.precap else transformer.cap_logits(logits)
+        targets = None if asked.targets is None else asked.targets.flatten()[part].to(model.device)
+        found.append(_read_cells(logits, room_of_probs, asked, targets))
+    report(len(parts), len(parts), "logit lens")
+    return tuple(torch.cat(part, dim=1).cpu() for part in zip(*found, strict=True))
+
+
 def _make_rooms(model: Model, n: int) -> tuple[Float[Tensor, "cell d_vocab"], Float[Tensor, "cell d_vocab"]]:
     """For logits and probabilities of some cells, used again: such large arrays would take new pages each time."""
     wide = torch.promote_types(model.dtype, torch.float32)
@@ -194,14 +219,14 @@ def _make_rooms(model: Model, n: int) -> tuple[Float[Tensor, "cell d_vocab"], Fl
 
 
 def _check_choices(norm: str, value: str, target: object) -> None:
-    for name, asked, known in (("norm", norm, NORMS), ("value", value, VALUES)):
-        if asked not in list(known):
-            raise BadArgument(f"{name}={asked!r} was asked for.", f"Choose {', '.join(map(repr, known))}.")
-    if value in ("entropy", "kl") and target != "own":
+    read_choice("norm", norm, NORMS)
+    read_choice("value", value, VALUES)
+    own = isinstance(target, str) and target == "own"
+    if value in ("entropy", "kl") and not own:
         raise BadArgument(
             f"value={value!r} was asked for, and target={target!r}.", "It is of no token: leave that out."
         )
-    if value == "rank" and target == "own":
+    if value == "rank" and own:
         raise BadArgument(
             "The rank of each cell's own best token was asked for, which is 0.", 'Take target="final" or another.'
         )
@@ -209,52 +234,52 @@ def _check_choices(norm: str, value: str, target: object) -> None:
 
 def _read_targets(
     run: Run, target: Literal["own", "final", "next"] | Answer | Sequence[Answer]
-) -> Int[Tensor, "batch pos"] | None:
-    """The tokens that are asked for, where they do not depend on predictions."""
+) -> tuple[Int[Tensor, "batch pos"] | None, str | Answer | list[Answer]]:
+    """The tokens that are asked for, where they do not depend on predictions; and the argument that asks for them."""
     ids, mask = run.tokens.ids, run.tokens.mask
-    if target in ("own", "final"):
-        return None
-    if target == "next":
+    if isinstance(target, str) and target in ("own", "final"):
+        return None, target
+    if isinstance(target, str) and target == "next":
         following = ids.masked_fill(~mask, PADDED).roll(-1, dims=1)
         following[:, -1] = PADDED
-        return following
-    chosen = [read_token(one, run.model) for one in for_each_text(target, len(ids))]
-    return torch.tensor(chosen)[:, None].expand(ids.shape).masked_fill(~mask, PADDED)
+        return following, target
+    chosen = [read_token(one, run.model) for one in read_answers(target, len(ids))]
+    # A text that is the word for a way to choose is told by its id.
+    names = [i if name in TARGETS else name for i, name in ((i, name_token(i, run.model)) for i in chosen)]
+    targets = torch.tensor(chosen)[:, None].expand(ids.shape).masked_fill(~mask, PADDED)
+    return targets, names[0] if len({*names}) == 1 else names
 
 
 def _read_cells(
     logits: Float[Tensor, "layer token d_vocab"],
     room: Float[Tensor, "cell d_vocab"],
-    value: str,
+    asked: _Asked,
     targets: Int[Tensor, " token"] | None,
-    top: int,
-    *,
-    of_final: bool,
 ) -> tuple[Tensor, ...]:
     """Values, best tokens, their logits and log probabilities, and entropy of every cell: `[layer token ...]`.
 
     Logits are written over; the room is for probabilities.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    best, token_ids = _find_best(logits, top)
+    best, token_ids = _find_best(logits, asked.top)
     probs = torch.softmax(logits, -1, out=room.view_as(logits))
     if targets is not None:
         ids = targets.clamp(min=0)[None, :, None].expand(len(logits), -1, -1)
     else:
-        ids = (token_ids[-1:, :, :1] if of_final else token_ids[:, :, :1]).expand(len(logits), -1, -1)
-    asked = logits.gather(-1, ids)
-    values = (logits > asked).sum(-1).to(logits) if value == "rank" else asked[..., 0]
+        ids = (token_ids[-1:, :, :1] if asked.of_final else token_ids[:, :, :1]).expand(len(logits), -1, -1)
+    chosen = logits.gather(-1, ids)
+    values = (logits > chosen).sum(-1).to(logits) if asked.value == "rank" else chosen[..., 0]
     # Log probabilities of all tokens would take longer than all the rest: those of the best say what all are less.
     first = best[..., :1]
     log_probs = best - first + probs.gather(-1, token_ids[..., :1]).log()
     below = logits.sub_(first)
     entropy = -(log_probs[..., 0] + (probs[..., None, :] @ below[..., None])[..., 0, 0])  # vecdot would hold products
-    if value == "entropy":
+    if asked.value == "entropy":
         values = entropy
-    elif value == "kl":
+    elif asked.value == "kl":
         less = log_probs[-1, :, 0] - log_probs[..., 0]
         values = (torch.linalg.vecdot(probs[-1], below[-1] - below) + less).clamp(min=0)  # rounding may go below
-    elif value == "prob":
+    elif asked.value == "prob":
         values = probs.gather(-1, ids)[..., 0]
     return values, token_ids, best, log_probs, entropy
 

@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from residscope.analyses.vocabulary import for_each_text, read_token
+from residscope.analyses.vocabulary import read_answers, read_token
 from residscope.errors import UnknownToken
 from residscope.results.result import Indices, TokenResult
 from residscope.running.metrics import Answer
 from residscope.running.packing import write_lines
 from residscope.running.positions import PADDED
-from residscope.running.run import Run
+from residscope.running.run import Run, check_run
 from residscope.running.texts import token_facts
 
 N_TOP = 10
@@ -81,9 +81,11 @@ def next_tokens(run: Run, answer: Answer | Sequence[Answer]) -> NextTokens:
     Holds:
       Equal to the softmax of `run.logits` and its order, however much is computed at a time.
     """
+    check_run(run)
     model, tokens = run.model, run.tokens
     n_batch, n_pos = tokens.ids.shape
-    read = [_read_answer(run, one, text) for text, one in enumerate(for_each_text(answer, n_batch))]
+    asked = [one if isinstance(one, str) else read_token(one, model) for one in read_answers(answer, n_batch)]
+    read = [_read_answer(run, one, text) for text, one in enumerate(asked)]
     ids = torch.tensor([number for number, _ in read])
     parts: list[tuple[Tensor, ...]] = []
     step = max(1, _AT_ONCE // (n_batch * model.config.d_vocab))
@@ -97,15 +99,12 @@ def next_tokens(run: Run, answer: Answer | Sequence[Answer]) -> NextTokens:
         parts.append((probs.gather(-1, own)[..., 0], ranks, logit[..., 0], best.indices, best.values))
     values, ranks, logits, top_ids, top_probs = (torch.cat(part, dim=1).cpu() for part in zip(*parts, strict=True))
     top_ids = top_ids.masked_fill(~tokens.mask[..., None], PADDED)
+    said = asked[0] if len({*asked}) == 1 else asked
     named = {*ids.tolist(), *top_ids.flatten().tolist()} - {PADDED}
     return NextTokens(
-        name=f"next tokens of {model.name}",
-        settings={
-            "value": "prob",
-            "has_bos": tokens.has_bos,
-            "dtype": str(model.dtype).removeprefix("torch."),
-        },
-        python=write_lines(model.python, [f"run = {run!r}", f"rs.next_tokens(run, answer={answer!r})"]),
+        name=f"next tokens of {run.name}",
+        settings={"value": "prob", "answer": said, **run.settings},
+        python=write_lines(model.python, [f"run = {run!r}", f"rs.next_tokens(run, answer={said!r})"]),
         **token_facts(tokens),
         values=values,
         ranks=ranks,
@@ -121,7 +120,7 @@ def next_tokens(run: Run, answer: Answer | Sequence[Answer]) -> NextTokens:
 def _read_answer(run: Run, answer: Answer, text: int) -> tuple[int, str]:
     """The first token of a text's answer, and what there is to say of it."""
     if not isinstance(answer, str):
-        return read_token(answer, run.model), ""
+        return answer, ""
     tokenizer = run.model.tokenizer
     ids = tokenizer.encode_after(answer)
     if not ids:

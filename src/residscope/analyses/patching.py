@@ -303,7 +303,7 @@ def run_sides(
     else:
         if clean is not None or corrupted is not None:
             raise BadArgument("Pairs were given, and other prompts too.", "Give one of both.")
-        said = f"rs.{pairs!r}" + (f", metric={metric!r}" if metric else "")
+        said = pairs.python + (f", metric={metric!r}" if metric else "")
         clean, corrupted, metric = list(pairs.clean), list(pairs.corrupted), metric or pairs.metric()
     check_metric(metric)
     runs: dict[Side, Run] = {"clean": model.run(clean), "corrupted": model.run(corrupted)}

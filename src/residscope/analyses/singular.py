@@ -11,8 +11,8 @@ from torch import Tensor
 
 from residscope.errors import BadArgument
 from residscope.results.result import Indices, Result
-from residscope.running.arguments import read_whole
-from residscope.running.model import Model
+from residscope.running.arguments import read_choice, read_whole
+from residscope.running.model import Model, check_model
 from residscope.transformer.circuits import SIDES, decompose, find_furthest, read_tokens
 
 
@@ -71,18 +71,21 @@ def singular_vectors(
     Returns:
       values, token_ids  [side component top]  best first
     Raises:
-      BadArgument: No such matrix, head, or number.
-      UnknownWeight: No such layer, or the model has no such matrix.
+      BadArgument: No such matrix, layer, head, or number.
+      UnknownWeight: The model has no such matrix.
     Holds:
       Equal to the singular values and vectors of the whole matrix, norms folded, scales left out. A vector and its
       partner may change sign together: the token furthest along the last side's lies on the positive end.
     Source: Millidge and Black, "The Singular Value Decompositions of Transformer Weight Matrices are Highly
       Interpretable" (2022).
     """
+    check_model(model)
     config = model.config
-    if matrix not in SIDES:
-        raise BadArgument(f"The matrix {matrix!r} was asked for.", f"Choose {', '.join(SIDES)}.")
+    read_choice("matrix", matrix, SIDES)
+    layer = read_whole("layer", layer, 0, config.n_layers - 1)
     if matrix in ("OV", "QK"):
+        if head is None:
+            raise BadArgument(f"{matrix} was asked for, and no head.", f"Say of which: head=0 to {config.n_heads - 1}.")
         head = read_whole("head", head, 0, config.n_heads - 1)
     elif head is not None:
         raise BadArgument(f"head={head!r} was asked for, and {matrix} is the MLP's.", "Leave it out, or take OV or QK.")

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from residscope.direction import Direction
-from residscope.errors import BadArgument, UnknownPosition
+from residscope.errors import BadArgument, BadTokenizer, UnknownPosition, UnknownToken, count
 from residscope.results.result import Result
 from residscope.running.arguments import read_whole
 from residscope.running.metrics import Answer
-from residscope.running.model import Model
+from residscope.running.model import Model, check_model
 from residscope.running.packing import source_of, write_lines
 from residscope.running.positions import is_single
 from residscope.running.run import Run
@@ -75,7 +75,7 @@ def vocabulary(
     pos: int = -1,
     top: int | None = 10,
     bottom: int = 0,
-    tokens: Sequence[Answer] | None = None,
+    tokens: Answer | Sequence[Answer] | None = None,
     minus: Vector | None = None,
     model: Model | None = None,
 ) -> Vocabulary:
@@ -87,7 +87,7 @@ def vocabulary(
       pos: Of a run: from 0, negative from each text's own end.
       top: How many of the best; None is all of the vocabulary.
       bottom: How many of the worst, which follow them.
-      tokens: These instead, as texts of one token or ids.
+      tokens: One or several instead, as texts of one token or ids.
       minus: Another, for `changes`; one for all texts or one for each.
       model: Whose vocabulary it is; a run has its own.
     Returns:
@@ -95,7 +95,7 @@ def vocabulary(
     Raises:
       UnknownPosition: A text has no such position.
       UnknownToken: A text that was chosen is not one token.
-      BadArgument: No or too many tokens are asked for; the vector does not fit the vocabulary, or holds NaN.
+      BadArgument: No or too many tokens are asked for; the vector does not fit the vocabulary, or is not finite.
     Holds:
       Logits of a run equal `run.logits` there; probabilities of all tokens sum to one.
       A direction's are what adding it once to the last stream does to the logits, directly and times the final norm's
@@ -108,28 +108,34 @@ def vocabulary(
     hint = f"The vocabulary has {d_vocab} tokens; top=None is all."
     n_top = d_vocab if top is None else read_whole("top", top, 0, d_vocab, hint)
     n_bottom = read_whole("bottom", bottom, 0, d_vocab - n_top, hint)
-    if not (n_top + n_bottom if tokens is None else tokens):
+    chosen = None if tokens is None else [read_token(token, model) for token in _list_answers(tokens)]
+    if not (n_top + n_bottom if chosen is None else chosen):
         raise BadArgument("No token was asked for.", hint)
     logits = _read_vectors(source, model, pos)
     other = None if minus is None else _read_vectors(minus, model, pos)
     if other is not None and len(other) not in (1, len(logits)):
-        raise BadArgument(f"minus has {len(other)} vectors, and there are {len(logits)}.", "Give one, or as many.")
-    if tokens is None:
+        raise BadArgument(
+            f"minus has {count(len(other), 'vector')}, and there are {len(logits)}.", "Give one, or as many."
+        )
+    if chosen is None:
         worst = logits.topk(n_bottom, largest=False).indices.flip(-1)
         ids = torch.cat((logits.topk(n_top).indices, worst), dim=1)
     else:
-        ids = torch.tensor([[read_token(token, model) for token in tokens]]).expand(len(logits), -1)
+        ids = torch.tensor([chosen]).expand(len(logits), -1)
     kept = logits.gather(-1, ids)
     ordered = torch.from_numpy(np.sort(logits.numpy()))  # many times faster than torch's
     given = {"source": source} if minus is None else {"source": source, "minus": minus}
-    asked = f"top={top}, bottom={bottom}" if tokens is None else f"tokens={list(tokens)!r}"
+    names = [_describe(one, model, pos) for one in given.values()]
+    asked = f"tokens={[name_token(i, model) for i in chosen]!r}" if chosen else f"top={top}, bottom={bottom}"
     return Vocabulary(
-        name=f"{_describe(source, model, pos)} of {model.name}",
+        name=f"{' less '.join(names)} of {model.name}",
         settings={
-            **{name: _describe(one, model, pos) for name, one in given.items()},
+            **{
+                word: f"{name} of {one!r}" if isinstance(one, Run) else name
+                for (word, one), name in zip(given.items(), names, strict=True)
+            },
             "asked": asked,
-            "has_bos": source.tokens.has_bos if isinstance(source, Run) else None,
-            "dtype": str(model.dtype).removeprefix("torch."),
+            **(source.settings if isinstance(source, Run) else {"dtype": str(model.dtype).removeprefix("torch.")}),
         },
         python=_write_call(given, model, f"pos={pos}, {asked}"),
         token_ids=ids,
@@ -153,16 +159,37 @@ def read_token(token: object, model: Model) -> int:
     return read_whole("token", token, 0, last, f"Give the text of one token, or an id from 0 to {last}.")
 
 
-def for_each_text(answers: Answer | Sequence[Answer], n_batch: int) -> list[Answer]:
+def name_token(token_id: int, model: Model) -> Answer:
+    """A token as people write it: its text where that is this one token, else its id."""
+    text = model.tokenizer.piece(token_id)
+    try:
+        return text if model.single_token(text) == token_id else token_id
+    except (UnknownToken, BadTokenizer):
+        return token_id
+
+
+def read_answers(answers: Answer | Sequence[Answer], n_batch: int) -> list[Answer]:
     """One answer for each text, where one may be given for all.
 
     Raises:
       BadArgument: There are more or fewer than texts.
     """
-    several = [answers] * n_batch if isinstance(answers, (str, int)) else list(answers)
+    several = _list_answers(answers)
+    if len(several) == 1 and several[0] is answers:
+        return several * n_batch
     if len(several) != n_batch:
-        raise BadArgument(f"{len(several)} tokens were given for {n_batch} texts.", "Give one, or one for each text.")
+        raise BadArgument(
+            f"{len(several)} tokens were given for {count(n_batch, 'text')}.", "Give one, or one for each text."
+        )
     return several
+
+
+def _list_answers(answers: Any) -> list[Any]:
+    """One, or several, as a list."""
+    try:
+        return [answers] if isinstance(answers, str) else list(answers)
+    except TypeError:
+        return [answers]
 
 
 def _find_model(source: Vector, model: Model | None) -> Model:
@@ -171,6 +198,7 @@ def _find_model(source: Vector, model: Model | None) -> Model:
         raise BadArgument(f"A {type(source).__name__} was given, and no model.", "Say whose vocabulary: model=...")
     if model not in (None, own):
         raise BadArgument("A run was given, and another model.", "Leave the model out: a run has its own.")
+    check_model(own)
     return own
 
 
@@ -181,7 +209,7 @@ def _read_vectors(source: object, model: Model, pos: int) -> Float[Tensor, "batc
     elif isinstance(source, Direction):
         found = _promote(source, model)
     elif isinstance(source, (Tensor, np.ndarray)):
-        found = torch.as_tensor(source).detach()
+        found = _read_array(source)
     else:
         raise BadArgument(f"A {type(source).__name__} was given.", "Give a run, a direction, or a vector.")
     if found.ndim not in (1, 2) or not found.numel() or found.shape[-1] != model.config.d_vocab:
@@ -190,9 +218,22 @@ def _read_vectors(source: object, model: Model, pos: int) -> Float[Tensor, "batc
             "Give [d_vocab] or [batch d_vocab]; a vector of the stream as an rs.Direction.",
         )
     found = found.reshape(-1, model.config.d_vocab).to("cpu", torch.promote_types(found.dtype, torch.float32))
-    if bool(found.isnan().any()):
-        token = int(found.isnan().any(0).nonzero()[0])
-        raise BadArgument(f"What was given is NaN at token {token}.", "NaN has no rank: mend what made it.")
+    wrong = (~found.isfinite()).nonzero()
+    if len(wrong):
+        row, token = wrong[0].tolist()
+        raise BadArgument(
+            f"What was given is {float(found[row, token])} at token {token}.", "That has no share: mend what made it."
+        )
+    return found
+
+
+def _read_array(source: Tensor | NDArray[Any]) -> Tensor:
+    try:
+        found = torch.as_tensor(source).detach()
+    except TypeError:
+        found = None
+    if found is None or found.is_complex():
+        raise BadArgument(f"An array of {source.dtype} was given.", "Give real numbers.")
     return found
 
 
@@ -217,7 +258,7 @@ def _promote(direction: Direction, model: Model) -> Float[Tensor, " d_vocab"]:
 def _describe(source: Vector, model: Model, pos: int) -> str:
     """What a vector is, with its convention."""
     if isinstance(source, Run):
-        return f"logits at position {pos}"
+        return f"logits at position {pos}{', edited' if source.edits else ''}"
     if not isinstance(source, Direction):
         return "a vector that was given"
     centred = "before the cap" if model.config.logit_cap else "centred over the vocabulary"

@@ -2,7 +2,10 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from math import prod
+from string import Formatter
 from typing import Any
 
 from residscope.demo.words import (
@@ -15,14 +18,30 @@ from residscope.demo.words import (
     PLACES,
     VERBS,
 )
-from residscope.errors import BadArgument
-from residscope.running.arguments import read_whole
+from residscope.running.arguments import read_choice, read_whole
 from residscope.running.pairs import Pairs
 from residscope.running.pairs import pairs as make_pairs
 
 Row = dict[str, Any]
 
 _TRIES = 100
+
+# How many words may stand in each place of a frame.
+_CHOICES = {
+    "A": len(HELD_OUT_NAMES),
+    "B": len(HELD_OUT_NAMES) - 1,
+    "S": 2,
+    "place": len(PLACES),
+    "object": len(OBJECTS),
+    "role": len(HELD_OUT_NOUNS),
+    "first": len(HELD_OUT_NAMES),
+    "last": len(HELD_OUT_LAST_NAMES),
+    "noun": 2 * len(HELD_OUT_NOUNS),
+    "others": len(HELD_OUT_NOUNS) - 1,
+    "event": len(HELD_OUT_EVENTS),
+    "century": len(CENTURIES),
+    "year": 96,
+}
 
 # {S} gives something to the other of {A} and {B}.
 FRAMES = {
@@ -58,16 +77,19 @@ def pairs(task: str, n: int = 50, seed: int = 0) -> Pairs:
         "name": the last name of someone named before, another in the corrupted prompt;
         "agreement": a verb's number across a clause, where the corrupted subject has the other;
         "greater_than": a later year, where the corrupted prompt begins in the year 01.
-      n: How many; both orders of names, both numbers, all wordings equally often.
+      n: How many, up to as many as there are different ones; both orders of names, both numbers, all wordings equally
+        often.
       seed: Of what is drawn.
     Raises:
-      BadArgument: There is no such task, or `n` is no whole number from one up.
+      BadArgument: There is no such task, or `n` is no whole number from one up, or there are not so many.
     Holds:
       Every answer and every role's word is one token; the clean and the corrupted prompt have equally many.
     """
-    if task not in _TASKS:
-        raise BadArgument(f"Pairs of {task!r} were asked for.", f"Choose {', '.join(_TASKS)}.")
-    n = read_whole("n", n, 1)
+    read_choice("task", task, _TASKS)
+    most = _count_different(task)
+    n = read_whole(
+        "n", n, 1, most, f"There are {most:,} different pairs of {task!r}: give a whole number from 1 to that."
+    )
     rng = random.Random(f"{task} {seed}")
     rows: list[Row] = []
     seen: set[str] = set()
@@ -79,7 +101,15 @@ def pairs(task: str, n: int = 50, seed: int = 0) -> Pairs:
             row = _TASKS[task](number, rng)
         seen.add(row["clean"])
         rows.append(row)
-    return make_pairs(rows)
+    said = f", seed={seed!r}" if seed else ""
+    return replace(make_pairs(rows), source=f"rs.demo.pairs({task!r}, n={n}{said})")
+
+
+def _count_different(task: str) -> int:
+    """How many clean prompts there are, when every wording is used as often as that with the fewest."""
+    frames = FRAMES["ioi" if task == "ioi_three_names" else task]
+    fields = ({field for _, field, _, _ in Formatter().parse(frame) if field} for frame in frames)
+    return len(frames) * min(prod(_CHOICES[field] for field in one) for one in fields)
 
 
 def _frame(task: str, number: int) -> str:

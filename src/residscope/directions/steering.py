@@ -11,6 +11,7 @@ from torch import Tensor
 from residscope.direction import Direction
 from residscope.errors import BadArgument, BadDirection
 from residscope.results.result import TokenResult
+from residscope.running.arguments import read_choice
 from residscope.running.edits import Edit, add
 from residscope.running.model import Model
 from residscope.running.packing import write_lines
@@ -88,8 +89,7 @@ def steer(
     if not is_finite(strength):
         raise BadArgument(f"strength={strength!r} was asked for.", "Give a number.")
     for name, value, known in (("unit", unit, UNITS), ("on", on, PLACES)):
-        if value not in known:
-            raise BadArgument(f"{name}={value!r} was asked for.", f"Choose {', '.join(map(repr, known))}.")
+        read_choice(name, value, known)
     tokens = model.tokenize(prompt)
     if len(tokens.ids) > 1:
         raise BadArgument(f"{len(tokens.ids)} prompts were given.", "Steer from one at a time.")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from residscope.direction import Direction
 from residscope.errors import BadArgument
-from residscope.running.arguments import read_whole
+from residscope.running.arguments import read_choice, read_whole
 from residscope.running.model import Model
 from residscope.sites import Site
 from residscope.transformer.circuits import SIDES, decompose, find_furthest, pass_norm, read_tokens
@@ -34,8 +34,7 @@ def token_direction(
       One unit of it in the last stream changes the difference of the two logits, or the token's logit less the mean, by
       `history["length"]` over the final norm's scale.
     """
-    if read not in ("unembed", "embed"):
-        raise BadArgument(f"read={read!r} was asked for.", "Choose 'unembed' or 'embed'.")
+    read_choice("read", read, ("unembed", "embed"))
     ids = [_read_token(model, one) for one in (token, minus) if one is not None]
     if read == "embed":
         site, rows = Site("embed"), model.weights["W_E"][ids].double()
@@ -95,8 +94,7 @@ def head_direction(
       Equal to the vectors of `rs.singular_vectors`, sign and all.
     """
     config = model.config
-    if circuit not in ("OV", "QK"):
-        raise BadArgument(f"circuit={circuit!r} was asked for.", "Choose 'OV' or 'QK'.")
+    read_choice("circuit", circuit, ("OV", "QK"))
     layer = read_whole("layer", layer, 0, config.n_layers - 1)
     head = read_whole("head", head, 0, config.n_heads - 1)
     names = SIDES[circuit]

@@ -1,10 +1,12 @@
 """How sure a mean over texts is."""
 
+from numbers import Real
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from residscope.errors import BadArgument
+from residscope.errors import BadArgument, count
 
 N_DRAWS = 2000
 
@@ -29,9 +31,10 @@ def bootstrap_interval(
       BadArgument: The level is not between 0 and 1, or there are fewer than two texts.
     """
     n = values.shape[-1]
-    if not 0 < level < 1 or n < 2:
+    if not isinstance(level, Real) or not 0 < level < 1 or n < 2:
         raise BadArgument(
-            f"An interval of {level} over {n} texts was asked for.", "Take a level like 0.95, and two texts at least."
+            f"An interval of {level!r} over {count(n, 'text')} was asked for.",
+            "Take a level like 0.95, and two texts at least.",
         )
     drawn = torch.randint(n, (N_DRAWS, n), generator=torch.Generator().manual_seed(seed))
     counts = torch.nn.functional.one_hot(drawn, n).sum(1).double()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from residscope.errors import BadArgument, PromptTooLong, UnknownToken, UnsupportedModel
-from residscope.running.arguments import read_memory_bytes, read_seed, read_whole
+from residscope.running.arguments import read_choice, read_memory_bytes, read_seed, read_whole
 from residscope.running.edits import Edit, as_edits
 from residscope.running.first_order import estimate
 from residscope.running.generation import write_on
@@ -371,10 +371,8 @@ class Model:
         if base.model is not self:
             raise BadArgument("The base run is of another model.", "Run the texts through this one.")
         check_metric(metric)
-        if method == "exact":
+        if read_choice("method", method, ("exact", "attribution")) == "exact":
             return sweep(base, edits, metric, memory_bytes=memory_bytes)
-        if method != "attribution":
-            raise BadArgument(f"method={method!r} was asked for.", 'Choose "exact" or "attribution".')
         return estimate(
             base,
             edits,

@@ -1,7 +1,7 @@
 """Pairs of prompts, clean and corrupted, with their answers and the places that have a role in them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from residscope.errors import BadArgument, UnknownPosition, UnknownToken
+from residscope.errors import BadArgument, UnknownPosition, UnknownToken, count
 from residscope.running.metrics import Metric, logit_difference
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Pairs:
       correct, wrong: For each pair the token that the clean prompt asks for, and the other.
       roles: By name, for each pair, where the role is in the clean and in the corrupted prompt: a position, negative
         ones from the end, or a word, as a token's text with its space.
+      source: The Python that makes them, where that is shorter than they are.
     """
 
     clean: tuple[str, ...]
@@ -37,6 +38,12 @@ class Pairs:
     correct: tuple[str, ...]
     wrong: tuple[str, ...]
     roles: Mapping[str, tuple[tuple[Mark, Mark | None], ...]]
+    source: str = field(default="", compare=False, repr=False)
+
+    @property
+    def python(self) -> str:
+        """What makes them again."""
+        return self.source or f"rs.{self!r}"
 
     def metric(self) -> Metric:
         """The logit of the correct answer less that of the wrong one, at the end."""
@@ -93,8 +100,9 @@ class Pairs:
         occurrence = sum(self.roles[name][pair][column] == mark for name in names[: names.index(role)])
         places = [place for place, piece in enumerate(pieces) if piece == mark]
         if occurrence >= len(places):
+            found = f"only {count(len(places), 'such token')}" if places else "no such token"
             raise UnknownToken(
-                f"{role} of pair {pair} is {mark!r} for the {occurrence + 1}. time, which the {side} prompt has not: "
+                f"{role} of pair {pair} is {'another ' if places else ''}{mark!r}, and the {side} prompt has {found}: "
                 f"{' | '.join(pieces)}.",
                 "Give a whole token with its space, or a position.",
             )
@@ -121,7 +129,9 @@ class Pairs:
             number = range(len(self))[which]
             which = slice(number, number + 1)
         some: dict[str, Any] = {name: getattr(self, name)[which] for name in _COLUMNS}
-        return replace(self, **some, roles={name: marks[which] for name, marks in self.roles.items()})
+        ends = ("" if end is None else str(end) for end in (which.start, which.stop, which.step))
+        source = self.source and f"{self.source}[{':'.join(ends)}]"
+        return replace(self, **some, roles={name: marks[which] for name, marks in self.roles.items()}, source=source)
 
 
 _SIDES: tuple[Side, ...] = ("clean", "corrupted")

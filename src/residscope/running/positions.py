@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from operator import index
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from residscope.errors import UnknownPosition
+from residscope.errors import UnknownPosition, count
 
 Positions = int | slice | Sequence[int] | Tensor | None
 
@@ -34,7 +35,9 @@ def resolve(pos: Positions, n_tokens: Int[Tensor, " batch"]) -> Int[Tensor, "bat
         if pos is None or isinstance(pos, slice):
             rows = [range(n)[pos or slice(None)] for n in n_tokens.tolist()]
         elif not isinstance(pos, Tensor):
-            several: Sequence[int] = [pos] if isinstance(pos, (int, np.integer)) else pos
+            several: Any = [pos] if is_single(pos) else pos
+            if any(isinstance(one, bool) for one in several):
+                raise TypeError
             numbers = torch.tensor([index(one) for one in several], dtype=torch.long)
             pos = numbers[None].expand(len(n_tokens), -1)
     except TypeError:
@@ -47,7 +50,7 @@ def resolve(pos: Positions, n_tokens: Int[Tensor, " batch"]) -> Int[Tensor, "bat
     asked = pos.cpu()
     if asked.ndim != 2 or len(asked) != len(n_tokens) or asked.is_floating_point() or asked.dtype == torch.bool:
         raise UnknownPosition(
-            f"Positions of shape {list(asked.shape)} were given for {len(n_tokens)} texts.",
+            f"Positions of shape {list(asked.shape)} were given for {count(len(n_tokens), 'text')}.",
             "A tensor of positions is [batch n], of whole numbers.",
         )
     if not asked.numel():
@@ -58,8 +61,8 @@ def resolve(pos: Positions, n_tokens: Int[Tensor, " batch"]) -> Int[Tensor, "bat
     if outside.any():
         text = int(outside.any(-1).nonzero()[0])
         raise UnknownPosition(
-            f"Position {int(asked[text][outside[text]][0])} was asked for, and text {text} has {int(n_tokens[text])} "
-            f"tokens.",
+            f"Position {int(asked[text][outside[text]][0])} was asked for, and text {text} has "
+            f"{count(int(n_tokens[text]), 'token')}.",
             "Positions count from 0, negative ones from the end.",
         )
     return found

@@ -121,6 +121,20 @@ class Run:
         self.keep(keep)
 
     @property
+    def name(self) -> str:
+        """The model's, and whether it was edited: what results of the run are named by."""
+        return f"{self.model.name}, edited" if self.edits else self.model.name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the settings of every result of the run begin with."""
+        return {
+            "has_bos": self.tokens.has_bos,
+            "edits": [repr(edit) for edit in self.edits],
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+        }
+
+    @property
     def kept(self) -> tuple[Site, ...]:
         """The sites held in memory."""
         return tuple(site for site in self.model.sites if self.model.place(site) in self._kept)

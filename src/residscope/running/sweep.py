@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from residscope.errors import BadEdit, TooLarge
+from residscope.errors import BadEdit, TooLarge, count
 from residscope.results.result import Indices, Result
 from residscope.running.arguments import read_memory_bytes
 from residscope.running.changes import Change, tokens_first
@@ -110,13 +110,12 @@ def sweep(base: Run, edits: Sequence[EditSet], metric: Metric, *, memory_bytes: 
         values = torch.stack([part.mean(0) for part in parts])
         spread = torch.stack([part.std(0, correction=0) for part in parts])
     return Sweep(
-        name=f"{metric!r} of {len(edits)} sets of edits",
+        name=f"{metric!r} of {count(len(edits), 'set')} of edits{' of an edited run' if base.edits else ''}",
         settings={
             "metric": repr(metric),
             "unit": metric.unit,
             "method": "exact",
-            "has_bos": base.tokens.has_bos,
-            "dtype": str(model.dtype)[6:],
+            **base.settings,
             "noise_floor": noise_floor,
         },
         python=write_call(base, edits, metric),

@@ -15,7 +15,7 @@ from tokenizers import decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 from torch import Tensor
 
-from residscope.errors import BadArgument, BadTexts, BadTokenizer, EmptyPrompt, PromptTooLong, UnknownToken
+from residscope.errors import BadArgument, BadTexts, BadTokenizer, EmptyPrompt, PromptTooLong, UnknownToken, count
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,9 +269,8 @@ class Tokenizer:
         pieces = [self.piece(i) for i in ids]
         if pieces == [text] and ids[0] < self.d_vocab:
             return ids[0]
-        raise UnknownToken(
-            f"{text!r} is {len(pieces)} tokens: {'|'.join(pieces)}.", "Choose one that is a single token."
-        )
+        split = f"{count(len(pieces), 'token')}: {'|'.join(pieces)}" if pieces else "no token"
+        raise UnknownToken(f"{text!r} is {split}.", "Choose one that is a single token.")
 
     def encode_after(self, text: str) -> list[int]:
         """The ids of a text that goes on another; one where a token is that very text.
