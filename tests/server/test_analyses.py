@@ -157,8 +157,9 @@ def test_it_is_a_page_of_its_own_on_request(client: httpx.Client, stories: rs.Mo
         ("steer", {"site": "resid_pre.2", "along": pca(0), "prompt": ""}, 400, "empty_prompt", "empty"),
         ("steer", {"site": "resid_pre.2", "along": pca(0), "prompt": TEXT, "unit": "inch"}, 422, "bad_request", "unit"),
         ("patch", {"task": "chess"}, 400, "bad_argument", "'chess'"),
-        ("heads", {"n_tokens": 1}, 422, "bad_request", "n_tokens"),
-        ("heads", {"n_sequences": 1.5}, 422, "bad_request", "n_sequences"),
+        ("heads", {"n_tokens": 1}, 422, "bad_request", "n_tokens=1 was asked for."),
+        ("heads", {"n_sequences": 1.5}, 422, "bad_request", "n_sequences=1.5 was asked for."),
+        ("heads", {"seed": 99999999999999999999}, 400, "bad_argument", "seed=99999999999999999999 was asked for."),
         ("attention", {"text": TEXT, "layer": 99}, 400, "bad_argument", "layer"),
     ],
 )
@@ -173,6 +174,41 @@ def test_what_cannot_be_had_is_refused(
     streamed = client.post(f"/api/v1/{name}", json=asked, headers={"Accept": "text/event-stream"})
     found = streamed.json() if status == 422 else read_events(streamed)[-1][1]
     assert found["error"] == error
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "says"),
+    [
+        ("patch", {"n": "abc"}, "n='abc' was asked for. Give a whole number."),
+        ("patch", {"n": None}, "n=None was asked for. Give a whole number."),
+        ("patch", {"n": 0}, "n=0 was asked for. Give one from 1 on."),
+        ("patch", {"n": 1001}, "n=1001 was asked for. Give 1000 at most."),
+        ("patch", {"direction": "up"}, "direction='up' was asked for. Choose 'denoise' or 'noise'."),
+        ("patch", {"colour": "red"}, "colour='red' was asked for. Nothing has that name here: leave it out."),
+        ("lens", {"text": 5}, "text=5 was asked for. Give a text."),
+        ("lens", {}, "text is missing. Give it."),
+        ("lens", {"text": "a", "sub_blocks": "maybe"}, "sub_blocks='maybe' was asked for. Give true or false."),
+        ("lens", [], "The request=[] was asked for. Give an object."),
+        (
+            "causal_check",
+            {"site": "z.1", "along": pca(0), "strength": 0},
+            "strength=0 was asked for. Give more than 0.",
+        ),
+        ("causal_check", {"site": "z.1", "along": []}, "along=[] was asked for. Give 1 at least."),
+        ("lens", {"text": ["x" * 200]}, f"text=['{'x' * 78} ... was asked for. Give a text."),
+    ],
+)
+def test_what_is_typed_wrongly_is_told_in_plain_words(client: httpx.Client, name: str, asked: Any, says: str) -> None:
+    answer = client.post(f"/api/v1/{name}", json=asked)
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert (error["code"], f"{error['message']} {error['hint']}") == ("bad_request", says)
+
+
+def test_what_is_no_json(client: httpx.Client) -> None:
+    answer = client.post("/api/v1/lens", content="{", headers={"Content-Type": "application/json"})
+    assert answer.json()["error"]["message"].startswith("The request is no JSON: ")
+    assert client.post("/api/v1/lens").json()["error"]["message"] == "The body of the request is missing."
 
 
 def test_equal_requests_are_one() -> None:

@@ -163,7 +163,7 @@ def test_exports(server: Server) -> None:
         ("POST", "/api/v1/tokens", {"texts": []}, 422, "bad_request", "texts"),
         ("POST", "/api/v1/tokens", {"texts": ["a " * 600]}, 400, "prompt_too_long", "the model's context is 512"),
         ("POST", "/api/v1/tokens", {"texts": ["\ud800"]}, 400, "bad_texts", "no text in Unicode"),
-        ("POST", "/api/v1/tokens", {"txt": 1}, 422, "bad_request", "body.texts"),
+        ("POST", "/api/v1/tokens", {"txt": 1}, 422, "bad_request", "texts is missing."),
         (
             "POST",
             "/api/v1/projection",

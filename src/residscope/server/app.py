@@ -37,6 +37,7 @@ from residscope.server.analyses import ANALYSES, Analysis
 from residscope.server.directions import Along, Of
 from residscope.server.guard import Guard, error_response
 from residscope.server.library import make_library_routes
+from residscope.server.refusals import describe_refusal
 from residscope.server.who import Door, admit, make_door_routes
 from residscope.server.work import Job, QueueFull, WorkQueue
 from residscope.server.workbench import Workbench
@@ -324,9 +325,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def of_words(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return error_response(422, "bad_request", f"{where}: {first['msg']}.", "See /api/openapi.json.")
+        return error_response(422, "bad_request", **describe_refusal(error.errors()[0]))
 
     @app.exception_handler(HTTPException)
     async def of_routes(request: Request, error: HTTPException) -> Response:
