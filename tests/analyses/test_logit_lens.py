@@ -199,7 +199,7 @@ def test_what_does_not_fit(gpt2: rs.Model) -> None:
         ({"value": "rank"}, "own best token was asked for, which is 0"),
         ({"top": 0}, "top=0 was asked for. Give a whole number from 1 to 300"),
         ({"top": 301}, "top=301 was asked for"),
-        ({"target": ["a"]}, "1 tokens were given for 2 texts"),
+        ({"target": ["a"]}, "1 token was given for 2 texts"),
     ]
     for options, message in wrong:
         with pytest.raises(BadArgument, match=message):

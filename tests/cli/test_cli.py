@@ -8,14 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import httpx
 import pytest
 
+from residscope.cli.main import cli, main
 from tests.cli.conftest import CALL, Serving
 from tests.patience import PATIENCE
 
 HEAVY = {"torch", "transformers", "pydantic", "numpy", "pandas", "fastapi", "rich", "sqlalchemy", "argon2"}
-COMMANDS = [[], ["serve"], ["run"], ["heads"], ["doctor"], ["users"], ["users", "add"]]
+COMMANDS = [[], *([name] for name in cli.list_commands(click.Context(cli))), ["users", "add"]]
 
 
 def residscope(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

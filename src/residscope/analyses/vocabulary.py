@@ -179,7 +179,9 @@ def read_answers(answers: Answer | Sequence[Answer], n_batch: int) -> list[Answe
         return several * n_batch
     if len(several) != n_batch:
         raise BadArgument(
-            f"{len(several)} tokens were given for {count(n_batch, 'text')}.", "Give one, or one for each text."
+            f"{count(len(several), 'token')} {'was' if len(several) == 1 else 'were'} given for "
+            f"{count(n_batch, 'text')}.",
+            "Give one, or one for each text.",
         )
     return several
 

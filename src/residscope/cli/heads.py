@@ -1,12 +1,12 @@
 """`residscope heads`: the head atlas, as a table."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from residscope.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from residscope.analyses.head_scores import HeadScores
@@ -53,7 +53,7 @@ def heads(
     models = tuple(dict.fromkeys(models))
     for model in models:
         try:
-            with _show_progress(model):
+            with show_progress(model):
                 found[model] = score(load(model, **loading), **options)
         except ResidscopeError as error:
             click.echo(f"Error: {model}: {error}", err=True)
@@ -88,23 +88,3 @@ def _print_table(found: "dict[str, HeadScores]") -> None:
             cells.append("  ".join(f"{row.layer}.{row.head} {row.value:.3f}" for row in best.itertuples()))
         table.add_row(f"least {name}" if ascending else name, *cells)
     Console().print(table)
-
-
-@contextmanager
-def _show_progress(model: str) -> Iterator[None]:
-    """What is being done, on the error stream, while it lasts and where that is a terminal."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import Progress
-
-    from residscope.running.progress import Step, progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"{escape(model)}: loading", total=None)
-
-        def take(step: Step) -> None:
-            bar.update(task, description=f"{escape(model)}: {step.what}", completed=step.done, total=step.total)
-
-        with progress(take):
-            yield

@@ -14,6 +14,9 @@ from residscope.errors import ResidscopeError
 _COMMANDS = {
     "serve": "residscope.server.command",
     "run": "residscope.cli.run",
+    "lens": "residscope.cli.lens",
+    "attribute": "residscope.cli.attribute",
+    "patch": "residscope.cli.patch",
     "heads": "residscope.cli.heads",
     "reproduce": "residscope.cli.reproduce",
     "users": "residscope.cli.users",

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from residscope.errors import BadMetric
+from residscope.errors import BadMetric, count
 from residscope.running.positions import PADDED, Positions, is_single, resolve
 from residscope.running.run import Run, read_at
 from residscope.sites import KINDS, STREAM, Site, read_site
@@ -337,7 +337,7 @@ def _read_answers(answers: Answers, model: "Model", tokens: Tokens) -> tuple[Ten
         sets = sets * n_batch if nested and len(sets) == 1 else sets
     if len(sets) != n_batch or not all(sets):
         raise BadMetric(
-            f"{len(sets)} answers were given for {n_batch} texts.",
+            f"{count(len(sets), 'answer')} {'was' if len(sets) == 1 else 'were'} given for {count(n_batch, 'text')}.",
             "Give one token, one for each text, or a list of tokens for each text; [[...]] is one set for all.",
         )
     try:
