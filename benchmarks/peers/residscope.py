@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from benchmarks.peers.worker import Job, Request, device, ids_of, serve
 
 MODEL = sys.argv[1]
 CACHE = ["resid_pre", "q", "k", "v", "resid_mid"]  # what a sweep takes from its base run
+HEADS = ("q", "k", "v", "z", "pattern")
 
 
 @cache
@@ -45,22 +47,21 @@ def keep_all(request: Request) -> Job:
 
 
 def sweep(request: Request) -> Job:
-    """Every layer and position of a stream, or every layer and head of `z`."""
+    """Every layer and position of a stream, or every layer and head; of layers that are named, by position too."""
     model, site = load(request["dtype"]), request["site"]
     clean, corrupted = ids_of(request, "clean"), ids_of(request, "corrupted")
     metric = rs.logit_difference(request["correct"], request["wrong"])
-    places = range(model.config.n_heads if site == "z" else clean.shape[1])
+    layers = request.get("layers", range(model.config.n_layers))
+    heads = range(model.config.n_heads) if site in HEADS else [None]
+    positions = range(clean.shape[1]) if "layers" in request or site not in HEADS else [None]
 
     def prepare() -> tuple[Any, Any]:
         base = model.run(corrupted, keep=CACHE)
         return model.run(clean, keep=[site]), base
 
     def work(runs: tuple[Any, Any]) -> Tensor:
-        cells = [(f"{site}.{layer}", place) for layer in range(model.config.n_layers) for place in places]
-        if site == "z":
-            edits = [rs.replace(name, runs[0], head=head) for name, head in cells]
-        else:
-            edits = [rs.replace(name, runs[0], pos=pos) for name, pos in cells]
+        cells = product(layers, positions, heads)
+        edits = [rs.replace(f"{site}.{layer}", runs[0], head=head, pos=pos) for layer, pos, head in cells]
         values: Tensor = model.sweep(runs[1], edits=edits, metric=metric).values
         return values
 
@@ -112,6 +113,34 @@ def lens_product(request: Request) -> Job:
     return Job(lambda: None, lambda _: torch.mm(rows, weight.T, out=into))
 
 
+def path_patch(request: Request) -> Job:
+    """What every head sends to one head's queries."""
+    model, pairs = load(request["dtype"]), rs.pairs(request["pairs"])
+    return Job(
+        lambda: None,
+        lambda _: rs.path_patch(model, pairs, receivers=request["receiver"]).values.flatten(0, 1),
+        lambda _, values: {"values": values},
+    )
+
+
+def path_patch_in_full(request: Request) -> Job:
+    """The same by two full runs for each head of the first layers."""
+    model, pairs = load(request["dtype"]), rs.pairs(request["pairs"])
+    kind, layer, head = request["receiver"].split(".")
+    site, texts = f"{kind}.{layer}", list(pairs.clean)
+
+    def work(_: None) -> Tensor:
+        clean, corrupted = model.run(texts, keep="z"), model.run(list(pairs.corrupted), keep="z")
+        values = []
+        for sender in product(range(request["n_layers"]), range(model.config.n_heads)):
+            sent = rs.replace(f"z.{sender[0]}", corrupted, head=sender[1])
+            heard = model.run(texts, keep=site, edits=[rs.freeze("z", clean), sent])
+            values.append(pairs.metric()(model.run(texts, edits=[rs.replace(site, heard, head=int(head))])))
+        return torch.stack(values)
+
+    return Job(lambda: None, work, lambda _, values: {"values": values})
+
+
 def head_scores(request: Request) -> Job:
     model = load(request["dtype"])
     return Job(lambda: None, lambda _: rs.head_scores(model))
@@ -128,6 +157,8 @@ if __name__ == "__main__":
             "attribute_heads": attribute_heads,
             "lens": lens,
             "lens_product": lens_product,
+            "path_patch": path_patch,
+            "path_patch_in_full": path_patch_in_full,
             "head_scores": head_scores,
         }
     )

@@ -2,8 +2,10 @@
 
 import sys
 from functools import cache
+from itertools import product
 from typing import Any
 
+import pandas as pd
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -18,6 +20,10 @@ SWEEPS = {
     "attn_out": patching.get_act_patch_attn_out,
     "mlp_out": patching.get_act_patch_mlp_out,
     "z": patching.get_act_patch_attn_head_out_all_pos,
+    "q": patching.get_act_patch_attn_head_q_all_pos,
+    "k": patching.get_act_patch_attn_head_k_all_pos,
+    "v": patching.get_act_patch_attn_head_v_all_pos,
+    "pattern": patching.get_act_patch_attn_head_pattern_all_pos,
 }
 
 
@@ -40,9 +46,14 @@ def sweep(request: Request) -> Job:
     """Its own sweep; it needs the cache of the clean run, and the corrupted one for what the numbers are held to."""
     model, metric, patch = load(request["dtype"]), difference(request), SWEEPS[request["site"]]
     clean, corrupted = ids_of(request, "clean"), ids_of(request, "corrupted")
+    cells: dict[str, Any] = {}
+    if "layers" in request:  # by head and position, of these alone
+        patch = patching.get_act_patch_attn_head_out_by_pos
+        asked = product(request["layers"], range(clean.shape[1]), range(model.cfg.n_heads))
+        cells = {"index_axis_names": None, "index_df": pd.DataFrame(asked, columns=["layer", "pos", "head"])}
     return Job(
         lambda: (model.run_with_cache(clean)[1], metric(model(corrupted))),
-        lambda prepared: patch(model, corrupted, prepared[0], metric, reduce="none").values.flatten(0, 1),
+        lambda prepared: patch(model, corrupted, prepared[0], metric, reduce="none", **cells).values.flatten(0, -2),
         lambda prepared, values: {"values": values, "base": prepared[1]},
     )
 
@@ -95,7 +106,15 @@ def attribute_heads(request: Request) -> Job:
         found: Tensor = (cache.apply_ln_to_stack(results, layer=-1, pos_slice=-1) * direction).sum(-1)
         return found  # head batch
 
-    return Job(lambda: model.run_with_cache(ids)[1], work, lambda _, found: {"values": found.T})
+    def leave_constants_out(cache: Any, found: Tensor) -> dict[str, Tensor]:
+        """Beside ours, which counts what does not depend on attention as the layer's."""
+        biases = torch.stack([block.ln1.bias for block in model.blocks])
+        held = torch.einsum("ld,lhdv->lhv", biases, model.W_V) + model.b_V
+        stack = torch.einsum("lhv,lhvd->lhd", held, model.W_O).flatten(0, 1)[:, None].expand(-1, len(ids), -1)
+        constants = (cache.apply_ln_to_stack(stack, layer=-1, pos_slice=-1) * direction).sum(-1)
+        return {"values": (found - constants).T}
+
+    return Job(lambda: model.run_with_cache(ids)[1], work, leave_constants_out)
 
 
 def head_scores(request: Request) -> Job:

@@ -25,6 +25,7 @@ from benchmarks.sides import PEERS, Side, SideFailed, version_of
 from safetensors.torch import load_file, save_file
 
 import residscope as rs
+from benchmarks import analyses
 from tests.models import assert_equal
 
 
@@ -98,6 +99,50 @@ def test_a_side_answers_with_times_and_numbers(tmp_path: Path) -> None:
             side.ask(request | {"ids": [[100]]})
     expected = rs.load(tmp_path / "model").run(ids).logits[:, -1]
     assert_equal(load_file(tmp_path / "numbers")["values"], expected)
+
+
+def test_every_row_of_the_analyses_asks_sides_that_exist() -> None:
+    table = analyses.make_rows()
+    assert {row.number for row in table} == set(range(1, 7))
+    assert {other.task.side for row in table for other in row.against} <= {"residscope", *PEERS}
+    assert table[0].tolerance == 1e-6
+
+
+@pytest.mark.slow
+def test_sweeps_and_paths_are_what_they_stand_for(tmp_path: Path) -> None:
+    write_gpt2(tmp_path / "model", n_layers=2, d_model=64, n_heads=2, n_ctx=32, d_vocab=100)
+    model = rs.load(tmp_path / "model")
+    pairs = {"clean": ["abc", "bcd"], "corrupted": ["adc", "ecd"], "correct": ["a", "b"], "wrong": ["c", "d"]}
+    paths = {"dtype": "float32", "pairs": pairs, "receiver": "q.1.0", "n_layers": 1}
+    ids = {"clean": [[1, 2, 3]], "corrupted": [[1, 5, 3]], "correct": [7], "wrong": [8]}
+    by_place = {"do": "sweep", "dtype": "float32", "site": "z", "layers": [1], **ids}
+    numbers = {}
+    with Side("residscope", tmp_path / "model") as side:
+        for name, request in (
+            ("path_patch", {"do": "path_patch", **paths}),
+            ("path_patch_in_full", {"do": "path_patch_in_full", **paths}),
+            ("sweep", by_place),
+        ):
+            side.ask({**request, "file": str(tmp_path / name)})
+            numbers[name] = load_file(tmp_path / name)["values"]
+    assert_equal(numbers["path_patch"][:2], numbers["path_patch_in_full"])
+    found = rs.patch(
+        model,
+        clean=torch.tensor(ids["clean"]),
+        corrupted=torch.tensor(ids["corrupted"]),
+        site="z",
+        pos=slice(None),
+        metric=rs.logit_difference(7, 8),
+    )
+    assert_equal(numbers["sweep"].flatten(), found.values[1, ..., 0].T.flatten())
+
+
+@pytest.mark.slow
+def test_a_vocabulary_of_words_is_decoded(tmp_path: Path) -> None:
+    analyses.write_words(tmp_path / "words")
+    assert rs.load(tmp_path / "words").tokenizer.piece(50_256) == " w50256"
+    lines = analyses.time_vocabulary(tmp_path / "words")
+    assert [line.split(":")[0] for line in lines] == ["the ten best tokens", "all 50,257 tokens, as a frame"]
 
 
 @pytest.mark.slow
