@@ -93,6 +93,8 @@ def test_it_is_a_result_whose_python_runs(stories: rs.Model, tmp_path: Path) -> 
     assert torch.equal(found.clean_values, metric(stories.run("one day a")))
     assert found.settings["receivers"] == ["q.2.1", "v.2.0"]
     assert found.settings["unit"] == "nats"
+    for one in (found, rs.path_patch(stories, pairs, receivers="logits")):
+        assert "edits" not in one.settings  # what is held is the analysis's own
     names: dict[str, Any] = {}
     exec("\n".join(found.python[:-1]), names)
     assert torch.equal(eval(found.python[-1], names).values, found.values)

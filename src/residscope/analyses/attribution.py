@@ -133,15 +133,7 @@ def attribute(
             "Neurons were asked for, and the model has no MLPs.", "Choose 'component', 'head' or 'token'."
         )
     check_metric(metric)
-    reading = metric.bind(model, run.tokens)
-    if reading.places != (model.last_site,):
-        read = ", ".join(map(str, reading.places))
-        raise BadMetric(f"{metric!r} reads {read}, and only what makes the logits is split.", "Take rs.logit or such.")
-    if reading.weighs is None and not linearize:
-        raise BadMetric(
-            f"{metric!r} is not linear in the logits, so that no parts sum to it.",
-            "Take rs.logit or rs.logit_difference, or linearize=True for its gradient at this run.",
-        )
+    reading = _bind(run, metric, linearize=linearize)
     line = _read_line(run, reading, linearize=linearize)
     parts = _split(run, by, line)
     metric_values = metric.evaluate(reading, run)
@@ -180,6 +172,20 @@ def attribute(
         },
         pieces=run.tokens.pieces,
     )
+
+
+def _bind(run: Run, metric: Metric, *, linearize: bool) -> Reading:
+    """The metric, bound to the run, where parts can sum to it."""
+    reading, last = metric.bind(run.model, run.tokens), run.model.last_site
+    if reading.places != (last,):
+        read = ", ".join(map(str, reading.places))
+        raise BadMetric(f"{metric!r} reads {read}, and only what makes the logits is split.", "Take rs.logit or such.")
+    if reading.weighs is None and not linearize:
+        raise BadMetric(
+            f"{metric!r} is not linear in the logits, so that no parts sum to it.",
+            "Take rs.logit or rs.logit_difference, or linearize=True for its gradient at this run.",
+        )
+    return reading
 
 
 @dataclass(frozen=True, eq=False)

@@ -201,23 +201,9 @@ def head_scores(
         "n_tokens", n_tokens, 2, most, f"They are said twice, and the context is {n_ctx}: take 2 to {most}."
     )
     ids = draw_repeated(model, n_sequences, n_tokens, seed, with_bos=with_bos)
-    run = model.run(ids, keep="pattern")
-    drawn = ids[:, -n_tokens:].to(model.device)
-    unembed = model.weights.folded("W_U", centre=True).weight
     tokens = [model.weights["W_E"]]  # what layer 0 reads, and what later ones do
     tokens += [read_layer0(model, with_bos=with_bos)] if read == "layer0" else tokens
-    back = [unembed.double() @ each.double() for each in tokens]
-    means, errors = [], []
-    for layer in range(model.config.n_layers):
-        report(layer, model.config.n_layers, "scoring heads")
-        values, out = read_ov(model.weights, model.config, layer)
-        own = find_own_token(values, out, unembed, tokens[layer > 0], drawn)
-        measured = torch.cat((measure_pattern(run[f"pattern.{layer}"], n_tokens, int(with_bos)), own[None]))
-        copying = compute_copying(values, out, back[layer > 0])
-        means.append(torch.cat((measured.mean(1), copying[None].to(measured))))
-        spread = measured.std(1) / n_sequences**0.5
-        errors.append(torch.cat((spread, torch.full_like(spread[:1], torch.nan))))
-    report(model.config.n_layers, model.config.n_layers, "scoring heads")
+    means, errors = _score_layers(model, ids, n_tokens, tokens)
     asked = f"n_sequences={n_sequences}, n_tokens={n_tokens}, seed={seed}, bos={bos!r}, read={read!r}"
     return HeadScores(
         name=f"head scores of {model.name}",
@@ -234,10 +220,39 @@ def head_scores(
             *model.python,
             f"rs.head_scores(model, {asked})",
         ),
-        values=torch.stack(means, dim=1).cpu(),
-        errors=torch.stack(errors, dim=1).cpu(),
+        values=means.cpu(),
+        errors=errors.cpu(),
         scores=list(SCORES),
     )
+
+
+def _score_layers(
+    model: Model, ids: Int[Tensor, "batch pos"], n_tokens: int, tokens: Sequence[Float[Tensor, "d_vocab d_model"]]
+) -> tuple[Float[Tensor, "score layer head"], Float[Tensor, "score layer head"]]:
+    """Means and standard errors of all scores, of sequences of so many tokens that are said twice.
+
+    Args:
+      model: Any.
+      ids: The sequences, behind the first token or nothing.
+      n_tokens: Of each, once.
+      tokens: What stands for each token of the vocabulary in layer 0, and in later ones.
+    """
+    run = model.run(ids, keep="pattern")
+    drawn, start = ids[:, -n_tokens:].to(model.device), ids.shape[1] - 2 * n_tokens
+    unembed = model.weights.folded("W_U", centre=True).weight
+    back = [unembed.double() @ each.double() for each in tokens]
+    means, errors = [], []
+    for layer in range(model.config.n_layers):
+        report(layer, model.config.n_layers, "scoring heads")
+        values, out = read_ov(model.weights, model.config, layer)
+        own = find_own_token(values, out, unembed, tokens[layer > 0], drawn)
+        measured = torch.cat((measure_pattern(run[f"pattern.{layer}"], n_tokens, start), own[None]))
+        copying = compute_copying(values, out, back[layer > 0])
+        means.append(torch.cat((measured.mean(1), copying[None].to(measured))))
+        spread = measured.std(1) / len(ids) ** 0.5
+        errors.append(torch.cat((spread, torch.full_like(spread[:1], torch.nan))))
+    report(model.config.n_layers, model.config.n_layers, "scoring heads")
+    return torch.stack(means, dim=1), torch.stack(errors, dim=1)
 
 
 def draw_repeated(

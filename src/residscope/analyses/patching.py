@@ -223,23 +223,19 @@ def patch(
     kinds = [site] if isinstance(site, str) else read_list("site", site)
     axis, heads = _find_heads(model, kinds)
     sides = run_sides(model, pairs, clean, corrupted, metric)
-    labels: dict[str, Sequence[Any]] = {"direction": asked} if direction == "both" else {}
-    labels |= {} if isinstance(site, str) else {"site": kinds}
-    labels |= {"layer": range(model.config.n_layers)}
-    labels |= {axis: range(model.axis_size(axis, 0))} if axis else {}
-    slots: list[Slot] = []
-    if pos is not None or not axis:
-        along, slots = _find_slots(model, pairs, sides, pos)
-        labels |= along
-    if any("key" in KINDS[kind].axes and not torch.equal(*slot.values()) for kind in kinds for slot in slots):
-        raise BadArgument(
-            "A pattern is over positions, and a role is at another in the corrupted prompt than in the clean one.",
-            "Patch q, k, v or z, or take prompts that align.",
-        )
+    layers = range(model.config.n_layers)
+    placed, slots = ({}, []) if axis and pos is None else _find_slots(model, pairs, sides, kinds, pos)
+    labels: dict[str, Sequence[Any]] = {
+        **({"direction": asked} if direction == "both" else {}),
+        **({} if isinstance(site, str) else {"site": kinds}),
+        "layer": layers,
+        **({axis: range(model.axis_size(axis, 0))} if axis else {}),
+        **placed,
+    }
     where: Sequence[Slot | None] = slots or [None]
     cells = [
         (f"{kind}.{layer}", head, slot)
-        for kind, layer in product(kinds, labels["layer"])
+        for kind, layer in product(kinds, layers)
         for head, slot in product(heads[kind], range(len(where)))
     ]
     numbers = {cell: number for number, cell in enumerate(dict.fromkeys(cells))}  # one edit for all that share a head
@@ -282,7 +278,9 @@ def join_sweeps(swept: Sequence[Sweep], clean: Run) -> tuple[Float[Tensor, "cell
     """
     values = torch.cat([one.values for one in swept])
     refuse_undefined(values, clean)
-    return values, {**swept[0].settings, "noise_floor": max(one.noise_floor for one in swept)}
+    facts = {**swept[0].settings, "noise_floor": max(one.noise_floor for one in swept)}
+    del facts["edits"]  # none of the user's
+    return values, facts
 
 
 def run_sides(
@@ -359,14 +357,20 @@ def _find_heads(model: Model, kinds: Sequence[str]) -> tuple[str | None, Mapping
 
 
 def _find_slots(
-    model: Model, pairs: Pairs | None, sides: Sides, pos: Positions | str | Sequence[str]
+    model: Model, pairs: Pairs | None, sides: Sides, kinds: Sequence[str], pos: Positions | str | Sequence[str]
 ) -> tuple[Labels, list[Slot]]:
     """The axis of roles or positions with its labels, and where each is in both prompts."""
     named: Any = [pos] if isinstance(pos, str) else pos
     if isinstance(named, (list, tuple)) and any(isinstance(one, str) for one in named):
         if pairs is None:
             raise BadArgument(f"The roles {named} were named, and no pairs mark them.", "Give rs.pairs, or positions.")
-        return {"role": named}, [{side: pairs.positions(model, role, side) for side in sides.runs} for role in named]
+        roles: list[Slot] = [{side: pairs.positions(model, role, side) for side in sides.runs} for role in named]
+        if any("key" in KINDS[kind].axes for kind in kinds) and not all(torch.equal(*role.values()) for role in roles):
+            raise BadArgument(
+                "A pattern is over positions, and a role is at another in the corrupted prompt than in the clean one.",
+                "Patch q, k, v or z, or take prompts that align.",
+            )
+        return {"role": named}, roles
     n_tokens = torch.cat([run.tokens.n_tokens for run in sides.runs.values()])
     if n_tokens.min() < n_tokens.max():
         raise BadArgument(
@@ -376,8 +380,7 @@ def _find_slots(
     found = resolve(named, sides.runs["clean"].tokens.n_tokens)
     if not found.numel():
         raise BadArgument(f"pos={pos!r} is no position of any prompt.", "Name one, or None for all.")
-    slots = [found[:, [number]] for number in range(found.shape[1])]
-    return {"pos": found[0].tolist()}, [dict.fromkeys(sides.runs, one) for one in slots]
+    return {"pos": found[0].tolist()}, [dict.fromkeys(sides.runs, one) for one in found.split(1, dim=1)]
 
 
 def _put(source: Run, site: str, head: Any, places: tuple[Tensor, Tensor] | None) -> Edit:
