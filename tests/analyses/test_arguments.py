@@ -49,8 +49,8 @@ GIVEN: list[tuple[Callable[[rs.Model, Any], object], str]] = [
     (lambda m, r: rs.head_scores(m, seed=10**30), "seed=10{30} was asked for. Give a whole number of at most 63 bits"),
     (lambda m, r: rs.head_scores(m, bos="x"), "bos='x' was asked for. Give 'auto', True or False"),  # type: ignore[arg-type]
     (lambda m, r: rs.head_scores(m, bos=None), "bos=None was asked for"),  # type: ignore[arg-type]
-    (lambda m, r: rs.head_mosaic([]), "A list was given as scores. Give a dict"),  # type: ignore[arg-type]
-    (lambda m, r: rs.head_mosaic({"a": 3}), "A dict was given as scores"),  # type: ignore[dict-item]
+    (lambda m, r: rs.head_mosaic([]), r"\[\] was given as scores. Give a dict"),  # type: ignore[arg-type]
+    (lambda m, r: rs.head_mosaic({"a": 3}), "{'a': 3} was given as scores"),  # type: ignore[dict-item]
 ]
 
 

@@ -125,7 +125,7 @@ def head_mosaic(scores: Mapping[str, HeadScores]) -> HeadMosaic:
     given: Any = scores
     if not isinstance(given, Mapping) or not all(isinstance(one, HeadScores) for one in given.values()):
         raise BadArgument(
-            f"A {type(scores).__name__} was given as scores.",
+            f"{scores!r} was given as scores.",
             "Give a dict: the name of each model, and what rs.head_scores gives of it.",
         )
     kinds = {tuple(one.scores) for one in scores.values()}

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from residscope.errors import BadArgument, BadMetric
+from residscope.errors import BadArgument, BadMetric, count
 from residscope.results.interval import bootstrap_interval
 from residscope.results.result import Indices, Result
 from residscope.running.arguments import read_choice, read_list
@@ -307,7 +307,9 @@ def run_sides(
     runs: dict[Side, Run] = {"clean": model.run(clean), "corrupted": model.run(corrupted)}
     n_clean, n_corrupted = (len(run.tokens.ids) for run in runs.values())
     if n_clean != n_corrupted:
-        raise BadArgument(f"{n_clean} clean prompts and {n_corrupted} corrupted ones were given.", "Give pairs.")
+        raise BadArgument(
+            f"{count(n_clean, 'clean prompt')} and {count(n_corrupted, 'corrupted one')} were given.", "Give pairs."
+        )
     values = {side: metric(run) for side, run in runs.items()}
     if values["clean"].ndim != 1:
         raise BadMetric(f"{metric!r} gives several numbers for each prompt.", "Give a metric that gives one.")
@@ -380,7 +382,7 @@ def _find_slots(
     found = resolve(named, sides.runs["clean"].tokens.n_tokens)
     if not found.numel():
         raise BadArgument(f"pos={pos!r} is no position of any prompt.", "Name one, or None for all.")
-    return {"pos": found[0].tolist()}, [dict.fromkeys(sides.runs, one) for one in found.split(1, dim=1)]
+    return {"pos": found[0].tolist()}, [dict.fromkeys(sides.runs, one) for one in torch.split(found, 1, dim=1)]
 
 
 def _put(source: Run, site: str, head: Any, places: tuple[Tensor, Tensor] | None) -> Edit:
