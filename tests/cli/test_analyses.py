@@ -8,9 +8,8 @@ import pytest
 import residscope as rs
 from residscope.analyses import attribution, logit_lens
 from residscope.cli import attribute, lens
-from tests.cli.test_cli import CALL, call
+from tests.cli.conftest import CALL
 
-__all__ = ["call"]  # a fixture
 TEXT = "When John and Mary went to the shops, John gave the bag to"
 OTHER = "When John and Mary went to the shops, Mary gave the bag to"
 ANSWERS = ("--answer", " Mary", "--wrong", " John")

@@ -12,7 +12,7 @@ import click
 import httpx
 import pytest
 
-from residscope.cli.main import cli, main
+from residscope.cli.main import cli
 from tests.cli.conftest import CALL, Serving
 from tests.patience import PATIENCE
 
