@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from residscope.analyses.head_scores import HeadScores as HeadScores
     from residscope.analyses.head_scores import head_mosaic as head_mosaic
     from residscope.analyses.head_scores import head_scores as head_scores
+    from residscope.analyses.lens_vocabulary import lens_vocabulary as lens_vocabulary
     from residscope.analyses.logit_lens import LogitLens as LogitLens
     from residscope.analyses.logit_lens import logit_lens as logit_lens
     from residscope.analyses.next_tokens import NextTokens as NextTokens
@@ -191,6 +192,7 @@ _PUBLIC = {
     "Vocabulary": "residscope.analyses.vocabulary",
     "next_tokens": "residscope.analyses.next_tokens",
     "NextTokens": "residscope.analyses.next_tokens",
+    "lens_vocabulary": "residscope.analyses.lens_vocabulary",
     "logit_lens": "residscope.analyses.logit_lens",
     "LogitLens": "residscope.analyses.logit_lens",
     "Result": "residscope.results.result",

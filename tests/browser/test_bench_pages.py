@@ -1,9 +1,11 @@
 """The pages Lens, Patch and Heads in a real browser, before a real server on the bundled model."""
 
+import base64
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,6 +17,7 @@ import residscope as rs
 from residscope.running import sweep
 from residscope.running.packed import Packed
 from tests.patience import PATIENCE
+from tests.serving import serve
 
 OPEN = Callable[..., Page]
 PROMPT = "When John and Mary went to the shops, John gave the bag to"
@@ -76,13 +79,13 @@ def test_a_cell_opens_and_the_link_opens_it_again(open_page: OPEN) -> None:
     page = open_page("/lens", ready=False)
     canvas = page.locator(".picture canvas").first
     canvas.click()
-    card = page.locator(".picture aside")
+    card = page.locator(".closer")
     expect(card).to_be_visible()
-    title = card.locator("h2").inner_text()
-    page.wait_for_function("location.search.includes('look')")
+    title = str(card.get_attribute("aria-label"))
+    page.wait_for_function("() => location.search.includes('look')")
     assert "picked" in json.loads(query(page)["look"])
     page.reload()
-    expect(page.locator(".picture aside h2")).to_have_text(re.compile(re.escape(title.split("\n")[0])))
+    expect(card).to_have_attribute("aria-label", title)
 
 
 def test_prompts_are_aligned_and_heads_lead_to_their_attention(open_page: OPEN, demo: rs.Model) -> None:
@@ -95,8 +98,9 @@ def test_prompts_are_aligned_and_heads_lead_to_their_attention(open_page: OPEN, 
     page.locator(".picture summary").first.click()
     page.locator(".picture canvas").first.click()
     closer = page.locator(".closer")
-    expect(closer.locator("> h2")).to_contain_text(re.compile(r"Attention of head \d\.\d in the clean prompt"))
-    expect(closer.locator(".residscope.view header strong")).to_contain_text("attention")
+    expect(closer).to_have_count(2)
+    expect(closer.first).to_have_attribute("aria-label", re.compile(r"Attention of head \d\.\d in the clean prompt"))
+    expect(closer.first.locator(".residscope.view header strong")).to_contain_text("attention")
     closer.get_by_label("Close").first.click()
     expect(closer).to_have_count(0)
 
@@ -139,8 +143,8 @@ def test_a_head_shows_where_it_looks(open_page: OPEN, demo: rs.Model) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
     page.locator(".closer").nth(0).get_by_role("button", name="Pin").click()
-    page.get_by_label("Prompt").fill("Tom ran home")
-    page.get_by_label("Prompt").press("Enter")
+    page.get_by_role("textbox", name="Prompt").fill("Tom ran home")
+    page.get_by_role("textbox", name="Prompt").press("Enter")
     expect(page.locator(".closer > h2")).to_contain_text(["Attention of head 1.2", "Attention", "What head"])
     cards = page.locator(".closer")
     expect(cards.nth(1).locator("canvas").first).to_have_attribute(
@@ -200,10 +204,15 @@ def test_a_result_is_saved_and_opened_again(open_page: OPEN, demo: rs.Model, tmp
     expect(page.locator(".picture")).to_contain_text("another")
     rs.logit_lens(demo.run("Tom ran")).save(tmp_path / "lens.safetensors")
     opener.set_input_files(tmp_path / "lens.safetensors")
-    expect(page.locator(".notes")).to_contain_text("logit lens of demo, which the place /lens shows")
+    expect(page.locator(".note p")).to_have_text(
+        "lens.safetensors holds logit lens of demo. Open it in the place Lens."
+    )
+    rs.project(demo.run("Tom ran"), rs.token_direction(demo, " a")).save(tmp_path / "text.safetensors")
+    opener.set_input_files(tmp_path / "text.safetensors")
+    expect(page.locator(".note p")).to_have_text(re.compile(r"^text.safetensors holds .* rs.open does, in Python.$"))
     (tmp_path / "no.safetensors").write_text("no result")
     opener.set_input_files(tmp_path / "no.safetensors")
-    expect(page.locator(".notes")).to_contain_text("no.safetensors cannot be shown here")
+    expect(page.locator(".note p")).to_have_text(re.compile(r"^no.safetensors is no saved result"))  # the only note
 
 
 def test_one_file_is_saved_that_opens_alone(
@@ -277,3 +286,143 @@ def test_places_lead_to_each_other_on_wide_and_narrow_pages(open_page: OPEN) -> 
         expect(page.locator(".picture canvas").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
         assert page.title() == f"{name} · demo · Residscope"
+
+
+@pytest.mark.parametrize(
+    ("place", "look", "left"),
+    [
+        ("lens", {"picked": {"text": 0, "cells": [{"row": 99, "column": 99}]}}, "picked="),
+        ("lens", {"picked": {"text": "x"}}, "picked="),
+        ("lens", {"scale": {"mode": "zzz"}}, "scale="),
+        ("lens", {"scale": 5}, "scale=5"),
+        ("lens", {"chosen": {"shade": "zzz", "text": 44}}, 'shade="zzz", text=44'),
+        ("lens", {"chosen": 3}, "chosen=3"),
+        ("patch", {"chosen": {"pair": 14, "slice": {"site": 3}, "against": 1}}, "pair=14"),
+        ("heads", {"picked": {"layer": 4, "head": 0}, "chosen": {"score": "no"}}, "picked="),
+    ],
+)
+def test_what_a_link_has_that_the_result_has_not_is_named_and_left_out(
+    open_page: OPEN, place: str, look: object, left: str
+) -> None:
+    page = open_page(f"/{place}?{httpx.QueryParams({'look': json.dumps(look)})}", ready=False)
+    expect(page.locator(".note p")).to_contain_text(left)
+    expect(page.locator(".picture canvas").first).to_be_visible()
+    expect(page.locator(".problem:visible")).to_have_count(0)
+    page.wait_for_function("() => !location.search.includes('look')")
+
+
+def test_a_pair_that_the_next_answer_has_not_is_let_go(open_page: OPEN) -> None:
+    page = open_page("/patch?task=ioi&n=16", ready=False)
+    page.get_by_label("Pair", exact=True).select_option("15")
+    many = page.get_by_label("How many pairs")
+    many.fill("5")
+    many.press("Enter")
+    wait_until_done(page)
+    expect(page.locator(".picture .sentence")).to_contain_text("the mean of 5 pairs")
+    expect(page.locator(".problem:visible")).to_have_count(0)
+    page.get_by_label("Pair", exact=True).select_option("3")
+    page.get_by_label("Pairs", exact=True).select_option("")
+    wait_until_done(page)
+    expect(page.locator(".problem:visible")).to_have_count(0)
+    assert len(read_table(page)[0]) > 5  # positions, not roles
+
+
+def test_nothing_old_stands_under_what_cannot_be_drawn(open_page: OPEN, demo: rs.Model) -> None:
+    page = open_page("/lens", ready=False)
+    expect(page.locator(".picture canvas").first).to_be_visible()
+    lens = rs.logit_lens(demo.run("Tom ran"))
+    broken = replace(lens, settings={name: value for name, value in lens.settings.items() if name != "meaning"})
+    event = f'event: result\ndata: {{"data": "{base64.b64encode(broken.to_bytes()).decode()}"}}\n\n'
+    page.route("**/api/v1/lens", lambda route: route.fulfill(content_type="text/event-stream", body=event))
+    page.get_by_label("Norm").select_option("final")
+    expect(page.locator(".picture .problem")).to_contain_text("This view cannot be drawn.")
+    expect(page.locator(".picture canvas, .picture .files")).to_have_count(0)
+    page.unroute("**/api/v1/lens")
+    page.get_by_label("Norm").select_option("own")
+    expect(page.locator(".picture canvas").first).to_be_visible()
+
+
+def test_a_cell_opens_its_whole_vocabulary_and_a_second_click_compares(open_page: OPEN, demo: rs.Model) -> None:
+    page = open_page("/lens", ready=False)
+    canvas = page.locator(".picture canvas").first
+    expect(canvas).to_be_visible()
+    before = canvas.bounding_box()
+    canvas.click(position={"x": 230, "y": 60})
+    card = page.locator(".closer")
+    expect(card.locator("[role=status]").last).to_have_text(f"{demo.config.d_vocab:,} tokens")
+    assert canvas.bounding_box() == before
+    expect(page.locator(".tip:popover-open")).to_have_count(0)
+    site, pos = re.fullmatch(r"Vocabulary of (\S+) at (\d+)", str(card.get_attribute("aria-label"))).groups()  # type: ignore[union-attr]
+    best = rs.lens_vocabulary(demo.run(PROMPT), site, int(pos)).texts[0][:3]
+    expect(card.locator("[role=rowgroup] b").first).to_have_text(best[0].replace(" ", "·"))
+    canvas.click(position={"x": 290, "y": 60})
+    expect(card).to_have_attribute("aria-label", re.compile(r"^Vocabulary of \S+ at \d+, less that of \S+ at \d+$"))
+    expect(card.get_by_role("button", name="change")).to_be_visible()
+    assert canvas.bounding_box() == before
+    page.keyboard.press("Escape")
+    expect(card).to_have_count(0)
+    canvas.click(position={"x": 230, "y": 60})
+    expect(card).to_have_count(1)
+    canvas.click(position={"x": 230, "y": 60})
+    expect(card).to_have_count(0)
+
+
+@pytest.fixture(scope="module")
+def grouped(stories: rs.Model) -> Iterator[str]:
+    """A server of a model whose key-value heads serve two heads each, and that knows no Mary."""
+    with serve(stories, rs.demo.texts) as (address, _, _):
+        yield address
+
+
+def test_a_key_value_head_shows_the_heads_it_serves(grouped: str, context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto(
+        f"{grouped}/patch?{httpx.QueryParams({'site': 'v', 'look': json.dumps({'picked': {'row': 1, 'column': 3}})})}"
+    )
+    expect(page.locator(".closer")).to_have_attribute("aria-label", "Attention of head 1.6 and 1.7 in the clean prompt")
+    expect(page.locator(".closer .thumbs button")).to_have_text(["1.6", "1.7"])
+
+
+def test_heads_are_looked_at_in_opened_results_too(open_page: OPEN, demo: rs.Model, tmp_path: Path) -> None:
+    scores = rs.head_scores(demo, n_sequences=2, n_tokens=9)
+    run = demo.run("Tom ran home")
+    results: dict[str, rs.Result] = {
+        "heads": scores,
+        "mosaic": rs.head_mosaic({"demo": scores, "other": scores}),
+        "composition": rs.composition(demo, "K"),
+        "attribution": rs.attribute(run, rs.logit(" a"), by="head"),
+    }
+    page = open_page("/heads?sequences=2&length=9", ready=False)
+    wait_until_done(page)
+    closer = page.locator(".closer")
+    for name, result in results.items():
+        result.save(tmp_path / f"{name}.safetensors")
+        page.locator("input[type=file]").set_input_files(tmp_path / f"{name}.safetensors")
+        expect(page.locator(".picture header strong")).to_have_text(result.name)
+        expect(closer).to_have_count(0)
+        if name == "attribution":
+            page.get_by_role("button", name="head.2.1", exact=True).click()
+        else:
+            page.locator(".picture canvas").first.click()
+        heads = r"\d\.\d and \d\.\d" if name == "composition" else r"\d\.\d"
+        expect(closer.first).to_have_attribute("aria-label", re.compile(rf"^Attention of head {heads} in the prompt$"))
+        expect(closer.first.locator("header strong")).to_have_text("attention of demo")
+    clean, corrupted = PROMPT, PROMPT.replace("John gave", "Mary gave")
+    metric = rs.logit_difference(" Mary", " John")
+    rs.patch(demo, clean=clean, corrupted=corrupted, site="z", metric=metric).save(tmp_path / "patch.safetensors")
+    page.goto(page.url.split("/heads")[0] + "/patch?clean=Tom&corrupted=Tim")
+    wait_until_done(page)
+    page.locator("input[type=file]").set_input_files(tmp_path / "patch.safetensors")
+    page.locator(".picture canvas").first.click()
+    expect(closer.first).to_have_attribute(
+        "aria-label", re.compile(r"^Attention of head \d\.\d in the clean prompt of")
+    )
+    expect(closer.first.locator("canvas").last).to_have_attribute("aria-label", re.compile("15 queries"))
+
+
+def test_the_first_prompts_are_those_that_the_model_can_answer(grouped: str, context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto(f"{grouped}/patch")
+    expect(page.get_by_label("Right answer")).to_have_value(" Lily")
+    expect(page.locator(".picture canvas").first).to_be_visible()
+    assert set(query(page)) == {"model"}

@@ -189,6 +189,24 @@ def test_an_explanation_without_tokens_says_why(stories: rs.Model, open_file: OP
     assert page.locator(".explained rect").count() == 40
 
 
+@pytest.mark.parametrize("name", ["heads", "head_mosaic", "composition", "attribution"])
+def test_a_head_that_is_picked_is_followed_in_python(
+    results: dict[str, rs.Result], open_file: OPEN_FILE, stories: rs.Model, name: str
+) -> None:
+    run = stories.run("One day a cat")
+    page = open_file(rs.attribute(run, rs.logit(" a"), by="head") if name == "attribution" else results[name])
+    if name == "attribution":
+        page.get_by_role("button", name="head.1.3", exact=True).click()
+    else:
+        page.locator(".heat canvas").first.focus()
+        for key in ("ArrowUp", "ArrowRight", "Enter"):
+            page.keyboard.press(key)
+    line = page.locator(".onward code").inner_text()
+    shown = eval(line, {"rs": rs, "run": run})  # it runs as it is written
+    assert isinstance(shown, rs.Attention)
+    assert shown.heads == {"attribution": [[1, 3]], "composition": [[0, 1], [1, 1]]}.get(name, [[1, 1]])
+
+
 def test_heads_show_one_score_all_scores_and_one_against_another(
     results: dict[str, rs.Result], open_file: OPEN_FILE
 ) -> None:
@@ -222,11 +240,18 @@ def test_lens_opens_a_cell_and_compares_two(results: dict[str, rs.Result], open_
     expect(card.locator("h2")).to_contain_text("resid_pre.1 at 1")
     expect(card.locator("b").first).to_have_text(best)
     expect(card.locator("[role=rowgroup] [role=row]")).to_have_count(lens.token_ids.shape[-1])
-    press(page, "ArrowUp", "Shift+Enter")
+    place = page.locator(".heat canvas").bounding_box()
+    press(page, "ArrowUp", "Enter")
     expect(card.locator("h2")).to_contain_text("then resid_pre.")
     expect(card.get_by_role("button", name="log ratio")).to_be_visible()
+    expect(card).to_contain_text(f"of each cell the {lens.token_ids.shape[-1]} best tokens were kept")
     page.get_by_label("Close").click()
-    expect(card).to_have_count(0)
+    expect(card.locator("h2")).to_have_count(0)
+    press(page, "Enter")
+    expect(card.locator("h2")).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(card.locator("h2")).to_have_count(0)
+    assert page.locator(".heat canvas").bounding_box() == place  # nothing has moved it
     page.get_by_label("Text").select_option("1")
     assert "6 positions" in str(page.locator(".heat canvas").get_attribute("aria-label"))
 

@@ -42,7 +42,8 @@ def expect(stories: rs.Model, name: str) -> rs.Result:
         "lens": lambda: rs.logit_lens(run, value="rank", target=stories.single_token(" very"), sub_blocks=True, top=3),
         "patch": lambda: rs.patch(stories, rs.pairs([PAIR]), site="z", direction="noise"),
         "heads": lambda: rs.head_scores(stories, n_sequences=2, n_tokens=9, seed=4, read="layer0"),
-        "attention": lambda: rs.attention(run, layer=2, heads=[1], value_weighted=True),
+        "attention": lambda: rs.attention(run, heads=[(2, 1), (0, 3)], value_weighted=True),
+        "lens_vocabulary": lambda: rs.lens_vocabulary(run, "resid_pre.2", 4, norm="final", minus=("resid_mid.1", 3)),
         "explain": lambda: rs.explain(stories, component(3), rs.demo.texts, top=4, n_contexts=2),
         "causal_check": lambda: rs.causal_check(
             stories, component(5), read_texts(rs.demo.texts)[:2], strength=1.5, n_draws=3
@@ -59,7 +60,9 @@ ASKED: dict[str, dict[str, Any]] = {
     "lens": {"text": TEXT, "value": "rank", "chosen": " very", "sub_blocks": True, "top": 3},
     "patch": PAIR | {"site": "z", "direction": "noise"},
     "heads": {"n_sequences": 2, "n_tokens": 9, "seed": 4, "read": "layer0"},
-    "attention": {"text": TEXT, "layer": 2, "head": 1, "value_weighted": True},
+    "attention": {"text": TEXT, "heads": [[2, 1], [0, 3]], "value_weighted": True},
+    "lens_vocabulary": {"text": TEXT, "cell": {"site": "resid_pre.2", "pos": 4}, "norm": "final"}
+    | {"minus": {"site": "resid_mid.1", "pos": 3}},
     "explain": {"site": "resid_pre.2", "along": pca(3), "top": 4, "n_contexts": 2},
     "causal_check": {
         "site": "resid_pre.2",

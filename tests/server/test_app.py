@@ -70,6 +70,7 @@ def test_model(server: Server) -> None:
     facts = server.client.get("/api/v1/model").json()
     assert (facts["name"], facts["n_layers"], facts["d_model"]) == ("stories260K", 5, 64)
     assert (facts["n_texts"], facts["prepends_bos"], facts["n_parameters"]) == (204, True, 260032)
+    assert facts["names"] == [" Lily", " Tim"]
     stream = {"kind": "resid_pre", "n_layers": 5, "n_heads": None, "meaning": "residual stream before the layer"}
     assert stream in facts["sites"]
     assert {one["kind"]: one["n_heads"] for one in facts["sites"]}.items() >= {"z": 8, "k": 4, "mlp_act": None}.items()

@@ -18,10 +18,10 @@ export function signed(value: number): string {
 /** "0.73", "−2.60": without a plus. */
 export const plain = (value: number): string => signed(value).replace("+", "");
 
-/** With as many decimals as all values of one range have: "0.000", "0.013" where it ends at 0.012. */
+/** With as many decimals as all values of one range have: "0.000", "0.013" where it ends at 0.012; two from 0.1 to 10. */
 export function within(value: number, limit: number): string {
   if (Number.isNaN(value)) return "";
-  const text = Math.abs(value).toFixed(Math.max(0, 1 - Math.floor(Math.log10(limit))));
+  const text = Math.abs(value).toFixed(Math.max(limit < 10 ? 2 : 0, 1 - Math.floor(Math.log10(limit))));
   return value < 0 && Number(text) ? `−${text}` : text;
 }
 

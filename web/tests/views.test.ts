@@ -68,7 +68,7 @@ test("intervals are those of a mean, the same each time", () => {
 
 test("numbers beside each other have as many decimals as their range", () => {
   assert.deepEqual([0.0131, 0.00001, -0.00001, -0.006, NaN].map((value) => within(value, 0.012)), ["0.013", "0.000", "0.000", "−0.006", ""]);
-  assert.deepEqual([within(12.3, 40), within(0.5, 1)], ["12", "0.5"]);
+  assert.deepEqual([within(12.3, 40), within(-0.059, 1), within(1, 1.2)], ["12", "−0.06", "1.00"]);
   assert.equal(plain(0.734), "0.73");
 });
 

@@ -245,6 +245,7 @@ def patch(
     meaning = {one: "values of the {} run in the {} one".format(*DIRECTIONS[one]) for one in asked}
     name, python = f"patching {', '.join(kinds)}", f"rs.patch(model, {sides.python}, {said})"
     settings: dict[str, Any] = {"site": kinds, "direction": direction, "meaning": meaning}
+    settings |= {"n_heads": model.config.n_heads} if axis else {}
     settings |= {"heads": SHARED} if len(numbers) < len(cells) else {}
     patched = [DIRECTIONS[one][1] for one in asked]
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt
 
 from residscope.analyses.attention import attention
 from residscope.analyses.head_scores import head_scores
+from residscope.analyses.lens_vocabulary import lens_vocabulary
 from residscope.analyses.logit_lens import logit_lens
 from residscope.analyses.patching import patch
 from residscope.analyses.singular import singular_vectors
@@ -90,17 +91,40 @@ class Heads(Analysis):
         )
 
 
+class Cell(BaseModel):
+    """A place in the logit lens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    site: str
+    pos: Whole
+
+
+class LensVocabulary(Analysis):
+    """`rs.lens_vocabulary`: the whole vocabulary of a cell of the logit lens, and its change from another."""
+
+    text: str
+    cell: Cell
+    minus: Cell | None = None
+    norm: Literal["own", "final"] = "own"
+
+    def compute(self, bench: Workbench) -> Result:
+        minus = None if self.minus is None else (self.minus.site, self.minus.pos)
+        run = bench.run([self.text])
+        return lens_vocabulary(run, self.cell.site, self.cell.pos, norm=self.norm, minus=minus)
+
+
 class Attention(Analysis):
-    """`rs.attention` of one text: one head, or a layer's, or all."""
+    """`rs.attention` of one text: some heads, each its layer and number, or a layer's, or all."""
 
     text: str
     layer: Whole | None = None
-    head: Whole | None = None
+    heads: Annotated[tuple[tuple[Whole, Whole], ...], Field(min_length=1, max_length=1000)] | None = None
     value_weighted: bool = False
 
     def compute(self, bench: Workbench) -> Result:
-        heads = None if self.head is None else [self.head]
-        return attention(bench.run([self.text]), layer=self.layer, heads=heads, value_weighted=self.value_weighted)
+        run = bench.run([self.text])
+        return attention(run, layer=self.layer, heads=self.heads, value_weighted=self.value_weighted)
 
 
 class SingularVectors(Analysis):
@@ -166,6 +190,7 @@ class Steer(Analysis):
 
 ANALYSES: dict[str, type[Analysis]] = {
     "lens": Lens,
+    "lens_vocabulary": LensVocabulary,
     "patch": Patch,
     "heads": Heads,
     "attention": Attention,

@@ -18,7 +18,7 @@ from residscope.directions.pca import Basis, pca_of_heads, pca_of_sites
 from residscope.directions.projection import Projection, project
 from residscope.directions.river import river
 from residscope.directions.vectors import check_direction, find_vectors, list_vector_sites, width_of
-from residscope.errors import AnotherSite, BadDictionary, NotSaved, UnknownComponent
+from residscope.errors import AnotherSite, BadDictionary, NotSaved, UnknownComponent, UnknownToken
 from residscope.running.model import Model
 from residscope.running.run import Run
 from residscope.running.texts import read_texts
@@ -34,6 +34,7 @@ _MOST_MADE = 1000
 _MOST_SAVED = 500  # that are looked through
 _RESIDUAL = ("resid_pre", "resid_mid", "resid_post")
 _FIRST_TEXTS = 20  # that the page asks for
+_NAMES = (" Mary", " John", " Lily", " Tim", " Tom", " Anna", " Sam", " Alice", " Bob", " James", " Ben", " Paul")
 
 
 class Workbench:
@@ -93,6 +94,7 @@ class Workbench:
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),
             "prepends_bos": model.tokenizer.prepends_bos,
+            "names": [name for name in _NAMES if _is_token(model, name)][:2],
             "n_texts": len(self.texts),
             "sites": sites,
             "dictionaries": {site: one.n_features for site, one in self._dictionaries.items()},
@@ -324,6 +326,14 @@ def _keep(saved: Saved) -> Kept:
 def _tell(saved: Saved, match: Match | None) -> dict[str, Any]:
     facts = {"id": saved.id, "revision": saved.revision, "name": saved.name, "owner": saved.owner, "site": saved.site}
     return facts if match is None else {**facts, "value": match.value, "pos": match.pos}
+
+
+def _is_token(model: Model, text: str) -> bool:
+    try:
+        model.single_token(text)
+    except UnknownToken:
+        return False
+    return True
 
 
 def _home(direction: Direction) -> Place:

@@ -46,7 +46,7 @@ function Help({ commands }: { commands: readonly Command[] }) {
           </div>
         ))}
       </dl>
-      <p>In a text or a river: arrow keys go from token to token, Enter picks one.</p>
+      <p>In a text, a river or a map: arrow keys, Home, End and the page keys go from place to place, Enter picks one, with Shift beside what is picked; plus and minus zoom a map.</p>
       <button type="button" class="solid" onClick={close}>
         Close
       </button>
@@ -85,7 +85,7 @@ class Guard extends Component<{ children: ComponentChildren }, { error: Error | 
 export function Frame() {
   const commands = [...place.commands, ...FRAME_COMMANDS];
   const facts = model.value;
-  useEffect(() => listen(() => commands, () => (open.value === "palette" || open.value === "help" ? undefined : open.value ? void (open.value = null) : void dismiss())), []);
+  useEffect(() => listen(() => commands, () => (open.value === "palette" || open.value === "help" ? undefined : open.value ? void (open.value = null) : void (dismiss() || place.leave?.()))), []);
   useEffect(() => {
     if (theme.value) document.documentElement.dataset.theme = theme.value;
     else delete document.documentElement.dataset.theme;

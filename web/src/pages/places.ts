@@ -18,6 +18,7 @@ export interface Place {
   start: () => void;
   commands: readonly Command[];
   entries: (query: string) => Command[]; // what a search finds here
+  leave?: () => boolean; // lets go of what is picked; whether anything was
 }
 
 const benchPlace = (name: string, Page: FunctionComponent, bench: Bench): Place => ({
@@ -32,6 +33,7 @@ const benchPlace = (name: string, Page: FunctionComponent, bench: Bench): Place 
     { id: "prompt", label: "Write the prompt", key: "t", run: () => document.querySelector<HTMLElement>(".prompt textarea")?.focus() },
   ],
   entries: () => [],
+  leave: bench.leave,
 });
 
 export const PLACES: readonly Place[] = [

@@ -21,6 +21,7 @@ export interface ModelFacts {
   dtype: string;
   device: string;
   prepends_bos: boolean;
+  names: string[]; // two of people, each one token; fewer where the model has none
   n_texts: number;
   sites: SiteKind[];
   dictionaries: Record<string, number>; // features of each, by its site

@@ -41,4 +41,4 @@ function Ablation({ payload, arrays, alone, tools }: Shown<Payload, object, neve
   );
 }
 
-export default present(Ablation);
+export default present(Ablation, () => ({}));

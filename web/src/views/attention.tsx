@@ -8,6 +8,7 @@ import type { Drawing } from "./files.ts";
 import { type Heat, heatDrawing, OUT, stepsOf } from "./heat.ts";
 import { HeatMap } from "./heat_map.tsx";
 import { Word } from "./legend.tsx";
+import { below, type Head, oneOf, oneOfHeads } from "./look.ts";
 import { type Named, present, rangeOf, type Shown, Stand } from "./present.tsx";
 import { visiblePiece } from "./reading.ts";
 import "./attention.css";
@@ -21,11 +22,6 @@ interface Payload extends Named {
 interface Chosen {
   text: number;
   size: Size;
-}
-
-interface Head {
-  layer: number;
-  head: number;
 }
 
 type Size = "small" | "medium" | "large";
@@ -136,4 +132,7 @@ function Attention({ payload, arrays, alone, tools, chosen, choose, picked, pick
   );
 }
 
-export default present(Attention);
+export default present(Attention, ({ heads, pieces }) => ({
+  chosen: { text: below(pieces.length), size: oneOf(...Object.keys(SIZES)) },
+  picked: oneOfHeads(heads),
+}));

@@ -3,9 +3,10 @@
 import { useMemo } from "preact/hooks";
 import { signed } from "../numbers.ts";
 import { Word } from "./legend.tsx";
+import { allOf, below, fieldsOf } from "./look.ts";
 import { type Named, present, type Shown, Stand } from "./present.tsx";
 import { visiblePiece } from "./reading.ts";
-import { type Rows, tableDrawing, tableRows, TokenTable, useOrder } from "./token_table.tsx";
+import { type Column, type Rows, tableDrawing, tableRows, TokenTable, useOrder } from "./token_table.tsx";
 
 interface Payload extends Named {
   parts: Record<string, Record<string, number>>; // sizes of the axes of the parts of each name, in the order of the values
@@ -15,6 +16,10 @@ interface Payload extends Named {
 
 interface Chosen {
   text: number;
+}
+
+interface Picked {
+  part: number; // in the order of the values
 }
 
 const MANY = 200; // parts: beyond them the largest come first
@@ -32,24 +37,21 @@ export function namesOf(parts: Payload["parts"], pieces: readonly string[]): str
   });
 }
 
-function Attribution({ payload, arrays, alone, tools, chosen, choose }: Shown<Payload, Chosen, never>) {
+function Attribution({ payload, arrays, alone, tools, chosen, choose, picked, pick }: Shown<Payload, Chosen, Picked>) {
   const { settings, pieces, parts } = payload;
   const { text = 0 } = chosen;
   const { shape, data } = arrays.values;
-  const rows = useMemo((): Rows => {
+  const { rows, there } = useMemo((): { rows: Rows; there: number[] } => {
     const values = data.subarray(text * shape[1], (text + 1) * shape[1]);
     const names = namesOf(parts, pieces[text]);
     const there = Array.from(values.keys()).filter((i) => !Number.isNaN(values[i])); // not what is padding
     const own = Float32Array.from(there, (i) => values[i]);
     const most = own.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
-    return {
-      noun: "part",
-      texts: there.map((i) => names[i]),
-      columns: [
-        { name: "gives", values: own, show: signed, bar: most },
-        { name: "adding up", values: own, show: () => "", bar: most, running: true },
-      ],
-    };
+    const columns: Column[] = [
+      { name: "gives", values: own, show: signed, bar: most },
+      { name: "adding up", values: own, show: () => "", bar: most, running: true },
+    ];
+    return { rows: { noun: "part", texts: there.map((i) => names[i]), columns }, there };
   }, [arrays, text]);
   const { values } = rows.columns[0];
   const ordered = useOrder(rows, values.length > MANY ? 0 : null);
@@ -71,9 +73,19 @@ function Attribution({ payload, arrays, alone, tools, chosen, choose }: Shown<Pa
       drawing={() => tableDrawing(ordered)}
       table={() => tableRows(ordered)}
     >
-      <TokenTable {...ordered} label={payload.name} />
+      <TokenTable {...ordered} label={payload.name} picked={picked && there.indexOf(picked.part)} onPick={hasHeads(parts) ? (row) => pick(there[row] === picked?.part ? null : { part: there[row] }) : undefined} />
     </Stand>
   );
 }
 
-export default present(Attribution);
+const OF_HEADS = /^(?:head|source)\.(\d+)\.(\d+)/;
+const hasHeads = (parts: Payload["parts"]): boolean => "head" in parts || "source" in parts;
+
+export default present(Attribution, ({ parts, pieces }, { values: { shape } }) => ({
+  chosen: { text: below(pieces.length) },
+  picked: allOf(() => hasHeads(parts), fieldsOf({ part: below(shape[1]) })),
+  onward({ part }) {
+    const [, layer, head] = OF_HEADS.exec(namesOf(parts, [])[part]) ?? [];
+    return { heads: head === undefined ? [] : [{ layer: Number(layer), head: Number(head) }] };
+  },
+}));

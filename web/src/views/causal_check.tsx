@@ -6,6 +6,7 @@ import { plain, ticks } from "../numbers.ts";
 import type { Palette } from "../shades.ts";
 import type { Drawing } from "./files.ts";
 import { Word } from "./legend.tsx";
+import { oneOf } from "./look.ts";
 import type { Pen } from "./pen.ts";
 import { type Named, present, type Shown, Stand } from "./present.tsx";
 import "./causal_check.css";
@@ -170,4 +171,4 @@ function CausalCheck({ payload, arrays, alone, tools, chosen, choose }: Shown<Pa
   );
 }
 
-export default present(CausalCheck);
+export default present(CausalCheck, ({ measures }) => ({ chosen: { measure: oneOf(...measures) } }));

@@ -5,7 +5,8 @@ import { plain } from "../numbers.ts";
 import { type Heat, heatDrawing, stepsOf } from "./heat.ts";
 import { HeatMap } from "./heat_map.tsx";
 import { Word } from "./legend.tsx";
-import { type Named, present, rangeOf, type Shown, Stand } from "./present.tsx";
+import { below, fieldsOf, oneOf } from "./look.ts";
+import { FIRST_LEFT_OUT, type Named, present, rangeOf, type Shown, Stand, withoutFirst } from "./present.tsx";
 import { visiblePiece } from "./reading.ts";
 
 interface Payload extends Named {
@@ -37,13 +38,14 @@ function Comparison({ payload, arrays, alone, tools, chosen, choose, picked, pic
     () => Float32Array.from({ length: rows.length * columns }, (_, i) => arrays.values.data[(text * sites.length + rows[Math.floor(i / columns)]) * width + (i % columns)]),
     [arrays, rows, text],
   );
-  const range = rangeOf(values.filter(Number.isFinite), scale, "of what was there");
+  const shaded = useMemo(() => withoutFirst(values, columns), [values]);
+  const range = rangeOf(shaded.filter(Number.isFinite), scale, "of what was there");
   const valueAt = (row: number, column: number): number => values[row * columns + column];
   const both = (pos: number): string => (pieces[text][pos] === other_pieces[text][pos] ? "" : `→${visiblePiece(other_pieces[text][pos])}`);
   const heat: Heat = {
     rows: rows.map((i) => ({ text: sites[i] })),
     columns: pieces[text].map((piece, index) => ({ index, text: visiblePiece(piece), below: both(index) || undefined, mark: both(index) !== "" })),
-    steps: useMemo(() => stepsOf(values, range.limit), [values, range.limit]),
+    steps: useMemo(() => stepsOf(shaded, range.limit), [shaded, range.limit]),
     upward: true,
     words: ({ row, column }) => plain(valueAt(row, column)),
     width: [12, 60],
@@ -67,7 +69,7 @@ function Comparison({ payload, arrays, alone, tools, chosen, choose, picked, pic
         </>
       }
       range={{ ...range, scale, each: null, onScale }}
-      notes={["0 is unchanged, 1 a change as large as the value was"]}
+      notes={["0 is unchanged, 1 a change as large as the value was", columns > 1 ? FIRST_LEFT_OUT : null]}
       drawing={() => heatDrawing(heat)}
       table={() => [["site", "pos", "token", "other_token", "value"], ...rows.flatMap((i, row) => pieces[text].map((piece, pos) => [sites[i], pos, piece, other_pieces[text][pos], valueAt(row, pos)]))]}
     >
@@ -83,4 +85,7 @@ function Comparison({ payload, arrays, alone, tools, chosen, choose, picked, pic
   );
 }
 
-export default present(Comparison);
+export default present(Comparison, ({ sites, pieces }, { values: { shape } }) => ({
+  chosen: { text: below(pieces.length), kind: oneOf(ALL, ...sites.map(kindOf)) },
+  picked: fieldsOf({ site: oneOf(...sites), pos: below(shape[2]) }),
+}));

@@ -2,9 +2,10 @@
 
 import { useMemo } from "preact/hooks";
 import { plain, signed, within } from "../numbers.ts";
-import { type Cell, type Heat, heatDrawing, stepsOf } from "./heat.ts";
+import { type Cell, type Heat, heatDrawing, isSame, stepsOf } from "./heat.ts";
 import { HeatMap } from "./heat_map.tsx";
 import { widthOf } from "./pen.ts";
+import { type Head, oneCellOf } from "./look.ts";
 import { type Named, present, rangeOf, type Shown, Stand } from "./present.tsx";
 
 interface Payload extends Named {
@@ -47,10 +48,15 @@ function Composition({ payload, arrays, alone, tools, picked, pick, scale, onSca
         picked={picked ? [picked] : []}
         number={(cell) => signed(valueAt(cell))}
         tip={(cell) => ({ piece: `${name(writers[cell.row])} → ${name(readers[cell.column])}`, value: signed(valueAt(cell)), facts: [`chance ${plain(payload.chance)}`] })}
-        onPick={pick}
+        onPick={(cell) => pick(picked && isSame(picked, cell) ? null : cell)}
       />
     </Stand>
   );
 }
 
-export default present(Composition);
+export default present(Composition, (_, { values: { shape } }) => {
+  const [n_layers, n_heads] = shape;
+  const size = (n_layers - 1) * n_heads;
+  const headOf = (i: number): Head => ({ layer: Math.floor(i / n_heads), head: i % n_heads });
+  return { picked: oneCellOf(size, size), onward: ({ row, column }) => ({ heads: [headOf(row), headOf(column + n_heads)] }) };
+});

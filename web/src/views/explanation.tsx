@@ -127,4 +127,4 @@ function Explanation({ payload, arrays, alone, tools }: Shown<Payload, object, n
   );
 }
 
-export default present(Explanation);
+export default present(Explanation, () => ({}));

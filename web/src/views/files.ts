@@ -1,7 +1,7 @@
 // A picture as a file: SVG with its title, what it shows and its range, and a PNG made of it.
 
-import { rounded } from "../numbers.ts";
 import { type Palette, readPalette, STEPS } from "../shades.ts";
+import { endsOf, type RangeProps, rangeWords } from "./legend.tsx";
 import { escapeXml, type Pen, svgPen, widthOf } from "./pen.ts";
 
 export interface Drawing {
@@ -12,7 +12,7 @@ export interface Drawing {
 export interface Headed extends Drawing {
   title: string;
   lines: readonly string[]; // under the title
-  range?: { limit: number; signed: boolean; unit: string };
+  range?: RangeProps;
 }
 
 const MARGIN = 24; // px
@@ -27,13 +27,12 @@ export function drawSvg(el: Element, { title, lines, range, size, draw }: Headed
   lines.forEach((line, i) => pen.text(line, 0, 32 + 18 * i, palette.ink2, { face: "sans" }));
   let top = 32 + 18 * lines.length;
   if (range) {
-    const { limit, signed, unit } = range;
-    const [low, high] = signed ? [`−${rounded(limit)}`, `+${rounded(limit)} ${unit}`] : ["0", `${rounded(limit)} ${unit}`];
-    const shades = palette.shades.slice(signed ? 0 : STEPS);
+    const [low, high] = endsOf(range);
+    const shades = palette.shades.slice(range.signed ? 0 : STEPS);
     const left = widthOf(low) + 8;
     pen.text(low, 0, top + 4, palette.ink2);
     shades.forEach((shade, i) => pen.box(left + (i * BAR) / shades.length, top, BAR / shades.length + 0.5, 8, shade));
-    pen.text(high, left + BAR + 8, top + 4, palette.ink2);
+    pen.text(`${high} · ${rangeWords(range)}`, left + BAR + 8, top + 4, palette.ink2);
     top += 28;
   }
   const head = out.splice(0);

@@ -16,14 +16,17 @@ export function frame(model: Model, el: HTMLElement, keys: string[], draw: (root
   const root = document.createElement("div");
   const problem = document.createElement("p");
   problem.className = "problem";
-  problem.hidden = true;
   el.replaceChildren(root, problem);
+  const failed = (yes: boolean): void => {
+    root.hidden = yes; // no picture of something else stands under the problem
+    problem.hidden = !yes;
+  };
   const update = (): void => {
     try {
       draw(root);
-      problem.hidden = true;
+      failed(false);
     } catch (error) {
-      problem.hidden = false;
+      failed(true);
       problem.textContent = `This view cannot be drawn. ${error instanceof Error ? error.message : error}`;
       console.error(error);
     }

@@ -7,6 +7,7 @@ import { HeatMap } from "./heat_map.tsx";
 import { besideDrawing, spoken } from "./heads.tsx";
 import { Word } from "./legend.tsx";
 import { widthOf } from "./pen.ts";
+import { allOf, either, fieldsOf, oneHeadOf, oneOf } from "./look.ts";
 import { type Named, present, rangeOf, type Shown, Stand } from "./present.tsx";
 import "./heads.css";
 
@@ -89,4 +90,8 @@ function HeadMosaic({ payload, arrays, alone, tools, chosen, choose, picked, pic
   );
 }
 
-export default present(HeadMosaic);
+export default present(HeadMosaic, ({ models, shapes, scores }) => ({
+  chosen: { score: oneOf(...scores) },
+  picked: either(...shapes.map(([n_layers, n_heads], model) => allOf(fieldsOf({ model: oneOf(model) }), oneHeadOf(n_layers, n_heads)))),
+  onward: ({ model, layer, head }) => ({ heads: [{ layer, head, model: models[model] }] }),
+}));

@@ -7,6 +7,7 @@ import { type Heat, heatDrawing, stepsOf } from "./heat.ts";
 import { HeatMap, type HeatMapProps } from "./heat_map.tsx";
 import { Word } from "./legend.tsx";
 import { widthOf } from "./pen.ts";
+import { type Head, oneHeadOf, oneOf } from "./look.ts";
 import { type Named, present, rangeOf, type Shown, Stand } from "./present.tsx";
 import type { Scale } from "./reading.ts";
 import { Scatter, scatterDrawing } from "./scatter.tsx";
@@ -20,11 +21,6 @@ interface Payload extends Named {
 interface Chosen {
   score: string; // one of them, or ALL
   against: string; // another, or ""
-}
-
-interface Head {
-  layer: number;
-  head: number;
 }
 
 const ALL = "all";
@@ -193,4 +189,8 @@ function Heads({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   );
 }
 
-export default present(Heads);
+export default present(Heads, ({ scores }, { values: { shape } }) => ({
+  chosen: { score: oneOf(ALL, ...scores), against: oneOf("", ...scores) },
+  picked: oneHeadOf(shape[1], shape[2]),
+  onward: (head) => ({ heads: [head] }),
+}));

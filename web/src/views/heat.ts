@@ -16,6 +16,8 @@ export interface Cell {
   column: number;
 }
 
+export const isSame = (a: Cell, b: Cell): boolean => a.row === b.row && a.column === b.column;
+
 export interface Heat {
   rows: readonly Label[];
   columns: readonly Label[];

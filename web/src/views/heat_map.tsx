@@ -2,7 +2,7 @@
 
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { type Palette, readPalette } from "../shades.ts";
-import { boxOf, type Cell, cellAt, drawHeat, type Heat, type Label, layOut, type Layout, stepTo, type Window } from "./heat.ts";
+import { boxOf, type Cell, cellAt, drawHeat, type Heat, isSame, type Label, layOut, type Layout, stepTo, type Window } from "./heat.ts";
 import { canvasPen } from "./pen.ts";
 import { createTooltip, type Tip } from "./tooltip.ts";
 import "./heat_map.css";
@@ -179,12 +179,17 @@ export function createHeatMap(): HeatMapElement {
     },
     { passive: false },
   );
-  canvas.addEventListener("pointermove", (event) => point(cellUnder(event)));
+  canvas.addEventListener("pointermove", (event) => {
+    const at = cellUnder(event);
+    if (!at || !cursor || !isSame(at, cursor)) point(at);
+  });
   canvas.addEventListener("pointerleave", () => point(null));
   canvas.addEventListener("blur", () => point(null));
   canvas.addEventListener("click", (event) => {
     const at = cellUnder(event);
-    if (at) props.onPick?.(at, event.shiftKey);
+    if (!at || !props.onPick) return;
+    tooltip.hide(); // it would lie over what the click opens
+    props.onPick(at, event.shiftKey);
   });
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;

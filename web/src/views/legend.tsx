@@ -1,4 +1,4 @@
-import { rounded } from "../numbers.ts";
+import { rounded, within } from "../numbers.ts";
 import { type Centre, type Payload, type Scale, type Units, unitName } from "./reading.ts";
 
 interface WordProps<T extends string> {
@@ -36,30 +36,40 @@ export const UNITS: readonly (readonly [Units, string])[] = [
 export interface RangeProps {
   limit: number; // of the range, or the largest of the ranges
   signed: boolean; // around zero, or from zero on
+  zero?: number; // the value that has no colour, where it is another
   unit: string;
   scale: Scale;
   each: string | null; // what may have a range of its own: "text", "score"; null where there is but one
   onScale: (scale: Scale) => void;
 }
 
+/** Numbers at the ends of the colours. */
+export function endsOf({ limit, signed, zero = 0, unit }: Pick<RangeProps, "limit" | "signed" | "zero" | "unit">): [low: string, high: string] {
+  const end = zero ? within(zero + limit, limit) : `${signed ? "+" : ""}${rounded(limit)}`;
+  return [!signed ? "0" : zero ? within(zero - limit, limit) : `−${rounded(limit)}`, `${end} ${unit}`.trim()];
+}
+
+/** What lies within a range, in words. */
+export const rangeWords = ({ scale: { mode }, each }: Pick<RangeProps, "scale" | "each">): string =>
+  mode === "fixed" ? "fixed range" : mode === "text" ? `range per ${each}` : each ? "shared range" : "99% within, the rest as the ends";
+
 /** Numbers at the ends of the colours, and their unit; a click changes the range. */
-export function Range({ limit, signed, unit, scale, each, onScale }: RangeProps) {
-  const modes: [Scale["mode"], string, string][] = [
-    ["shared", each ? `99% of all ${each}s shown` : "99% of what is shown", "shared range"],
-    ["text", `each ${each} its own`, `range per ${each}`],
-    ["fixed", "a fixed number", "fixed range"],
+export function Range({ onScale, ...range }: RangeProps) {
+  const { limit, signed, unit, scale, each } = range;
+  const modes: [Scale["mode"], string][] = [
+    ["shared", each ? `99% of all ${each}s shown` : "99% of what is shown"],
+    ["text", `each ${each} its own`],
+    ["fixed", "a fixed number"],
   ];
   const choose = (mode: string): void => onScale(mode === "fixed" ? { mode, limit: Number(limit.toPrecision(2)) } : { mode: mode as "shared" | "text" });
-  const end = rounded(limit);
+  const [low, high] = endsOf(range);
   return (
     <>
-      <label class="word range" title="Change the range of colours">
-        {signed ? `−${end}` : "0"}
+      <label class="word range" title="Change the range of colours; what lies beyond it has the colour of its end">
+        {low}
         <i class={signed ? "" : "unsigned"} />
-        {signed && "+"}
-        {end} {unit}
-        <u>{modes.find(([mode]) => mode === scale.mode)![2]}</u>
-        <select aria-label={`Range of colours, now ${end} ${unit}${signed ? " on each side" : ""}`} value={scale.mode} onChange={({ currentTarget }) => choose(currentTarget.value)}>
+        {high} <u>{rangeWords(range)}</u>
+        <select aria-label={`Range of colours, now ${rounded(limit)} ${unit}${signed ? " on each side" : ""}`} value={scale.mode} onChange={({ currentTarget }) => choose(currentTarget.value)}>
           {modes.filter(([mode]) => each || mode !== "text").map(([mode, text]) => (
             <option key={mode} value={mode}>
               {text}

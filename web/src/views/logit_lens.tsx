@@ -1,12 +1,13 @@
-// The logit lens: layers by positions, the best token in each cell. A click opens a cell's tokens, another with shift compares two.
+// The logit lens: layers by positions, the best token in each cell. A click opens a cell's tokens, a click on another compares the two.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Tensor } from "../arrays.ts";
 import { percent, plain, signed } from "../numbers.ts";
-import { type Cell, type Heat, heatDrawing, siteLabel, stepsOf } from "./heat.ts";
+import { type Cell, type Heat, heatDrawing, isSame, siteLabel, stepsOf } from "./heat.ts";
 import { HeatMap } from "./heat_map.tsx";
 import { Word } from "./legend.tsx";
-import { type Named, present, rangeOf, type Shown, Stand } from "./present.tsx";
+import { below, either, fieldsOf, listOf, oneCellOf, oneOf } from "./look.ts";
+import { FIRST_LEFT_OUT, type Named, present, rangeOf, type Shown, Stand, withoutFirst } from "./present.tsx";
 import { visiblePiece } from "./reading.ts";
 import { type Column, type Rows, TokenTable, useOrder } from "./token_table.tsx";
 import "./logit_lens.css";
@@ -35,7 +36,7 @@ class Lens {
   readonly pieces: string[];
   private readonly n_rows: number;
   private readonly width: number; // positions, those of longer texts included
-  private readonly top: number;
+  readonly top: number; // tokens kept of a cell
 
   constructor(
     readonly payload: Payload,
@@ -73,11 +74,11 @@ class Lens {
     return Number.isNaN(number) ? "no target" : value === "prob" ? percent(number) : value === "rank" ? `rank ${number}` : value === "logit" ? `logit ${signed(number)}` : `${plain(number)} nats`;
   };
 
-  /** The token that stands for the target over a column. */
-  target = (column: number): string | undefined => {
-    if (this.payload.settings.target === "own" || !this.arrays.targets) return undefined;
-    const id = this.arrays.targets.data[this.text * this.width + column];
-    return id < 0 ? "" : `→${this.token(id)}`;
+  /** What is expected after a column: the target, or else the token that the text goes on with. */
+  target = (column: number): string => {
+    const id = this.arrays.targets?.data[this.text * this.width + column];
+    const token = id === undefined ? visiblePiece(this.pieces[column + 1] ?? "") : id < 0 ? "" : this.token(id);
+    return token && `→${token}`;
   };
 
   heat(steps: Int8Array): Heat {
@@ -115,16 +116,16 @@ function LogitLens({ payload, arrays, alone, tools, chosen, choose, picked, pick
   const { shade = "value" } = chosen;
   const text = Math.min(picked?.text ?? chosen.text ?? 0, pieces.length - 1);
   const lens = useMemo(() => new Lens(payload, arrays, text), [payload, arrays, text]);
-  const shades = useMemo(() => lens.shades(shade), [lens, shade]);
+  const shades = useMemo(() => withoutFirst(lens.shades(shade), lens.pieces.length), [lens, shade]);
   const range = rangeOf(shades, scale, shade === "value" ? UNITS[settings.value] : shade === "entropy" ? "nats" : "");
   const heat = useMemo(() => lens.heat(stepsOf(shades, range.limit)), [lens, shades, range.limit]);
   const cells = picked?.text === text ? picked.cells : [];
-  const same = (a: Cell, b: Cell): boolean => a.row === b.row && a.column === b.column;
   const choosePair = (cell: Cell, also: boolean): void => {
-    const known = cells.some((other) => same(other, cell));
-    const kept = known ? cells.filter((other) => !same(other, cell)) : also ? [...cells.slice(0, 1), cell] : [cell];
+    const known = cells.some((other) => isSame(other, cell));
+    const kept = known ? cells.filter((other) => !isSame(other, cell)) : also || cells.length === 1 ? [...cells.slice(0, 1), cell] : [cell];
     pick(kept.length ? { text, cells: kept } : null);
   };
+  const inside = alone && !tools.opens.includes("cells");
   const options = [["value", valueName(settings)] as const, ...SHADES.filter(([name]) => (name === "best" ? settings.value !== "prob" || settings.target !== "own" : settings.value !== "entropy"))];
   const caption = `Best token of every layer at every position, shaded by ${options.find(([name]) => name === shade)![1]}`;
   return (
@@ -144,7 +145,7 @@ function LogitLens({ payload, arrays, alone, tools, chosen, choose, picked, pick
         </>
       }
       range={{ ...range, scale, each: null, onScale }}
-      notes={[`norm: ${settings.meaning.norm}`, settings.cap && `logits ${settings.cap} the cap`, cells.length === 1 ? "shift-click compares" : null]}
+      notes={[`norm: ${settings.meaning.norm}`, settings.cap && `logits ${settings.cap} the cap`, lens.pieces.length > 1 ? FIRST_LEFT_OUT : null]}
       drawing={() => heatDrawing(heat)}
       table={() => [
         ["site", "pos", "token", "best", "best_prob", "entropy", settings.value],
@@ -156,16 +157,19 @@ function LogitLens({ payload, arrays, alone, tools, chosen, choose, picked, pick
         ),
       ]}
     >
-      <div class={alone && cells.length ? "lens open" : "lens"}>
-        <HeatMap
-          {...heat}
-          label={`${caption}, ${payload.sites.length} layers by ${lens.pieces.length} positions`}
-          picked={cells}
-          number={(cell) => `${lens.best(cell)} ${lens.number(cell)}`}
-          tip={(cell) => ({ piece: lens.best(cell), value: lens.number(cell), facts: [`best ${percent(Math.exp(lens.logProbs(cell)[0]))}`, `entropy ${plain(lens.entropy(cell))} nats`, `after ${cell.column} ${visiblePiece(lens.pieces[cell.column])}`, payload.sites[cell.row]] })}
-          onPick={choosePair}
-        />
-        {alone && cells.length > 0 && <CellCard lens={lens} cells={cells} onMove={(cell) => pick({ text, cells: [cell] })} onClose={() => pick(null)} />}
+      <div class={inside ? "lens inside" : "lens"}>
+        <div>
+          <HeatMap
+            {...heat}
+            label={`${caption}, ${payload.sites.length} layers by ${lens.pieces.length} positions`}
+            picked={cells}
+            number={(cell) => `${lens.best(cell)} ${lens.number(cell)}`}
+            tip={(cell) => ({ piece: lens.best(cell), value: lens.number(cell), facts: [`best ${percent(Math.exp(lens.logProbs(cell)[0]))}`, `entropy ${plain(lens.entropy(cell))} nats`, `after ${cell.column} ${visiblePiece(lens.pieces[cell.column])}`, payload.sites[cell.row]] })}
+            onPick={choosePair}
+          />
+          {alone && cells.length === 1 && <Player lens={lens} cell={cells[0]} onMove={(cell) => pick({ text, cells: [cell] })} />}
+        </div>
+        {inside && <aside aria-live="polite">{cells.length ? <CellCard lens={lens} cells={cells} onClose={() => pick(null)} /> : <p>A click on a cell opens its tokens, a click on another compares the two.</p>}</aside>}
       </div>
     </Stand>
   );
@@ -232,11 +236,11 @@ function Player({ lens, cell, onMove }: { lens: Lens; cell: Cell; onMove: (cell:
   );
 }
 
-function CellCard({ lens, cells, onMove, onClose }: { lens: Lens; cells: readonly Cell[]; onMove: (cell: Cell) => void; onClose: () => void }) {
+function CellCard({ lens, cells, onClose }: { lens: Lens; cells: readonly Cell[]; onClose: () => void }) {
   const rows = useMemo(() => cellRows(lens, cells), [lens, cells]);
   const ordered = useOrder(rows);
   return (
-    <aside aria-live="polite">
+    <>
       <h2>
         {cells.map(lens.place).join(", then ")}
         <button type="button" aria-label="Close" onClick={onClose}>
@@ -245,13 +249,16 @@ function CellCard({ lens, cells, onMove, onClose }: { lens: Lens; cells: readonl
       </h2>
       <p>
         {cells.length === 1
-          ? `${lens.number(cells[0])}, entropy ${plain(lens.entropy(cells[0]))} nats`
-          : `entropy ${plain(lens.entropy(cells[0]))}, then ${plain(lens.entropy(cells[1]))} nats; "<" is below the tokens kept of a cell`}
+          ? `${lens.number(cells[0])}, entropy ${plain(lens.entropy(cells[0]))} nats; the ${lens.top} best tokens were kept`
+          : `entropy ${plain(lens.entropy(cells[0]))}, then ${plain(lens.entropy(cells[1]))} nats; of each cell the ${lens.top} best tokens were kept, "<" is below them`}
       </p>
-      {cells.length === 1 && <Player lens={lens} cell={cells[0]} onMove={onMove} />}
       <TokenTable {...ordered} label="Tokens of the cell" />
-    </aside>
+    </>
   );
 }
 
-export default present(LogitLens);
+export default present(LogitLens, ({ pieces, sites }) => ({
+  chosen: { shade: oneOf("value", "best", "entropy"), text: below(pieces.length) },
+  picked: either(...pieces.map(({ length }, text) => fieldsOf({ text: oneOf(text), cells: listOf(oneCellOf(sites.length, length), 2) }))),
+  onward: ({ cells }) => ({ cells: cells.map(({ row, column }) => ({ site: sites[row], pos: column })) }),
+}));

@@ -2,10 +2,11 @@
 
 import { useMemo } from "preact/hooks";
 import { percent } from "../numbers.ts";
-import { type Cell, type Heat, heatDrawing, stepsOf } from "./heat.ts";
+import { type Cell, type Heat, heatDrawing, isSame, stepsOf } from "./heat.ts";
 import { HeatMap } from "./heat_map.tsx";
 import { Word } from "./legend.tsx";
-import { type Named, present, rangeOf, type Shown, Stand } from "./present.tsx";
+import { below, oneCellOf } from "./look.ts";
+import { FIRST_LEFT_OUT, type Named, present, rangeOf, type Shown, Stand, withoutFirst } from "./present.tsx";
 import { visiblePiece } from "./reading.ts";
 
 interface Payload extends Named {
@@ -28,11 +29,12 @@ function NextTokens({ payload, arrays, alone, tools, chosen, choose, picked, pic
   const probAt = ({ row, column }: Cell): number => (row === 0 ? arrays.values.data[text * width + column] : arrays.top_probs.data[(text * width + column) * top + row - 1]);
   const tokenAt = ({ row, column }: Cell): string => (row === 0 ? `#${arrays.ranks.data[text * width + column]}` : visiblePiece(payload.texts[arrays.top_ids.data[(text * width + column) * top + row - 1]] ?? ""));
   const values = useMemo(() => Float32Array.from({ length: (top + 1) * columns }, (_, i) => probAt({ row: Math.floor(i / columns), column: i % columns })), [arrays, text]);
-  const range = rangeOf(values, scale, "");
+  const shaded = useMemo(() => withoutFirst(values, columns), [values]);
+  const range = rangeOf(shaded, scale, "");
   const heat: Heat = {
     rows: [{ text: answer, mark: true }, ...Array.from({ length: top }, (_, i) => ({ text: String(i) }))],
     columns: pieces[text].map((piece, index) => ({ index, text: visiblePiece(piece) })),
-    steps: useMemo(() => stepsOf(values, range.limit), [values, range.limit]),
+    steps: useMemo(() => stepsOf(shaded, range.limit), [shaded, range.limit]),
     words: tokenAt,
     width: [60, 96],
     height: 22,
@@ -50,7 +52,7 @@ function NextTokens({ payload, arrays, alone, tools, chosen, choose, picked, pic
         )
       }
       range={{ ...range, scale, each: null, onScale }}
-      notes={[`first row: the rank of ${answer}, from 0; shaded by probability`, warning || null]}
+      notes={[`first row: the rank of ${answer}, from 0; shaded by probability`, columns > 1 ? FIRST_LEFT_OUT : null, warning || null]}
       drawing={() => heatDrawing(heat)}
       table={() => [["pos", "token", "rank", "prob", "logit"], ...pieces[text].map((piece, pos) => [pos, piece, arrays.ranks.data[text * width + pos], arrays.values.data[text * width + pos], arrays.logits.data[text * width + pos]])]}
     >
@@ -60,10 +62,13 @@ function NextTokens({ payload, arrays, alone, tools, chosen, choose, picked, pic
         picked={picked ? [picked] : []}
         number={(cell) => `${tokenAt(cell)} ${percent(probAt(cell))}`}
         tip={(cell) => ({ piece: cell.row === 0 ? answer : tokenAt(cell), value: percent(probAt(cell)), facts: [cell.row === 0 ? `rank ${tokenAt(cell).slice(1)}` : `rank ${cell.row - 1}`, `after ${cell.column} ${visiblePiece(pieces[text][cell.column])}`] })}
-        onPick={pick}
+        onPick={(cell) => pick(picked && isSame(picked, cell) ? null : cell)}
       />
     </Stand>
   );
 }
 
-export default present(NextTokens);
+export default present(NextTokens, ({ pieces }, { top_ids: { shape } }) => ({
+  chosen: { text: below(pieces.length) },
+  picked: oneCellOf(shape[2] + 1, shape[1]),
+}));

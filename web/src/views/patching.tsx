@@ -4,19 +4,23 @@ import { useMemo } from "preact/hooks";
 import type { Tensor } from "../arrays.ts";
 import { counted, signed, within } from "../numbers.ts";
 import { bootstrapInterval } from "./bootstrap.ts";
-import { type Cell, type Heat, heatDrawing, type Label, stepsOf } from "./heat.ts";
+import { type Cell, type Heat, heatDrawing, isSame, type Label, stepsOf } from "./heat.ts";
 import { HeatMap } from "./heat_map.tsx";
 import { Word } from "./legend.tsx";
+import { below, type Head, oneCellOf, oneOf, someOf } from "./look.ts";
 import { widthOf } from "./pen.ts";
 import { type Named, present, rangeOf, type Shown, Stand } from "./present.tsx";
 import { visiblePiece } from "./reading.ts";
 import { Scatter, scatterDrawing, type ScatterProps } from "./scatter.tsx";
+import type { Tip } from "./tooltip.ts";
 import "./patching.css";
 
 interface Payload extends Named {
   labels: Record<string, (string | number)[]>; // along each axis of the values; the last is `pair`
   pieces: string[][]; // [pair pos] of the clean prompts
-  settings: Named["settings"] & { direction?: string; metric?: string; unit?: string; noise_floor?: number };
+  reference: number; // the normalised value that means no effect: of the run that was patched
+  meaning: string; // of the normalised values
+  settings: Named["settings"] & { direction?: string; metric?: string; unit?: string; noise_floor?: number; n_heads?: number };
 }
 
 type Quantity = "normalised" | "change" | "raw";
@@ -51,7 +55,7 @@ class Patched {
   constructor(
     readonly payload: Payload,
     private readonly arrays: Record<string, Tensor>,
-    private readonly slice: Record<string, number>,
+    readonly slice: Record<string, number>,
   ) {
     this.axes = Object.keys(payload.labels);
     ({ rows: this.rows, columns: this.columns, sliced: this.sliced } = arrangeAxes(this.axes));
@@ -67,11 +71,14 @@ class Patched {
     return Math.abs(mean) <= least ? `clean and corrupted differ by ${signed(mean)}, too near to zero to divide by` : null;
   }
 
-  /** The run that was patched: corrupted where clean values are put into it. */
+  /** The normalised value of the run that was patched: 0 is the corrupted one, 1 the clean one. */
+  get reference(): number {
+    const { settings, labels, reference } = this.payload;
+    return settings.direction === "both" ? Number(labels.direction[this.slice.direction ?? 0] === "noise") : reference;
+  }
+
   private get base(): Float32Array {
-    const { direction } = this.payload.settings;
-    const shown = direction === "both" ? this.payload.labels.direction[this.slice.direction ?? 0] : direction;
-    return shown === "noise" ? this.arrays.clean_values.data : this.arrays.corrupted_values.data;
+    return this.reference ? this.arrays.clean_values.data : this.arrays.corrupted_values.data;
   }
 
   private size = (axis: string): number => this.payload.labels[axis].length;
@@ -136,159 +143,239 @@ const meanOf = (values: Float32Array): number => values.reduce((sum, value) => s
 
 const LONG = 80; // characters of a metric: one answer for each pair is too much
 const SPOKEN: Record<string, string> = { layer: "layer", head: "head", kv_head: "key-value head", role: "role", pos: "position" };
+const QUANTITIES: readonly (readonly [Quantity, string])[] = [
+  ["normalised", "the share restored"],
+  ["change", "the change of the metric"],
+  ["raw", "the metric"],
+];
+
+/** One quantity of every cell, of one pair or of the mean, as it is drawn. */
+class Picture {
+  readonly rows: Label[];
+  readonly columns: Label[];
+  readonly values: Float32Array;
+  readonly zero: number; // what has no colour
+
+  constructor(
+    readonly patched: Patched,
+    readonly quantity: Quantity,
+    readonly pair: number | null,
+  ) {
+    this.rows = patched.labelsOf(patched.rows);
+    this.columns = patched.columnLabels(pair);
+    this.values = Float32Array.from({ length: this.rows.length * this.columns.length }, (_, i) => patched.value(this.cellOf(i), quantity, pair));
+    this.zero = quantity === "normalised" ? patched.reference : 0;
+  }
+
+  cellOf = (i: number): Cell => ({ row: Math.floor(i / this.columns.length), column: i % this.columns.length });
+  indexOf = ({ row, column }: Cell): number => row * this.columns.length + column;
+  valueAt = (cell: Cell): number => this.values[this.indexOf(cell)];
+
+  placeOf = ({ row, column }: Cell): string => {
+    const { rows, columns } = this.patched;
+    const { text, index } = this.columns[column];
+    return [`${rows.map((axis) => SPOKEN[axis]).join(".")} ${this.rows[row].text}`, columns && `${SPOKEN[columns]} ${[index, text].filter((part) => part !== undefined && part !== "").join(" ")}`].filter(Boolean).join(", ");
+  };
+
+  tip = (cell: Cell): Tip => {
+    const { patched, pair, quantity } = this;
+    const facts = [pair === null ? patched.interval(cell, quantity) : patched.pieceAt(cell.column, pair), quantity === "raw" ? null : `metric ${signed(patched.value(cell, "raw", pair))}`];
+    return { piece: this.placeOf(cell), value: signed(this.valueAt(cell)), facts: facts.filter((fact) => fact !== null) };
+  };
+
+  heat(shaded: Float32Array, limit: number): Heat {
+    const most = Math.abs(this.zero) + limit;
+    return {
+      rows: this.rows,
+      columns: this.columns,
+      steps: stepsOf(shaded, limit),
+      upward: true,
+      words: (cell) => within(this.valueAt(cell), limit),
+      wordWidth: widthOf(`−${within(most, limit)}`) + 4,
+      width: [20, 72],
+      height: this.rows.length > 40 ? 13 : 22,
+    };
+  }
+
+  table(): (string | number)[][] {
+    const { patched } = this;
+    const { labels } = patched.payload;
+    const sliced = patched.sliced.map((axis) => labels[axis][patched.slice[axis] ?? 0]);
+    return [
+      [...patched.sliced, ...patched.rows, ...(patched.columns ? [patched.columns] : []), "pair", "value"],
+      ...Array.from(this.values.keys()).flatMap((i) => {
+        const { row, column } = this.cellOf(i);
+        const label = this.columns[column];
+        const place = [...sliced, ...this.rows[row].text.split("."), ...(patched.columns ? [label.index ?? label.text] : [])];
+        return Array.from({ length: patched.n_pairs }, (_, pair) => [...place, pair, patched.value({ row, column }, this.quantity, pair)]);
+      }),
+    ];
+  }
+}
+
+interface SentenceProps {
+  patched: Patched;
+  quantity: Quantity;
+  chosen: Chosen;
+  choose: (changed: Partial<Chosen>) => void;
+}
+
+const pairName = (pair: number | null, n_pairs: number): string => (pair === null ? `the mean of ${counted(n_pairs, "pair")}` : `pair ${pair}`);
+const numbered = (labels: readonly (string | number)[]) => labels.map((label, i) => [String(i), String(label)] as const);
+const numberOr = (text: string): number | null => (text === "" ? null : Number(text));
+
+function Sentence({ patched, quantity, chosen: { pair, slice, against }, choose }: SentenceProps) {
+  const { payload, sliced, undivided, n_pairs } = patched;
+  const pairs = [null, ...Array(n_pairs).keys()].map((i) => [String(i ?? ""), pairName(i, n_pairs)] as const);
+  return (
+    <>
+      Show <Word label="Quantity" value={quantity} options={QUANTITIES.filter(([name]) => name !== "normalised" || !undivided)} onChange={(quantity) => choose({ quantity })} />
+      {n_pairs > 1 && (
+        <>
+          {" "}
+          of <Word label="Pair" value={String(pair ?? "")} options={pairs} onChange={(pair) => choose({ pair: numberOr(pair) })} />
+        </>
+      )}
+      {sliced.map((axis) => (
+        <span key={axis}>
+          {" "}
+          {axis === "site" ? "at" : "by"} <Word label={axis} value={String(slice[axis] ?? 0)} options={numbered(payload.labels[axis])} onChange={(at) => choose({ slice: { ...slice, [axis]: Number(at) } })} />
+        </span>
+      ))}
+      {sliced.includes("site") && (
+        <>
+          {" "}
+          against{" "}
+          <Word
+            label="Other site"
+            value={String(against ?? "")}
+            options={[["", "nothing"], ...numbered(payload.labels.site).filter((_, i) => i !== (slice.site ?? 0))]}
+            onChange={(at) => choose({ against: numberOr(at) })}
+          />
+        </>
+      )}
+    </>
+  );
+}
+
+const NO_SLICE: Chosen["slice"] = {};
 
 function Patching({ payload, arrays, alone, tools, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Cell>) {
   const { settings, labels } = payload;
-  const { pair = null, slice = {}, against = null } = chosen;
+  const { pair = null, slice = NO_SLICE, against = null } = chosen;
   const patched = useMemo(() => new Patched(payload, arrays, slice), [payload, arrays, slice]);
   const { undivided, n_pairs, sliced } = patched;
-  const quantity = chosen.quantity ?? (undivided ? "change" : "normalised");
-  const rows = useMemo(() => patched.labelsOf(patched.rows), [patched]);
-  const columns = useMemo(() => patched.columnLabels(pair), [patched, pair]);
-  const values = useMemo(
-    () => Float32Array.from({ length: rows.length * columns.length }, (_, i) => patched.value({ row: Math.floor(i / columns.length), column: i % columns.length }, quantity, pair)),
-    [patched, rows, columns, quantity, pair],
-  );
-  const other = useMemo(() => {
-    if (against === null || !sliced.includes("site")) return null;
-    const beside = new Patched(payload, arrays, { ...slice, site: against });
-    return Float32Array.from({ length: values.length }, (_, i) => beside.value({ row: Math.floor(i / columns.length), column: i % columns.length }, quantity, pair));
-  }, [patched, against, values]);
-  const unit = quantity === "normalised" ? "" : (settings.unit ?? "");
-  const range = { ...rangeOf(values, scale, unit), signed: true };
-  const valueAt = ({ row, column }: Cell): number => values[row * columns.length + column];
-  const heat: Heat = {
-    rows,
-    columns,
-    steps: useMemo(() => stepsOf(values, range.limit), [values, range.limit]),
-    upward: true,
-    words: (cell) => within(valueAt(cell), range.limit),
-    wordWidth: widthOf(within(-range.limit, range.limit)) + 4,
-    width: [20, 72],
-    height: rows.length > 40 ? 13 : 22,
-  };
-  const placeOf = ({ row, column }: Cell): string =>
-    [`${patched.rows.map((axis) => SPOKEN[axis]).join(".")} ${rows[row].text}`, patched.columns && `${SPOKEN[patched.columns]} ${columns[column].text || columns[column].index}`].filter(Boolean).join(", ");
-  const cellOf = (i: number): Cell => ({ row: Math.floor(i / columns.length), column: i % columns.length });
-  const pickCell = (cell: Cell): void => pick(picked && picked.row === cell.row && picked.column === cell.column ? null : cell);
-  const scattered: ScatterProps | null = other && {
-    x: other,
-    y: values,
-    names: [String(labels.site[against!]), String(labels.site[slice.site ?? 0])],
-    label: (i) => `${rows[cellOf(i).row].text}.${columns[cellOf(i).column].text}`,
-    tip: (i) => ({ piece: placeOf(cellOf(i)), value: signed(values[i]), facts: [String(labels.site[slice.site ?? 0]), `${signed(other[i])} ${labels.site[against!]}`] }),
-    picked: picked && picked.row * columns.length + picked.column,
-    onPick: (i) => pickCell(cellOf(i)),
-  };
-  const quantities: (readonly [Quantity, string])[] = [
-    ["normalised", "the share restored"],
-    ["change", "the change of the metric"],
-    ["raw", "the metric"],
-  ];
-  const pairs = [["", `the mean of ${counted(n_pairs, "pair")}`] as const, ...Array.from({ length: n_pairs }, (_, i) => [String(i), `pair ${i}`] as const)];
-  const spoken = quantities.find(([name]) => name === quantity)![1];
-  const caption = `${spoken}, ${pairs.find(([name]) => name === (pair === null ? "" : String(pair)))![1]}`;
+  const quantity = (undivided && chosen.quantity === "normalised" ? null : chosen.quantity) ?? (undivided ? "change" : "normalised");
+  const picture = useMemo(() => new Picture(patched, quantity, pair), [patched, quantity, pair]);
+  const other = useMemo(() => (against === null || !sliced.includes("site") ? null : new Picture(new Patched(payload, arrays, { ...slice, site: against }), quantity, pair)), [picture, against]);
+  const shaded = useMemo(() => picture.values.map((value) => value - picture.zero), [picture]);
+  const range = { ...rangeOf(shaded, scale, quantity === "normalised" ? "" : (settings.unit ?? "")), signed: true, zero: picture.zero };
+  const heat = useMemo(() => picture.heat(shaded, range.limit), [picture, range.limit]);
+  const pickCell = (cell: Cell): void => pick(picked && isSame(picked, cell) ? null : cell);
+  const caption = `${QUANTITIES.find(([name]) => name === quantity)![1]}, ${pairName(pair, n_pairs)}`;
+  const scattered = other && scatterOf(picture, other, picked, pickCell);
   return (
     <Stand
       shown={{ payload, alone, tools }}
       caption={[caption, ...sliced.map((axis) => labels[axis][slice[axis] ?? 0])].join(", ")}
-      sentence={
-        <>
-          Show <Word label="Quantity" value={quantity} options={quantities.filter(([name]) => name !== "normalised" || !undivided)} onChange={(quantity) => choose({ quantity })} />
-          {n_pairs > 1 && (
-            <>
-              {" "}
-              of <Word label="Pair" value={pair === null ? "" : String(pair)} options={pairs} onChange={(pair) => choose({ pair: pair === "" ? null : Number(pair) })} />
-            </>
-          )}
-          {sliced.map((axis) => (
-            <span key={axis}>
-              {" "}
-              {axis === "site" ? "at" : "by"} <Word label={axis} value={String(slice[axis] ?? 0)} options={labels[axis].map((label, i) => [String(i), String(label)])} onChange={(at) => choose({ slice: { ...slice, [axis]: Number(at) } })} />
-            </span>
-          ))}
-          {sliced.includes("site") && (
-            <>
-              {" "}
-              against{" "}
-              <Word
-                label="Other site"
-                value={against === null ? "" : String(against)}
-                options={[["", "nothing"], ...labels.site.map((label, i) => [String(i), String(label)] as const).filter((_, i) => i !== (slice.site ?? 0))]}
-                onChange={(at) => choose({ against: at === "" ? null : Number(at) })}
-              />
-            </>
-          )}
-        </>
-      }
-      range={{ ...range, scale, each: null, onScale }}
+      sentence={<Sentence patched={patched} quantity={quantity} chosen={{ quantity, pair, slice, against }} choose={choose} />}
+      range={scattered ? undefined : { ...range, scale, each: null, onScale }}
       notes={[
-        quantity === "normalised" ? "0 is the corrupted prompts, 1 the clean ones" : null,
+        quantity === "normalised" ? payload.meaning : null,
         settings.metric ? `metric: ${settings.metric.length > LONG ? `${settings.metric.slice(0, LONG)}…` : settings.metric}` : null,
         undivided,
         settings.noise_floor ? `changes within ${settings.noise_floor.toPrecision(1)} are noise, drawn as none` : null,
       ]}
       drawing={() => (scattered ? scatterDrawing(scattered) : heatDrawing(heat))}
-      table={() => [
-        [...sliced, ...patched.rows, ...(patched.columns ? [patched.columns] : []), "pair", "value"],
-        ...rows.flatMap(({ text }, row) =>
-          columns.flatMap((label, column) =>
-            Array.from({ length: n_pairs }, (_, i) => [
-              ...sliced.map((axis) => labels[axis][slice[axis] ?? 0]),
-              ...text.split("."),
-              ...(patched.columns ? [label.text || String(label.index)] : []),
-              i,
-              patched.value({ row, column }, quantity, i),
-            ]),
-          ),
-        ),
-      ]}
+      table={() => picture.table()}
     >
       {scattered ? (
         <Scatter {...scattered} />
       ) : (
         <HeatMap
           {...heat}
-          label={`${payload.name}: ${caption}, ${rows.length} rows by ${columns.length} columns`}
+          label={`${payload.name}: ${caption}, ${picture.rows.length} rows by ${picture.columns.length} columns`}
           picked={picked ? [picked] : []}
-          number={(cell) => signed(valueAt(cell))}
-          tip={(cell) => ({
-            piece: placeOf(cell),
-            value: signed(valueAt(cell)),
-            facts: [pair === null ? patched.interval(cell, quantity) : patched.pieceAt(cell.column, pair), quantity === "raw" ? null : `metric ${signed(patched.value(cell, "raw", pair))}`].filter((fact) => fact !== null),
-          })}
+          number={(cell) => signed(picture.valueAt(cell))}
+          tip={picture.tip}
           onPick={pickCell}
         />
       )}
-      {alone && picked && n_pairs > 1 && <EachPair patched={patched} cell={picked} place={placeOf(picked)} quantity={quantity} limit={range.limit} />}
+      {alone && picked && n_pairs > 1 && <EachPair picture={picture} cell={picked} limit={range.limit} />}
     </Stand>
   );
 }
 
+/** One site's cells against another's. */
+function scatterOf(picture: Picture, other: Picture, picked: Cell | null, onPick: (cell: Cell) => void): ScatterProps {
+  const siteOf = ({ patched: { payload, slice } }: Picture): string => String(payload.labels.site[slice.site ?? 0]);
+  return {
+    x: other.values,
+    y: picture.values,
+    names: [siteOf(other), siteOf(picture)],
+    label(i) {
+      const { row, column } = picture.cellOf(i);
+      return `${picture.rows[row].text}.${picture.columns[column].text}`;
+    },
+    tip: (i) => ({ piece: picture.placeOf(picture.cellOf(i)), value: signed(picture.values[i]), facts: [siteOf(picture), `${signed(other.values[i])} ${siteOf(other)}`] }),
+    picked: picked && picture.indexOf(picked),
+    onPick: (i) => onPick(picture.cellOf(i)),
+  };
+}
+
 /** A cell's value in every pair. */
-function EachPair({ patched, cell, place, quantity, limit }: { patched: Patched; cell: Cell; place: string; quantity: Quantity; limit: number }) {
+function EachPair({ picture, cell, limit }: { picture: Picture; cell: Cell; limit: number }) {
+  const { patched, quantity, zero } = picture;
   const values = patched.payload.pieces.map((_, pair) => patched.value(cell, quantity, pair));
-  const most = Math.max(limit, ...values.map(Math.abs));
+  const most = Math.max(limit, ...values.map((value) => Math.abs(value - zero)));
   return (
     <section class="pairs">
-      <h2>{place}</h2>
+      <h2>{picture.placeOf(cell)}</h2>
       <p>
         mean {signed(patched.value(cell, quantity, null))}, {patched.interval(cell, quantity)} by bootstrap over {counted(values.length, "pair")}
       </p>
       <ol start={0}>
-        {values.map((value, pair) => (
-          <li key={pair}>
-            <b>{pair}</b>
-            <span>{signed(value)}</span>
-            <i>
-              <i class={value < 0 ? "negative" : ""} style={{ left: `${50 + Math.min(0, (50 * value) / most)}%`, width: `${(50 * Math.abs(value)) / most}%` }} />
-            </i>
-            <q>{patched.payload.pieces[pair].join("")}</q>
-          </li>
-        ))}
+        {values.map((value, pair) => {
+          const share = (50 * (value - zero)) / most;
+          return (
+            <li key={pair}>
+              <b>{pair}</b>
+              <span>{signed(value)}</span>
+              <i>
+                <i class={share < 0 ? "negative" : ""} style={{ left: `${50 + Math.min(0, share)}%`, width: `${Math.abs(share)}%` }} />
+              </i>
+              <q>{patched.payload.pieces[pair].join("")}</q>
+            </li>
+          );
+        })}
       </ol>
     </section>
   );
 }
 
-export default present(Patching);
+/** The heads of a cell: a key-value head serves several. */
+function headsOf({ labels, settings }: Payload, cell: Cell): Head[] {
+  const { rows, columns } = arrangeAxes(Object.keys(labels));
+  const axis = HEADS.find((axis) => axis in labels);
+  if (!axis) return [];
+  const n = labels[axis].length;
+  const [layer, head] = columns === axis ? [cell.row, cell.column] : [Math.floor(cell.row / n), cell.row % n];
+  const each = axis === "kv_head" ? settings.n_heads! / n : 1;
+  return rows.includes("layer") ? Array.from({ length: each }, (_, i) => ({ layer: Number(labels.layer[layer]), head: head * each + i })) : [];
+}
+
+export default present(Patching, (payload) => {
+  const { labels } = payload;
+  const { rows, columns, sliced } = arrangeAxes(Object.keys(labels));
+  const size = (axis: string): number => labels[axis].length;
+  return {
+    chosen: {
+      quantity: oneOf(...QUANTITIES.map(([name]) => name)),
+      pair: below(size("pair")),
+      slice: someOf(Object.fromEntries(sliced.map((axis) => [axis, below(size(axis))]))),
+      against: below(labels.site?.length ?? 0),
+    },
+    picked: oneCellOf(rows.reduce((n, axis) => n * size(axis), 1), columns ? size(columns) : 1),
+    onward: (cell) => ({ heads: headsOf(payload, cell) }),
+  };
+});

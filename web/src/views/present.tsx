@@ -5,6 +5,7 @@ import { useState } from "preact/hooks";
 import { type Arrays, type Bytes, parseArrays, type Tensor } from "../arrays.ts";
 import type { View } from "../host.ts";
 import { frame } from "./frame.tsx";
+import { type Fit, type Fitting, fitLook, type Head, type Look, type Onward } from "./look.ts";
 import { Range, type RangeProps } from "./legend.tsx";
 import { type Drawing, drawPng, drawSvg, saveFile } from "./files.ts";
 import { colourLimit, type Scale } from "./reading.ts";
@@ -18,10 +19,19 @@ export interface Named {
 
 type Tool = readonly [name: string, title: string, run: (root: HTMLElement) => unknown];
 
-/** What a host offers beside the view's own exports, before them and after. */
+/** What a host offers beside the view's own exports, before them and after; and what that is picked it shows itself. */
 export interface HostTools {
   first: readonly Tool[];
   last: readonly Tool[];
+  opens: readonly (keyof Onward)[];
+}
+
+const NO_TOOLS: HostTools = { first: [], last: [], opens: [] };
+
+/** A view whose look can be asked about. */
+export interface Presented extends View {
+  fit: (data: Bytes, look: Look) => { look: Fitting; left: string[] };
+  onward: (data: Bytes, picked: unknown) => Onward; // `picked` fits
 }
 
 /** What a view is given. `chosen` is how its controls stand, `picked` what a reader picked in it. */
@@ -46,41 +56,75 @@ function parseOnce(data: Bytes): Arrays {
   return known;
 }
 
-/** A module of a component that draws what it is given. */
-export function present<Payload extends Named, Chosen extends object, Picked>(Body: FunctionComponent<Shown<Payload, Chosen, Picked>>): View {
+/** A module of a component that draws what it is given; `fitOf` says which looks fit a result. */
+export function present<Payload extends Named, Chosen extends object, Picked>(
+  Body: FunctionComponent<Shown<Payload, Chosen, Picked>>,
+  fitOf: (payload: Payload, arrays: Record<string, Tensor>) => Fit<Picked>,
+): Presented {
+  const read = (data: Bytes) => {
+    const { payload, arrays } = parseOnce(data) as Arrays<Payload>;
+    return { payload, arrays, fits: fitOf(payload, arrays) };
+  };
   return {
+    fit: (data, look) => fitLook(look, read(data).fits),
+    onward: (data, picked) => (picked === null ? {} : (read(data).fits.onward?.(picked as Picked) ?? {})),
     render({ model, el }) {
       const write = (key: string, value: unknown): void => {
         model.set(key, value);
         model.save_changes();
       };
+      const leave = ({ key }: KeyboardEvent): void => {
+        if (key === "Escape" && model.get("picked")) write("picked", null);
+      };
       let root: HTMLElement | null = null;
       const takeDown = frame(model, el, ["data", "chosen", "picked", "scale", "tools"], (place) => {
         root = place;
-        const { payload, arrays } = parseOnce(model.get("data")) as Arrays<Payload>;
-        const chosen = (model.get("chosen") ?? {}) as Partial<Chosen>;
-        render(
-          <Body
-            payload={payload}
-            arrays={arrays}
-            alone={!model.get("bare")}
-            tools={model.get("tools") ?? { first: [], last: [] }}
-            chosen={chosen}
-            choose={(changed) => write("chosen", { ...chosen, ...changed })}
-            picked={(model.get("picked") ?? null) as Picked | null}
-            pick={(picked) => write("picked", picked)}
-            scale={model.get("scale") ?? { mode: "shared" }}
-            onScale={(scale) => write("scale", scale)}
-          />,
-          place,
-        );
+        const { payload, arrays, fits } = read(model.get("data"));
+        const { chosen = {}, picked = null, scale = { mode: "shared" as const } } = fitLook({ chosen: model.get("chosen"), picked: model.get("picked"), scale: model.get("scale") }, fits).look;
+        const tools: HostTools = model.get("tools") ?? NO_TOOLS;
+        const { heads = [] } = picked === null ? {} : (fits.onward?.(picked as Picked) ?? {});
+        try {
+          render(
+            <>
+              <Body
+                payload={payload}
+                arrays={arrays}
+                alone={!model.get("bare")}
+                tools={tools}
+                chosen={chosen as Partial<Chosen>}
+                choose={(changed) => write("chosen", { ...chosen, ...changed })}
+                picked={picked as Picked | null}
+                pick={(picked) => write("picked", picked)}
+                scale={scale}
+                onScale={(scale) => write("scale", scale)}
+              />
+              {heads.length > 0 && !tools.opens.includes("heads") && <HeadsInPython heads={heads} />}
+            </>,
+            place,
+          );
+        } catch (error) {
+          render(null, place); // what was drawn before is of something else
+          throw error;
+        }
       });
+      el.addEventListener("keydown", leave);
       return () => {
+        el.removeEventListener("keydown", leave);
         if (root) render(null, root);
         takeDown();
       };
     },
   };
+}
+
+/** Where no model is at hand, how to see where heads look. */
+function HeadsInPython({ heads }: { heads: readonly Head[] }) {
+  const { model = "the model" } = heads[0];
+  return (
+    <p class="onward">
+      Where {heads.length > 1 ? "they look" : "it looks"} in any run of {model}: <code>rs.attention(run, heads=[{heads.map(({ layer, head }) => `(${layer}, ${head})`).join(", ")}])</code>
+    </p>
+  );
 }
 
 interface StandProps {
@@ -96,13 +140,13 @@ interface StandProps {
 
 /** What stands around a picture. */
 export function Stand({ shown: { payload, alone, tools }, caption, sentence, range, notes = [], drawing, table, children }: StandProps) {
-  const said = notes.filter((note) => note !== null);
+  const said = [...new Set(notes.filter((note) => note !== null))];
   if (!alone) return <>{children}</>;
   return (
     <>
       <header>
         <strong>{payload.name}</strong>
-        <Tools payload={payload} tools={tools} table={table} svg={(el) => drawSvg(el, { title: payload.name, lines: [caption, ...said], range, ...drawing() })} />
+        <Tools payload={payload} tools={tools} table={table} svg={(el) => drawSvg(el, { title: payload.name, lines: [...new Set([caption, ...said])], range, ...drawing() })} />
         {sentence && <p class="sentence">{sentence}</p>}
         {(range || said.length > 0) && (
           <div class="legend">
@@ -164,6 +208,11 @@ function Tools({ payload, tools: { first, last }, table, svg }: ToolsProps) {
     </div>
   );
 }
+
+export const FIRST_LEFT_OUT = "position 0 has no colour, nor a part in the range";
+
+/** Values [row pos] as they are shaded: without position 0, which is like no other; NaN there, unless it is alone. */
+export const withoutFirst = (values: Float32Array, columns: number): Float32Array => (columns > 1 ? values.map((value, i) => (i % columns ? value : NaN)) : values);
 
 /** The range of colours of some values. */
 export function rangeOf(values: Float32Array, scale: Scale, unit: string): { limit: number; signed: boolean; unit: string } {

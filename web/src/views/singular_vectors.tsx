@@ -3,6 +3,7 @@
 import { useMemo } from "preact/hooks";
 import { plain, signed } from "../numbers.ts";
 import { Word } from "./legend.tsx";
+import { below } from "./look.ts";
 import { type Named, present, type Shown, Stand } from "./present.tsx";
 import { NamedTable, type Rows, tableDrawing, useOrder } from "./token_table.tsx";
 import "./singular_vectors.css";
@@ -54,4 +55,4 @@ function SingularVectors({ payload, arrays, alone, tools, chosen, choose }: Show
   );
 }
 
-export default present(SingularVectors);
+export default present(SingularVectors, (_, { values: { shape } }) => ({ chosen: { component: below(shape[1]) } }));

@@ -79,4 +79,4 @@ function Steering({ payload, arrays, alone, tools, scale, onScale }: Shown<Paylo
   );
 }
 
-export default present(Steering);
+export default present(Steering, () => ({}));

@@ -98,7 +98,13 @@ export function NamedTable({ rows, label }: { rows: Rows; label: string }) {
   );
 }
 
-export function TokenTable({ rows, order, query, search, by, down, sort, label }: Ordered & { label: string }) {
+interface TableProps extends Ordered {
+  label: string;
+  picked?: number | null; // a row
+  onPick?: (row: number) => void;
+}
+
+export function TokenTable({ rows, order, query, search, by, down, sort, label, picked, onPick }: TableProps) {
   const { noun, texts, ids, columns } = rows;
   const [top, setTop] = useState(0);
   const scroll = useRef<HTMLDivElement>(null);
@@ -131,9 +137,15 @@ export function TokenTable({ rows, order, query, search, by, down, sort, label }
         </div>
         <div role="rowgroup" style={{ height: `${ROW * order.length}px` }}>
           {Array.from(shown, (row, i) => (
-            <div key={row} role="row" aria-rowindex={first + i + 2} style={{ gridTemplateColumns: template, top: `${ROW * (first + i)}px` }}>
+            <div key={row} role="row" class={row === picked ? "picked" : ""} aria-rowindex={first + i + 2} style={{ gridTemplateColumns: template, top: `${ROW * (first + i)}px` }}>
               <b role="cell" title={shownText(rows, row)}>
-                {shownText(rows, row)}
+                {onPick ? (
+                  <button type="button" aria-pressed={row === picked} onClick={() => onPick(row)}>
+                    {shownText(rows, row)}
+                  </button>
+                ) : (
+                  shownText(rows, row)
+                )}
               </b>
               {ids && <span role="cell">{ids[row]}</span>}
               {columns.map((column, at) => (

@@ -5,6 +5,7 @@ import type { Tensor } from "../arrays.ts";
 import { count, percent, signed } from "../numbers.ts";
 import { Icicle, icicleDrawing, massOf } from "./icicle.tsx";
 import { Word } from "./legend.tsx";
+import { below, oneOf } from "./look.ts";
 import { type Named, present, type Shown, Stand } from "./present.tsx";
 import { type Column, tableDrawing, tableRows, TokenTable, useOrder } from "./token_table.tsx";
 
@@ -77,4 +78,4 @@ function Vocabulary({ payload, arrays, alone, tools, chosen, choose }: Shown<Pay
   );
 }
 
-export default present(Vocabulary);
+export default present(Vocabulary, ({ texts }) => ({ chosen: { text: below(texts.length), as: oneOf("table", "mass") } }));

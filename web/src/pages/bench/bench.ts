@@ -2,10 +2,14 @@
 
 import { batch, effect, type Signal, signal } from "@preact/signals";
 import { parseArrays } from "../../arrays.ts";
-import type { View } from "../../host.ts";
+import attention from "../../views/attention.tsx";
 import { saveFile } from "../../views/files.ts";
+import type { Look, Onward } from "../../views/look.ts";
+import type { Named, Presented } from "../../views/present.tsx";
+import singularVectors from "../../views/singular_vectors.tsx";
+import vocabulary from "../../views/vocabulary.tsx";
 import { copyText, dismiss, say } from "../notes.tsx";
-import { isAbort, type Progress, server } from "../server.ts";
+import { isAbort, type ModelFacts, type Progress, server } from "../server.ts";
 import { model, readSession, writeSession } from "../session.ts";
 import { type Trouble, troubleOf, type Work } from "../status.tsx";
 
@@ -16,30 +20,35 @@ export interface Ask {
   body: Readonly<Record<string, unknown>>;
 }
 
-/** How a view's controls stand, and what is picked in it. */
-export interface Look {
-  chosen?: object;
-  picked?: any;
-  scale?: object;
-}
-
 /** What is looked at closer, of what is picked. */
 export interface Closer extends Ask {
   title: string;
-  view: View;
+  view: Presented;
+}
+
+/** The payload of a result, so far as the pages read it. */
+interface Payload extends Named {
+  view: string;
+  pieces?: readonly (readonly string[])[];
+  settings: Named["settings"] & { norm?: string };
+}
+
+/** A text in which heads are looked at. */
+interface Prompt {
+  text: string;
+  called: string; // "in the clean prompt"
 }
 
 export interface Kind {
-  view: View;
+  views: Readonly<Record<string, Presented>>; // of the results that are asked for, and of those that a file may hold, by their name
   fields: Fields; // as they stand at first; every one has a part of the address
+  suit?: (facts: ModelFacts) => Fields; // those that are others for a model
   ask: (fields: Fields) => Ask;
-  others?: Readonly<Record<string, View>>; // of results that a file may hold beside those that are asked for, by their name
-  closer?: (fields: Fields, picked: any, payload: any) => readonly Closer[];
+  prompt: (fields: Fields, answer: Answer, chosen: Readonly<Record<string, unknown>>) => Prompt;
 }
 
-interface Answer {
-  name: string;
-  payload: any;
+export interface Answer {
+  payload: Payload;
   data: Uint8Array<ArrayBuffer>;
   asked: Ask | null; // null: opened from a file
   whole: boolean; // else some of it is not known yet
@@ -70,6 +79,19 @@ export function writeFields(fields: Fields, look: Look, start: Fields): URLSearc
   return query;
 }
 
+/** What shows more of what is picked. */
+function listCloser({ heads = [], cells = [] }: Onward, { text, called }: Prompt, norm: string | undefined): Closer[] {
+  const names = heads.map(({ layer, head }) => `${layer}.${head}`);
+  const [one] = heads;
+  const [cell, minus = null] = cells;
+  const place = ({ site, pos }: { site: string; pos: number }): string => `${site} at ${pos}`;
+  return [
+    ...(one ? [{ title: `Attention of head ${names.join(" and ")} ${called}`, path: "attention", body: { text, heads: heads.map(({ layer, head }) => [layer, head]) }, view: attention }] : []),
+    ...(heads.length === 1 ? [{ title: `What head ${names[0]} reads and writes`, path: "singular_vectors", body: { layer: one.layer, head: one.head }, view: singularVectors }] : []),
+    ...(cell ? [{ title: `Vocabulary of ${place(cell)}${minus ? `, less that of ${place(minus)}` : ""}`, path: "lens_vocabulary", body: { text, norm, cell, minus }, view: vocabulary }] : []),
+  ];
+}
+
 export class Bench {
   readonly fields: Signal<Fields>;
   readonly look = signal<Look>({});
@@ -82,16 +104,22 @@ export class Bench {
   private closing: AbortController | null = null;
   private pushing = false;
 
+  usual: Fields; // what is asked for where nobody says otherwise
+
   constructor(readonly kind: Kind) {
+    this.usual = kind.fields;
     this.fields = signal(kind.fields);
   }
+
+  /** The view of what is shown. */
+  viewOf = ({ payload }: Answer): Presented => this.kind.views[payload.view];
 
   /** Opens the place: asks for the model, and shows what the address says. */
   start = (): void => {
     addEventListener("popstate", () => (dismiss(), this.readAddress()));
     effect(() => {
       if (!model.value) return;
-      const query = writeSession(writeFields(this.fields.value, this.look.value, this.kind.fields));
+      const query = writeSession(writeFields(this.fields.value, this.look.value, this.usual));
       const url = `${location.pathname}?${query}`;
       if (url === location.pathname + location.search) return;
       if (this.pushing) history.pushState(null, "", url);
@@ -107,6 +135,7 @@ export class Bench {
       const facts = await server.model();
       batch(() => {
         model.value = facts;
+        this.usual = { ...this.kind.fields, ...this.kind.suit?.(facts) };
         this.readAddress();
       });
     } catch (error) {
@@ -116,7 +145,7 @@ export class Bench {
 
   private readAddress(): void {
     const query = new URLSearchParams(location.search);
-    const { fields, look, problems } = readFields(query, this.kind.fields);
+    const { fields, look, problems } = readFields(query, this.usual);
     problems.push(...readSession(query));
     batch(() => {
       this.fields.value = fields;
@@ -143,6 +172,13 @@ export class Bench {
   see = (key: keyof Look, value: unknown): void => {
     this.look.value = { ...this.look.value, [key]: value };
     if (key === "picked") this.loadCards();
+  };
+
+  /** Lets go of what is picked; whether anything was. */
+  leave = (): boolean => {
+    const { picked } = this.look.peek();
+    if (picked != null) this.see("picked", null);
+    return picked != null;
   };
 
   pin = (card: Card): void => void (this.pinned.value = [...this.pinned.value, card]);
@@ -189,22 +225,23 @@ export class Bench {
   }
 
   private show(data: Uint8Array<ArrayBuffer>, asked: Ask | null, whole = true): void {
-    const { payload } = parseArrays<any>(data);
+    const { payload } = parseArrays<Payload>(data);
+    const { look, left } = this.kind.views[payload.view].fit(data, this.look.peek());
     batch(() => {
-      this.answer.value = { name: payload.name, payload, data, asked, whole };
+      this.answer.value = { payload, data, asked, whole };
+      if (left.length) this.look.value = look;
       if (!whole) return;
       this.work.value = null;
       this.trouble.value = null;
     });
+    if (left.length) say(`What is shown now has no ${left.join(", ")}; it was left out.`);
     if (whole) this.loadCards();
   }
 
   private loadCards(): void {
     this.closing?.abort();
     const controller = (this.closing = new AbortController());
-    const { picked } = this.look.peek();
-    const answer = this.answer.peek();
-    const asked = (picked && answer?.asked && this.kind.closer?.(this.fields.peek(), picked, answer.payload)) || [];
+    const asked = this.listCloser();
     const before = this.cards.peek();
     this.cards.value = asked.map((one: Closer) => ({ ...one, data: before.find(({ path }) => path === one.path)?.data ?? null, problem: null }));
     asked.forEach((one: Closer, number: number) => {
@@ -218,39 +255,73 @@ export class Bench {
     });
   }
 
+  private listCloser(): Closer[] {
+    const answer = this.answer.peek();
+    const { picked = null, chosen } = this.look.peek();
+    if (!answer || picked === null) return [];
+    const { heads, cells } = this.viewOf(answer).onward(answer.data, picked);
+    const prompt = this.kind.prompt(this.fields.peek(), answer, (chosen ?? {}) as Record<string, unknown>);
+    const known = heads?.filter(({ model: name }) => name === undefined || name === model.peek()!.name);
+    // A file's cells are of a text, and perhaps of a model, that is not this page's.
+    return listCloser({ heads: known, cells: answer.asked ? cells : [] }, prompt, answer.payload.settings.norm);
+  }
+
   /** Shows a result from a file that `result.save()` wrote. */
   openFile = async (file: File): Promise<void> => {
+    dismiss();
     try {
       const data = new Uint8Array(await file.arrayBuffer());
-      const { payload } = parseArrays<any>(data);
-      const place = PLACE_OF[payload.view];
-      if (place !== location.pathname) throw new Error(`It holds ${payload.name ?? "something else"}${place ? `, which the place ${place} shows` : ""}.`);
+      const { view, name } = readResult(data);
+      if (!(view in this.kind.views)) {
+        const place = PLACE_OF[view];
+        return say(`${file.name} holds ${name}. ${place ? `Open it in the place ${place}.` : "No place opens such a file; rs.open does, in Python."}`);
+      }
       this.current?.abort();
       batch(() => {
         this.look.value = {};
         this.show(data, null);
       });
     } catch (error) {
-      say(`${file.name} cannot be shown here. ${error instanceof Error ? error.message : error} Give a file that "Save" or result.save() wrote.`);
+      say(`${file.name} is no saved result. ${error instanceof Error ? error.message : error} Give a file that "Save" or result.save() wrote.`);
     }
   };
 
   link = (): Promise<void> => copyText(location.href, "Link");
 
   saveResult = (): void => {
-    const { data, name } = this.answer.value!;
-    say(`${saveFile(new Blob([data]), name, "safetensors")} saved to your downloads; rs.open reads it.`, { seconds: 4 });
+    const { data, payload } = this.answer.value!;
+    say(`${saveFile(new Blob([data]), payload.name, "safetensors")} saved to your downloads; rs.open reads it.`, { seconds: 4 });
   };
 
   saveHtml = async (): Promise<void> => {
-    const { asked, name } = this.answer.value!;
+    const { asked, payload } = this.answer.value!;
     try {
-      say(`${saveFile(await server.analysisHtml(asked!.path, asked!.body), name, "html")} saved to your downloads.`, { seconds: 4 });
+      say(`${saveFile(await server.analysisHtml(asked!.path, asked!.body), payload.name, "html")} saved to your downloads.`, { seconds: 4 });
     } catch (error) {
       say(`HTML could not be made. ${error instanceof Error ? error.message : error}`);
     }
   };
 }
 
-/** Which place shows a view. */
-const PLACE_OF: Record<string, string> = { logit_lens: "/lens", patching: "/patch", heads: "/heads", head_mosaic: "/heads" };
+/** The payload of a file's bytes. */
+function readResult(data: Uint8Array): Payload {
+  const { payload } = parseArrays<Payload | null>(data);
+  if (typeof payload?.view !== "string") throw new Error("It has no payload that names a view.");
+  return payload;
+}
+
+/** Which place opens the results of a view. */
+const PLACE_OF: Record<string, string> = {
+  logit_lens: "Lens",
+  next_tokens: "Lens",
+  vocabulary: "Lens",
+  patching: "Patch",
+  comparison: "Patch",
+  ablation: "Patch",
+  heads: "Heads",
+  head_mosaic: "Heads",
+  composition: "Heads",
+  attribution: "Heads",
+  attention: "Heads",
+  singular_vectors: "Heads",
+};

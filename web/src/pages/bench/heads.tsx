@@ -1,6 +1,8 @@
 // The place Heads: what every head does by its scores, and where one that is picked looks.
 
 import attention from "../../views/attention.tsx";
+import attribution from "../../views/attribution.tsx";
+import composition from "../../views/composition.tsx";
 import headMosaic from "../../views/head_mosaic.tsx";
 import heads from "../../views/heads.tsx";
 import { Word } from "../../views/legend.tsx";
@@ -9,14 +11,10 @@ import { Bench } from "./bench.ts";
 import { BenchPage, Prompt, Typed } from "./page.tsx";
 
 export const bench = new Bench({
-  view: heads,
+  views: { heads, head_mosaic: headMosaic, composition, attribution, attention, singular_vectors: singularVectors },
   fields: { sequences: "8", length: "50", seed: "0", read: "embed", text: "When John and Mary went to the shops, John gave the bag to" },
   ask: ({ sequences, length, seed, read }) => ({ path: "heads", body: { n_sequences: Number(sequences), n_tokens: Number(length), seed: Number(seed), read } }),
-  others: { head_mosaic: headMosaic },
-  closer: ({ text }, { layer, head }) => [
-    { title: `Attention of head ${layer}.${head}`, path: "attention", body: { text, layer, head }, view: attention },
-    { title: `What head ${layer}.${head} reads and writes`, path: "singular_vectors", body: { layer, head }, view: singularVectors },
-  ],
+  prompt: ({ text }) => ({ text, called: "in the prompt" }),
 });
 
 export function Heads() {
@@ -41,7 +39,7 @@ export function Heads() {
               value={read}
               options={[
                 ["embed", "the embedding"],
-                ["layer0", "the embedding after layer 0's MLP"],
+                ["layer0", "the stream after layer 0"],
               ]}
               onChange={(read) => bench.change({ read })}
             />

@@ -1,6 +1,8 @@
 // The place Lens: how the prediction forms, layer by layer.
 
 import logitLens from "../../views/logit_lens.tsx";
+import nextTokens from "../../views/next_tokens.tsx";
+import vocabulary from "../../views/vocabulary.tsx";
 import { Word } from "../../views/legend.tsx";
 import { Bench } from "./bench.ts";
 import { BenchPage, type Example, Prompt, Typed } from "./page.tsx";
@@ -21,12 +23,14 @@ const TARGETS = [
 const OF_A_TOKEN = ["prob", "logit", "rank"];
 
 export const bench = new Bench({
-  view: logitLens,
+  views: { logit_lens: logitLens, next_tokens: nextTokens, vocabulary },
   fields: { text: "When John and Mary went to the shops, John gave the bag to", value: "prob", target: "own", token: " Mary", norm: "own", sub: "" },
   ask({ text, value, target, token, norm, sub }) {
     const whose = !OF_A_TOKEN.includes(value) ? {} : target === "chosen" ? { chosen: token } : { target };
     return { path: "lens", body: { text, value, norm, sub_blocks: sub !== "", ...whose } };
   },
+  suit: ({ names: [token = " Mary"] }) => ({ token }),
+  prompt: ({ text }) => ({ text, called: "in the prompt" }),
 });
 
 const EXAMPLES: readonly Example[] = [

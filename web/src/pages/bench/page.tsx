@@ -52,12 +52,13 @@ interface PageProps {
 }
 
 export function BenchPage({ bench, examples, prompts, sentence, children }: PageProps) {
-  const { kind, see } = bench;
+  const { see } = bench;
   const answer = bench.answer.value;
   const late = useLate(bench.work.value !== null, 100);
   const { chosen = {}, picked = null, scale = { mode: "shared" } } = bench.look.value;
   const tools = {
     first: [["Link", "Copy a link to what is shown", bench.link]],
+    opens: answer?.asked ? ["heads", "cells"] : ["heads"],
     last: !answer?.whole ? [] : [...(answer.asked ? [["HTML", "Save one file that opens with no network", bench.saveHtml]] : []), ["Save", "Save the result, for rs.open and for Open", bench.saveResult]],
   };
   return (
@@ -71,19 +72,19 @@ export function BenchPage({ bench, examples, prompts, sentence, children }: Page
           <p class="doors">
             {examples.length > 0 && <span>Examples:</span>}
             {examples.map(({ name, fields }) => (
-              <button key={name} type="button" onClick={() => bench.change({ ...kind.fields, ...fields })}>
+              <button key={name} type="button" onClick={() => bench.change({ ...bench.usual, ...fields })}>
                 {name}
               </button>
             ))}
             <OpenFile bench={bench} />
           </p>
         </div>
-        <Status work={bench.work.value} trouble={bench.trouble.value} retry={bench.retry} still={answer?.name ?? null} />
+        <Status work={bench.work.value} trouble={bench.trouble.value} retry={bench.retry} still={answer?.payload.name ?? null} />
         {children}
         <div class={(late && bench.work.value && answer?.whole) || bench.trouble.value ? "picture old" : "picture"} aria-busy={bench.work.value !== null}>
           {answer && model.value && (
             <Hosted
-              view={kind.others?.[answer.payload.view] ?? kind.view}
+              view={bench.viewOf(answer)}
               keys={{ bare: false, data: answer.data, chosen, picked, scale, tools }}
               on={{ chosen: (value) => see("chosen", value), picked: (value) => see("picked", value), scale: (value) => see("scale", value) }}
             />
@@ -99,9 +100,10 @@ export function BenchPage({ bench, examples, prompts, sentence, children }: Page
 function Inspector({ bench }: { bench: Bench }) {
   const pinned = bench.pinned.value;
   const cards = bench.cards.value.filter((card) => !pinned.some((one) => same(one, card)));
-  if (!pinned.length && !cards.length) return null;
+  const empty = !pinned.length && !cards.length;
   return (
-    <aside class="inspector closers" aria-label="Inspector">
+    <aside class={empty ? "inspector closers empty" : "inspector closers"} aria-label="Inspector">
+      {empty && <p>What is picked in the view is shown here closer.</p>}
       {pinned.map((card) => (
         <CardOf key={JSON.stringify(card.body)} card={card} pin={null} close={() => bench.unpin(card)} />
       ))}

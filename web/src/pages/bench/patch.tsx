@@ -2,16 +2,17 @@
 
 import { useEffect } from "preact/hooks";
 import { signal } from "@preact/signals";
-import attention from "../../views/attention.tsx";
+import ablation from "../../views/ablation.tsx";
+import comparison from "../../views/comparison.tsx";
 import { Word } from "../../views/legend.tsx";
 import patching from "../../views/patching.tsx";
 import { visiblePiece } from "../../views/reading.ts";
 import { isAbort, server } from "../server.ts";
-import { Bench } from "./bench.ts";
+import { model } from "../session.ts";
+import { Bench, type Fields } from "./bench.ts";
 import { BenchPage, type Example, Prompt, Typed } from "./page.tsx";
 
 const SITES = ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v", "pattern"] as const;
-const OF_HEADS = ["z", "q", "k", "v", "pattern"];
 const TASKS = [
   ["", "these two prompts"],
   ["ioi", "pairs of indirect objects"],
@@ -20,26 +21,25 @@ const TASKS = [
   ["greater_than", "pairs of years"],
 ] as const;
 
-const INDIRECT = {
-  clean: "When John and Mary went to the shops, John gave the bag to",
-  corrupted: "When John and Mary went to the shops, Mary gave the bag to",
-  correct: " Mary",
-  wrong: " John",
-};
+/** Prompts that two names make, each of which is one token. */
+function askWhom([correct, wrong]: readonly string[]): Fields {
+  const [other, one] = [correct, wrong].map((name) => name.trim());
+  const ask = (giver: string): string => `When ${one} and ${other} went to the shops, ${giver} gave the bag to`;
+  return { clean: ask(one), corrupted: ask(other), correct, wrong };
+}
 
 export const bench = new Bench({
-  view: patching,
-  fields: { ...INDIRECT, task: "", n: "20", site: "resid_pre", direction: "denoise" },
+  views: { patching, comparison, ablation },
+  fields: { ...askWhom([" Mary", " John"]), task: "", n: "20", site: "resid_pre", direction: "denoise" },
   ask({ task, n, site, direction, clean, corrupted, correct, wrong }) {
     const pairs = task ? { task, n: Number(n) } : { clean, corrupted, correct, wrong };
     return { path: "patch", body: { ...pairs, site, direction } };
   },
-  closer({ site, clean }, picked, { labels, pieces }) {
-    if (!OF_HEADS.includes(site)) return [];
-    const heads = labels.head ?? labels.kv_head;
-    const layer = "role" in labels ? Math.floor(picked.row / heads.length) : picked.row;
-    const head = heads["role" in labels ? picked.row % heads.length : picked.column];
-    return [{ title: `Attention of head ${layer}.${head} in the clean prompt`, path: "attention", body: { text: pieces.length > 1 ? pieces[0].slice(1).join("") : clean, layer, head }, view: attention }];
+  suit: ({ names }) => (names.length === 2 ? askWhom(names) : {}),
+  prompt({ task, clean }, { asked, payload: { pieces } }, { pair }) {
+    if ((asked && !task) || !pieces) return { text: clean, called: "in the clean prompt" };
+    const number = typeof pair === "number" ? pair : 0;
+    return { text: pieces[number].slice(Number(model.value!.prepends_bos)).join(""), called: `in the clean prompt of pair ${number}` };
   },
 });
 
