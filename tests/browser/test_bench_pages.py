@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+import torch
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 import residscope as rs
@@ -171,7 +172,7 @@ def test_the_heat_map_fills_in_as_cells_are_computed(open_page: OPEN, monkeypatc
     try:
         page = open_page("/patch", ready=False)
         expect(page.locator(".picture canvas").first).to_be_visible()
-        expect(page.locator(".progress")).to_contain_text(re.compile(r"Computing sweeping: \d of 60"))
+        expect(page.locator(".progress")).to_contain_text(re.compile(r"Sweeping: \d of 60"))
         cells = [cell for row in read_table(page)[1:] for cell in row[1:]]
         assert 4 < cells.count("n/a") < len(cells) - 4  # where both prompts agree nothing is computed
         expect(page.locator(".picture")).to_have_class("picture")
@@ -426,3 +427,26 @@ def test_the_first_prompts_are_those_that_the_model_can_answer(grouped: str, con
     expect(page.get_by_label("Right answer")).to_have_value(" Lily")
     expect(page.locator(".picture canvas").first).to_be_visible()
     assert set(query(page)) == {"model"}
+
+
+def test_prompts_of_other_lengths_are_patched_at_roles(open_page: OPEN, demo: rs.Model) -> None:
+    page = open_page(f"/patch?{httpx.QueryParams({'corrupted': 'When Mary ran, Mary gave the bag to'})}", ready=False)
+    expect(page.get_by_role("alert")).to_contain_text("Name roles")
+    page.get_by_label("Places").select_option("roles")
+    roles = page.get_by_label("Roles")
+    expect(roles).to_have_value("answer= Mary, end=-1")
+    roles.fill("giver= John/ Mary, end=-1")
+    roles.press("Enter")
+    wait_until_done(page)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert query(page)["roles"] == "giver= John/ Mary, end=-1"
+    frame = [
+        {"clean": PROMPT, "corrupted": "When Mary ran, Mary gave the bag to", "correct": " Mary", "wrong": " John"}
+        | {"giver": (" John", " Mary"), "end": -1}
+    ]
+    expected = rs.patch(demo, rs.pairs(frame), site="resid_pre", pos=["giver", "end"]).values[:, :, 0]
+    page.get_by_label("Quantity").select_option("raw")
+    table = read_table(page)
+    assert table[0][1:] == ["giver", "end"]
+    shown = [[float(cell.replace("−", "-")) for cell in row[1:]] for row in table[1:]][::-1]
+    torch.testing.assert_close(torch.tensor(shown), expected, rtol=0.06, atol=0.006)

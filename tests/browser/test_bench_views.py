@@ -100,7 +100,7 @@ def shown(page: Page) -> float:
 
 
 @pytest.mark.parametrize("name", [*MAPS, *TABLES, *DRAWN])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("width", [360, 1440])
 def test_a_saved_file_says_what_it_shows_and_fits(
     results: dict[str, rs.Result], open_file: OPEN_FILE, name: str, width: int
 ) -> None:
@@ -126,6 +126,73 @@ def test_every_view_gives_its_files(results: dict[str, rs.Result], open_file: OP
     assert page.evaluate(f"{parse}.length", content["SVG"].decode()) == 0
     assert content["PNG"].startswith(b"\x89PNG")
     assert content["CSV"].decode().count("\n") >= 3
+
+
+def save(page: Page, kind: str) -> str:
+    with page.expect_download() as download:
+        page.get_by_role("button", name=kind, exact=True).click()
+    return Path(download.value.path()).read_text()
+
+
+def test_files_say_what_they_leave_out_and_nothing_twice(results: dict[str, rs.Result], open_file: OPEN_FILE) -> None:
+    assert "the first 40 of 512 tokens" in save(open_file(results["vocabulary"]), "SVG")
+    patterns = results["attention"]
+    assert isinstance(patterns, rs.Attention)
+    page = open_file(patterns)
+    drawn = save(page, "SVG")
+    assert f"Head 0.0, one of {len(patterns.heads)} heads" in drawn
+    assert drawn.count("queries downwards") == 1
+    length = len(patterns.pieces[0])
+    assert save(page, "CSV").count("\n") == 1 + len(patterns.heads) * length * (length + 1) // 2
+    assert save(open_file(results["ablation"]), "SVG").count("Mean of") == 1
+    vectors = results["singular_vectors"]
+    assert isinstance(vectors, rs.SingularVectors)
+    page = open_file(vectors)
+    drawn, table = save(page, "SVG"), save(page, "CSV")
+    assert all(f">{side}</text>" in drawn and f"\n{side}," in table for side in vectors.sides)
+
+
+def test_position_0_has_no_colour_and_no_part_in_the_range(stories: rs.Model, open_file: OPEN_FILE) -> None:
+    run = stories.run("Once upon a time")
+    lens, other = (
+        rs.logit_lens(run, value="entropy"),
+        stories.run("Once upon a time", edits=[rs.scale("resid_pre.2", 0.5)]),
+    )
+    for result in (lens, rs.next_tokens(run, " a"), rs.compare(run, other)):
+        loud = result.values.clone()
+        loud[..., 0] = 1e6
+        page = open_file(replace(result, values=loud))
+        expect(page.locator(".legend")).to_contain_text("position 0 has no colour")
+        assert (
+            float(re.findall(r"now ([\d.]+)", str(page.locator(".range select").get_attribute("aria-label")))[0]) < 10
+        )
+        assert "url(#out)" in save(page, "SVG")
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_a_patch_that_does_nothing_has_no_colour(
+    results: dict[str, rs.Result], open_file: OPEN_FILE, direction: str
+) -> None:
+    patched = results["patching"]
+    assert isinstance(patched, rs.Patching)
+    base = patched.clean_values if direction == "noise" else patched.corrupted_values
+    still = replace(
+        patched,
+        values=base.expand_as(patched.values),
+        settings={**patched.settings, "direction": direction},
+        reference=float(direction == "noise"),
+        meaning="what one is told",
+    )
+    page = open_file(still)
+    expect(page.locator(".legend")).to_contain_text("what one is told")
+    coloured = """() => {
+      const canvas = document.querySelector(".heat canvas");
+      const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      return data.some((_, i) => i % 4 === 0 && data[i + 3] > 250 && Math.abs(data[i] - data[i + 2]) > 40);
+    }"""
+    assert not page.evaluate(coloured)
+    page = open_file(patched)
+    assert page.evaluate(coloured)
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -360,6 +427,16 @@ def test_probability_is_shown_by_what_tokens_are(results: dict[str, rs.Result], 
     page.get_by_label("As").select_option("mass")
     page.locator(".icicle summary").click()
     expect(page.locator(".icicle tr").first).to_be_visible()
+    expect(page.locator(".icicle span").first).to_have_text("all tokens 100.0%")
+    page.locator(".icicle span").first.focus()
+    page.keyboard.press("ArrowDown")
+    first = page.locator(".icicle tr th").nth(1).inner_text()
+    expect(tip(page)).to_contain_text(first)
+    expect(tip(page).locator(".value")).to_have_text(page.locator(".icicle tr td").nth(1).inner_text())
+    page.keyboard.press("ArrowRight")
+    expect(tip(page)).not_to_contain_text(first)
+    page.keyboard.press("ArrowUp")
+    expect(tip(page)).to_contain_text("all tokens")
     rows = dict(
         page.locator(".icicle tr").evaluate_all("rows => rows.map(row => [...row.cells].map(c => c.textContent))")
     )
@@ -405,6 +482,7 @@ def test_effects_of_an_ablation_stand_side_by_side(results: dict[str, rs.Result]
     heads = page.locator('[role="columnheader"]')
     expect(heads).to_have_text(["text", "before", "total", "direct", "self repair", "norm"])
     cells = page.locator('[role="row"]').nth(1).locator('[role="cell"]').all_inner_texts()
+    assert cells[0] == f"0 {gone.texts[0]}"
     numbers = [float(cell.replace("−", "-")) for cell in cells[2:]]
     assert numbers == pytest.approx(gone.values[:, 0].tolist(), rel=0.06, abs=0.006)
 
@@ -431,6 +509,7 @@ def test_one_kind_of_patching_is_scattered_against_another(stories: rs.Model, op
     page.get_by_label("Other site").select_option("q")
     dots = page.locator(".scatter circle")
     expect(dots).to_have_count(stories.config.n_layers * stories.config.n_heads)
+    expect(page.locator(".legend .range")).to_have_count(0)  # dots have no shades
     dots.nth(11).focus()
     expect(tip(page)).to_contain_text("layer 1, head 3")
     assert shown(page) == pytest.approx(float(patched.mean(raw=True)[0, 1, 3]), rel=0.06, abs=0.006)

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { plain, ticks, within } from "../src/numbers.ts";
 import { namesOf } from "../src/views/attribution.tsx";
-import { boxesOf, massOf } from "../src/views/icicle.tsx";
+import { boxesOf, massOf, stepIn } from "../src/views/icicle.tsx";
 import { bootstrapInterval } from "../src/views/bootstrap.ts";
 import { arrangeAxes } from "../src/views/patching.tsx";
 import { writeCsv } from "../src/views/present.tsx";
@@ -96,6 +96,17 @@ test("probability is grouped, nothing of it is lost, and what is not listed is s
     const below = boxes.filter((box) => box.depth === depth + 1 && box.from >= from && box.to <= to + 1e-12);
     assert.ok(below.length === node.children.length);
   }
+});
+
+test("keys go from box to box of what probability is made of", () => {
+  const boxes = boxesOf(massOf([" the", "12"], [0.6, 0.4]));
+  const name = (i: number | undefined): string | undefined => (i === undefined ? i : boxes[i].node.name);
+  const at = (name: string): number => boxes.findIndex(({ node }) => node.name === name);
+  const cases: [string, string, string | undefined][] = [
+    ["all tokens", "ArrowDown", "·…"], ["·…", "ArrowRight", "no space"], ["no space", "ArrowLeft", "·…"], ["no space", "ArrowDown", "number"],
+    ["number", "ArrowUp", "no space"], ["all tokens", "ArrowUp", undefined], ["no space", "ArrowRight", undefined], ["number", "x", undefined],
+  ]; // prettier-ignore
+  for (const [from, key, to] of cases) assert.equal(name(stepIn(boxes, at(from), key)), to, `${from} ${key}`);
 });
 
 test("of many tokens the most probable have a place, the others share one", () => {

@@ -52,12 +52,14 @@ class Ablation(Result):
       base_values: [batch] The metric before.
       spread: [effect batch] Standard deviation over the draws of a resampling, whose mean `values` has; None without.
       effects: What each is, in the order of `values`.
+      texts: The texts, as people read them, without marks.
     """
 
     values: Float[Tensor, "effect batch"]
     base_values: Float[Tensor, " batch"]
     spread: Float[Tensor, "effect batch"] | None
     effects: Sequence[str]
+    texts: Sequence[str]
 
     axes: ClassVar[tuple[str, ...]] = ("effect", "batch")
     view: ClassVar[str | None] = "ablation"
@@ -236,6 +238,10 @@ def _ablate(
         base_values=swept.base_values.cpu(),
         spread=drawn.std(0, correction=0) if resampled else None,
         effects=list(effects),
+        texts=[
+            "".join(piece for piece, mark in zip(pieces, marks, strict=False) if not mark)  # marks are padded
+            for pieces, marks in zip(base.tokens.pieces, base.tokens.special.tolist(), strict=True)
+        ],
     )
 
 

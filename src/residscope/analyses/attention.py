@@ -19,7 +19,7 @@ from residscope.running.texts import token_facts
 
 MEANING = {
     False: "the attention weight",
-    True: "the attention weight times the length of the key's value through W_O: its bias included, norms behind not",
+    True: "the attention weight times the length of what the head writes of that token, before any norm behind it",
 }
 
 

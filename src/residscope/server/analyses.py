@@ -55,13 +55,24 @@ class Lens(Analysis):
         )
 
 
+class Role(BaseModel):
+    """A name, and a position or a word in the clean prompt, and in the corrupted one where it is another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1)]
+    clean: StrictInt | str
+    corrupted: StrictInt | str | None = None
+
+
 class Patch(Analysis):
-    """`rs.patch` of one pair of prompts with its answers, or of so many of a task of the bundled model."""
+    """`rs.patch` of one pair of prompts with its answers and roles, or of so many of a task of the bundled model."""
 
     clean: str = ""
     corrupted: str = ""
     correct: str = ""
     wrong: str = ""
+    roles: Annotated[tuple[Role, ...], Field(max_length=64)] = ()
     task: str | None = None
     n: Annotated[StrictInt, Field(ge=1, le=1000)] = 20
     site: str = "resid_pre"
@@ -74,7 +85,8 @@ class Patch(Analysis):
     def _pairs(self) -> Pairs:
         if self.task is not None:
             return task_pairs(self.task, self.n)
-        return make_pairs([self.model_dump(include={"clean", "corrupted", "correct", "wrong"})])
+        roles = {role.name: (role.clean, role.corrupted) for role in self.roles}
+        return make_pairs([{**roles, **self.model_dump(include={"clean", "corrupted", "correct", "wrong"})}])
 
 
 class Heads(Analysis):

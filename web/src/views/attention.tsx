@@ -78,7 +78,7 @@ function Attention({ payload, arrays, alone, tools, chosen, choose, picked, pick
   const names = heads.map((pair) => pair.join("."));
   const patterns = useMemo(() => heads.map((_, head) => patternOf(arrays.values, text, head, pieces.length)), [arrays, text]);
   const at = Math.max(0, picked ? heads.findIndex(([layer, head]) => layer === picked.layer && head === picked.head) : 0);
-  const unit = settings.unit === "probability" ? "" : settings.unit;
+  const unit = settings.unit === "probability" ? "" : "units of the stream";
   const shared = useMemo(() => rangeOf(Float32Array.from(patterns.flatMap((pattern) => [...pattern.filter((value) => value > 0)])), { mode: "shared" }, unit).limit, [patterns]);
   const limit = scale.mode === "fixed" ? scale.limit : shared;
   const labels = pieces.map((piece, index) => ({ index, text: visiblePiece(piece) }));
@@ -95,7 +95,7 @@ function Attention({ payload, arrays, alone, tools, chosen, choose, picked, pick
   return (
     <Stand
       shown={{ payload, alone, tools }}
-      caption={`Head ${names[at]}: queries downwards, keys across; ${settings.value}`}
+      caption={`Head ${names[at]}${heads.length > 1 ? `, one of ${counted(heads.length, "head")}` : ""}`}
       sentence={
         <>
           Show {counted(heads.length, "head")}, <Word label="Size" value={size} options={(Object.keys(SIZES) as Size[]).map((size) => [size, size] as const)} onChange={(size) => choose({ size })} />
@@ -111,7 +111,7 @@ function Attention({ payload, arrays, alone, tools, chosen, choose, picked, pick
       drawing={drawing}
       table={() => [
         ["layer", "head", "query", "query_token", "key", "key_token", "value"],
-        ...pieces.flatMap((piece, query) => pieces.slice(0, query + 1).map((other, key) => [...heads[at], query, piece, key, other, valueAt(query, key)])),
+        ...patterns.flatMap((one, i) => pieces.flatMap((piece, query) => pieces.slice(0, query + 1).map((other, key) => [...heads[i], query, piece, key, other, one[query * pieces.length + key]]))),
       ]}
     >
       {heads.length > 1 && <Thumbs names={names} patterns={patterns} limit={limit} size={SIZES[size]} picked={at} onPick={(i) => pick({ layer: heads[i][0], head: heads[i][1] })} />}

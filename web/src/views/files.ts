@@ -18,6 +18,22 @@ export interface Headed extends Drawing {
 const MARGIN = 24; // px
 const BAR = 220;
 
+/** Several drawings, each under its title. */
+export function drawBeside(parts: readonly (Drawing & { title: string })[]): Drawing {
+  const across = Math.ceil(Math.sqrt(parts.length));
+  const [width, height] = [Math.max(...parts.map(({ size }) => size[0])) + 32, Math.max(...parts.map(({ size }) => size[1])) + 48];
+  return {
+    size: [across * width, Math.ceil(parts.length / across) * height],
+    draw: (pen, palette) =>
+      parts.forEach(({ title, draw }, i) =>
+        pen.moved((i % across) * width, Math.floor(i / across) * height, () => {
+          pen.text(title, 0, 8, palette.ink, { face: "sans", bold: true });
+          pen.moved(0, 24, () => draw(pen, palette));
+        }),
+      ),
+  };
+}
+
 /** A whole drawing, in the theme that holds at `el`. */
 export function drawSvg(el: Element, { title, lines, range, size, draw }: Headed): string {
   const palette = readPalette(el);

@@ -2,7 +2,7 @@
 
 import type { Tensor } from "../arrays.ts";
 import { plain, rounded, within } from "../numbers.ts";
-import type { Drawing } from "./files.ts";
+import { type Drawing, drawBeside } from "./files.ts";
 import { type Heat, heatDrawing, stepsOf } from "./heat.ts";
 import { HeatMap, type HeatMapProps } from "./heat_map.tsx";
 import { Word } from "./legend.tsx";
@@ -76,21 +76,7 @@ class Scores {
 }
 
 /** Maps beside each other, for a file. */
-export function besideDrawing(maps: readonly { title: string; heat: Heat }[]): Drawing {
-  const drawn = maps.map(({ title, heat }) => ({ title, ...heatDrawing(heat, ROOM) }));
-  const across = Math.ceil(Math.sqrt(drawn.length));
-  const [width, height] = [Math.max(...drawn.map(({ size }) => size[0])) + 32, Math.max(...drawn.map(({ size }) => size[1])) + 48];
-  return {
-    size: [across * width, Math.ceil(drawn.length / across) * height],
-    draw: (pen, palette) =>
-      drawn.forEach(({ title, draw }, i) =>
-        pen.moved((i % across) * width, Math.floor(i / across) * height, () => {
-          pen.text(title, 0, 8, palette.ink, { face: "sans", bold: true });
-          pen.moved(0, 24, () => draw(pen, palette));
-        }),
-      ),
-  };
-}
+export const besideDrawing = (maps: readonly { title: string; heat: Heat }[]): Drawing => drawBeside(maps.map(({ title, heat }) => ({ title, ...heatDrawing(heat, ROOM) })));
 
 /** All scores beside each other, for a file. */
 function multiplesDrawing(scores: Scores, heatOf: (score: string) => Heat): Drawing {

@@ -1,11 +1,12 @@
 // Where the probability goes: all mass on top, below it by what a token begins with, its kind, its first letter, and itself.
 
-import { useMemo } from "preact/hooks";
-import { count, percent } from "../numbers.ts";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { counted, percent } from "../numbers.ts";
 import { STEPS } from "../shades.ts";
 import type { Drawing } from "./files.ts";
-import { fitted } from "./pen.ts";
+import { fitted, widthOf } from "./pen.ts";
 import { visiblePiece } from "./reading.ts";
+import { createTooltip, type Tooltip } from "./tooltip.ts";
 import "./icicle.css";
 
 export interface Mass {
@@ -86,6 +87,7 @@ export function boxesOf(root: Mass): Box[] {
 
 const shadeOf = (depth: number): number => (100 * (depth + 1)) / (LEVELS + 2);
 const WIDTH = 960; // px, in a file
+const LEAST = 40; // px of a box with a name; icicle.css says it too
 
 export const icicleDrawing = (root: Mass): Drawing => ({
   size: [WIDTH, LEVELS * LEVEL],
@@ -93,23 +95,47 @@ export const icicleDrawing = (root: Mass): Drawing => ({
     for (const { node, depth, from, to } of boxesOf(root)) {
       const [x, width] = [from * WIDTH, (to - from) * WIDTH - 1];
       pen.box(x, depth * LEVEL, Math.max(0.5, width), LEVEL - 1, palette.shades[STEPS + Math.round((STEPS * shadeOf(depth)) / 100)]);
-      pen.text(fitted(node.name, width - 8), x + 4, depth * LEVEL + LEVEL / 2, palette.ink);
+      const [name, share] = [node.name, percent(node.mass)];
+      const whole = widthOf(`${name} ${share}`) <= width - 8;
+      if (whole || width > LEAST) pen.text(whole ? `${name} ${share}` : fitted(name, width - 8), x + 4, depth * LEVEL + LEVEL / 2, palette.ink);
     }
   },
 });
 
 export function Icicle({ root, label }: { root: Mass; label: string }) {
   const boxes = useMemo(() => boxesOf(root), [root]);
+  const [at, setAt] = useState(0);
+  const place = useRef<HTMLDivElement>(null);
+  const tooltip = useRef<Tooltip | null>(null);
+  useEffect(() => () => tooltip.current?.remove(), []);
+  const show = ({ name, mass, n }: Mass, { currentTarget }: { currentTarget: Element }): void =>
+    (tooltip.current ??= createTooltip(place.current!)).show({ piece: name, value: percent(mass), facts: n > 1 ? [counted(n, "token")] : [] }, currentTarget.getBoundingClientRect());
+  const hide = (): void => tooltip.current?.hide();
+  const step = (event: KeyboardEvent & { currentTarget: HTMLElement }): void => {
+    const to = stepIn(boxes, Math.min(at, boxes.length - 1), event.key);
+    if (to === undefined) return;
+    event.preventDefault();
+    setAt(to);
+    (event.currentTarget.children[to] as HTMLElement).focus();
+  };
   return (
-    <div class="icicle" role="group" aria-label={label}>
-      <div style={{ height: `${LEVELS * LEVEL}px` }}>
+    <div class="icicle" role="group" aria-label={`${label}. Arrow keys go from box to box.`} ref={place}>
+      <div style={{ height: `${LEVELS * LEVEL}px` }} onKeyDown={step}>
         {boxes.map(({ node, depth, from, to }, i) => (
           <span
             key={i}
-            title={`${node.name} ${percent(node.mass)}${node.n > 1 ? `, ${count(node.n)} tokens` : ""}`}
+            role="img"
+            tabIndex={i === at ? 0 : -1}
+            aria-label={`${node.name} ${percent(node.mass)}`}
+            onPointerEnter={(event) => show(node, event)}
+            onPointerLeave={hide}
+            onFocus={(event) => (setAt(i), show(node, event))}
+            onBlur={hide}
             style={{ left: `${100 * from}%`, width: `${100 * (to - from)}%`, top: `${depth * LEVEL}px`, background: `color-mix(in oklab, var(--positive) ${shadeOf(depth)}%, var(--ground))` }}
           >
-            {node.name}
+            <b>
+              {node.name} <small>{percent(node.mass)}</small>
+            </b>
           </span>
         ))}
       </div>
@@ -130,4 +156,18 @@ export function Icicle({ root, label }: { root: Mass; label: string }) {
       </details>
     </div>
   );
+}
+
+/** The box that a key leads to: beside it on its level, the first below it, the one above. */
+export function stepIn(boxes: readonly Box[], at: number, key: string): number | undefined {
+  const { depth, from, to } = boxes[at];
+  const level = [...boxes.keys()].filter((i) => boxes[i].depth === depth);
+  const beside = (by: number): number | undefined => level[level.indexOf(at) + by];
+  if (key === "ArrowLeft" || key === "ArrowRight") return beside(key === "ArrowLeft" ? -1 : 1);
+  const found = {
+    ArrowDown: (box: Box) => box.depth === depth + 1 && box.from >= from && box.from < to,
+    ArrowUp: (box: Box) => box.depth === depth - 1 && box.from <= from && box.to > from,
+  }[key];
+  const i = found ? boxes.findIndex(found) : -1;
+  return i < 0 ? undefined : i;
 }

@@ -4,7 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { plain, ticks } from "../numbers.ts";
 import type { Palette } from "../shades.ts";
 import type { Drawing } from "./files.ts";
-import type { Pen } from "./pen.ts";
+import { type Pen, widthOf } from "./pen.ts";
 import { createTooltip, type Tip, type Tooltip } from "./tooltip.ts";
 import "./scatter.css";
 
@@ -20,6 +20,7 @@ export interface ScatterProps {
 
 const SIZE = [560, 420] as const; // px
 const [LEFT, RIGHT, TOP, BOTTOM] = [56, 28, 16, 44];
+const FAR = 0.2; // of the furthest: nearer to zero labels would lie over each other
 const LABELLED = 4; // dots furthest out along each axis that have their label
 
 /** Where numbers lie along an axis, and its ticks; a little room at both ends. */
@@ -32,18 +33,22 @@ function axisOf(values: ArrayLike<number>, from: number, to: number): { at: (val
 }
 
 /** Where everything lies, for the page and for files. */
-function arrange({ x, y }: Pick<ScatterProps, "x" | "y">) {
+function arrange({ x, y, label }: Pick<ScatterProps, "x" | "y" | "label">) {
   const across = axisOf(x, LEFT, SIZE[0] - RIGHT);
   const up = axisOf(y, SIZE[1] - BOTTOM, TOP);
   const known = Array.from(x, (_, i) => i).filter((i) => Number.isFinite(x[i]) && Number.isFinite(y[i]));
+  const furthest = (values: ArrayLike<number>): number[] => {
+    const order = known.toSorted((i, j) => Math.abs(values[j]) - Math.abs(values[i])).slice(0, LABELLED);
+    return order.filter((i) => Math.abs(values[i]) > FAR * Math.abs(values[order[0]]));
+  };
   const labelled: number[] = [];
-  for (const i of [y, x].flatMap((values) => known.toSorted((i, j) => Math.abs(values[j]) - Math.abs(values[i])).slice(0, LABELLED)))
-    if (labelled.every((j) => Math.abs(across.at(x[i]) - across.at(x[j])) > 36 || Math.abs(up.at(y[i]) - up.at(y[j])) > 14)) labelled.push(i);
+  for (const i of [y, x].flatMap(furthest))
+    if (labelled.every((j) => Math.abs(across.at(x[i]) - across.at(x[j])) > Math.max(widthOf(label(i)), widthOf(label(j))) + 8 || Math.abs(up.at(y[i]) - up.at(y[j])) > 14)) labelled.push(i);
   return { across, up, known, labelled };
 }
 
 export function Scatter({ x, y, names, label, tip, picked, onPick }: ScatterProps) {
-  const { across, up, known, labelled } = arrange({ x, y });
+  const { across, up, known, labelled } = arrange({ x, y, label });
   const place = useRef<HTMLDivElement>(null);
   const tooltip = useRef<Tooltip | null>(null);
   const show = (i: number, { currentTarget }: { currentTarget: Element }): void => (tooltip.current ??= createTooltip(place.current!)).show(tip(i), currentTarget.getBoundingClientRect());
@@ -115,7 +120,7 @@ export function Scatter({ x, y, names, label, tip, picked, onPick }: ScatterProp
 
 /** The same for a file. */
 export function scatterDrawing({ x, y, names, label }: Pick<ScatterProps, "x" | "y" | "names" | "label">): Drawing {
-  const { across, up, known, labelled } = arrange({ x, y });
+  const { across, up, known, labelled } = arrange({ x, y, label });
   const draw = (pen: Pen, { line, ink, ink2, positive }: Palette): void => {
     for (const value of across.marks) {
       pen.box(across.at(value) - 0.5, TOP, 1, SIZE[1] - BOTTOM - TOP, value === 0 ? ink2 : line);

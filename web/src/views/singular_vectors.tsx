@@ -2,10 +2,11 @@
 
 import { useMemo } from "preact/hooks";
 import { plain, signed } from "../numbers.ts";
+import { drawBeside } from "./files.ts";
 import { Word } from "./legend.tsx";
 import { below } from "./look.ts";
 import { type Named, present, type Shown, Stand } from "./present.tsx";
-import { NamedTable, type Rows, tableDrawing, useOrder } from "./token_table.tsx";
+import { NamedTable, type Rows, tableDrawing } from "./token_table.tsx";
 import "./singular_vectors.css";
 
 interface Payload extends Named {
@@ -31,19 +32,17 @@ function SingularVectors({ payload, arrays, alone, tools, chosen, choose }: Show
       }),
     [arrays, component],
   );
-  const first = useOrder(tables[0]);
-  const options = Array.from(sizes, (size, i) => [String(i), `singular vector ${i}, of ${plain(size)}`] as const);
+  const options = Array.from(sizes, (size, i) => [String(i), `singular vector ${i} (singular value ${plain(size)})`] as const);
   return (
     <Stand
       shown={{ payload, alone, tools }}
-      caption={`${options[component][1]}: ${sides[0]}`}
+      caption={options[component][1]}
       sentence={
         <>
           Show the tokens of <Word label="Component" value={String(component)} options={options} onChange={(component) => choose({ component: Number(component) })} />
         </>
       }
-      notes={[sides.length > 1 ? `files have the side ${sides[0]}` : null]}
-      drawing={() => tableDrawing(first)}
+      drawing={() => drawBeside(sides.map((title, i) => ({ title, ...tableDrawing({ rows: tables[i], order: Uint32Array.from(texts[i][component].keys()) }) })))}
       table={() => [["side", "component", "singular_value", "token", "value"], ...sides.flatMap((side, i) => Array.from(sizes).flatMap((size, k) => texts[i][k].map((text, t) => [side, k, size, text, arrays.values.data[(i * n + k) * top + t]])))]}
     >
       <div class="sides">

@@ -111,13 +111,13 @@ export function TokenTable({ rows, order, query, search, by, down, sort, label, 
   const first = Math.max(0, Math.min(Math.floor(top / ROW) - 4, order.length - SHOWN));
   const shown = order.subarray(first, first + SHOWN + 8);
   const bars = useMemo(() => columns.map((column) => (column.bar ? barsOf(column, order) : null)), [columns, order]);
-  const template = `minmax(${noun === "token" ? 88 : 120}px, 1.2fr) ${ids ? "48px " : ""}${columns.map(({ bar, running }) => (running ? "minmax(80px, 3fr)" : bar ? "minmax(120px, 2fr)" : "minmax(56px, 1fr)")).join(" ")}`;
+  const template = `minmax(var(--text), 1.2fr) ${ids ? "var(--id) " : ""}${columns.map(({ bar, running }) => (running ? "minmax(80px, 3fr)" : bar ? "minmax(var(--barred), 2fr)" : "minmax(var(--number), 1fr)")).join(" ")}`;
   const find = (text: string): void => {
     search(text);
     scroll.current!.scrollTop = 0;
   };
   return (
-    <div class="tokens-table">
+    <div class={noun === "token" ? "tokens-table" : "tokens-table long"}>
       <label>
         <input type="search" placeholder={`Find a ${noun}`} aria-label={`Find a ${noun}${ids ? " or an id" : ""}`} value={query} onInput={({ currentTarget }) => find(currentTarget.value)} />
         <span role="status">{order.length < texts.length ? `${count(order.length)} of ${counted(texts.length, noun)}` : counted(texts.length, noun)}</span>
@@ -125,7 +125,7 @@ export function TokenTable({ rows, order, query, search, by, down, sort, label, 
       <div class="scroll" ref={scroll} tabIndex={0} role="table" aria-label={label} aria-rowcount={order.length + 1} style={{ maxHeight: `${ROW * (SHOWN + 1)}px` }} onScroll={({ currentTarget }) => setTop(currentTarget.scrollTop)}>
         <div role="row" class="head" aria-rowindex={1} style={{ gridTemplateColumns: template }}>
           <span role="columnheader">{noun}</span>
-          {ids && <span role="columnheader">id</span>}
+          {ids && <span role="columnheader" class="id">id</span>}
           {columns.map(({ name }, i) => (
             <span key={name} role="columnheader" class={classOf(columns[i])} aria-sort={by === i ? (down ? "descending" : "ascending") : "none"}>
               <button type="button" onClick={() => sort(i)}>
@@ -147,7 +147,7 @@ export function TokenTable({ rows, order, query, search, by, down, sort, label, 
                   shownText(rows, row)
                 )}
               </b>
-              {ids && <span role="cell">{ids[row]}</span>}
+              {ids && <span role="cell" class="id">{ids[row]}</span>}
               {columns.map((column, at) => (
                 <span key={column.name} role="cell" class={classOf(column)}>
                   {!column.running && <span>{column.show(column.values[row])}</span>}
@@ -163,9 +163,10 @@ export function TokenTable({ rows, order, query, search, by, down, sort, label, 
 }
 
 /** The first rows, for a file. */
-export function tableDrawing({ rows, order }: Ordered): Drawing {
+export function tableDrawing({ rows, order }: Pick<Ordered, "rows" | "order">): Drawing {
   const { noun, ids, columns } = rows;
   const shown = order.subarray(0, DRAWN);
+  const cut = shown.length < order.length ? `the first ${DRAWN} of ${counted(order.length, noun)}` : "";
   const heads = [noun, ...(ids ? ["id"] : []), ...columns.map(({ name }) => name)];
   const bars = columns.map((column) => (column.bar ? barsOf(column, order) : null));
   const rights: number[] = [];
@@ -188,8 +189,9 @@ export function tableDrawing({ rows, order }: Ordered): Drawing {
         if (bar) pen.box(right + 8 + bar.from * 112, y - 5, Math.max(1, (bar.to - bar.from) * 112), 10, values[row] < 0 ? negative : positive);
       });
     });
+    if (cut) pen.text(cut, 0, 20 + ROW * (shown.length + 0.5), ink2, { face: "sans" });
   };
-  return { size: [width, 20 + ROW * shown.length], draw };
+  return { size: [width, 20 + ROW * (shown.length + Number(cut !== ""))], draw };
 }
 
 /** All rows in their order, for CSV. */

@@ -33,9 +33,9 @@ export function Prompt({ bench, field, label }: { bench: Bench; field: string; l
 }
 
 /** A word or number of a sentence that is typed. */
-export function Typed({ bench, field, label }: { bench: Bench; field: string; label: string }) {
+export function Typed({ bench, field, label, title }: { bench: Bench; field: string; label: string; title?: string }) {
   const value = bench.fields.value[field];
-  return <input class="typed" aria-label={label} value={value} spellcheck={false} onChange={({ currentTarget }) => bench.change({ [field]: currentTarget.value })} />;
+  return <input class="typed" aria-label={label} title={title} value={value} spellcheck={false} onChange={({ currentTarget }) => bench.change({ [field]: currentTarget.value })} />;
 }
 
 export interface Example {

@@ -10,9 +10,11 @@ import { visiblePiece } from "../../views/reading.ts";
 import { isAbort, server } from "../server.ts";
 import { model } from "../session.ts";
 import { Bench, type Fields } from "./bench.ts";
+import { readRoles } from "./roles.ts";
 import { BenchPage, type Example, Prompt, Typed } from "./page.tsx";
 
-const SITES = ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v", "pattern"] as const;
+const OF_HEADS = ["z", "q", "k", "v", "pattern"];
+const SITES = ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", ...OF_HEADS];
 const TASKS = [
   ["", "these two prompts"],
   ["ioi", "pairs of indirect objects"],
@@ -30,9 +32,9 @@ function askWhom([correct, wrong]: readonly string[]): Fields {
 
 export const bench = new Bench({
   views: { patching, comparison, ablation },
-  fields: { ...askWhom([" Mary", " John"]), task: "", n: "20", site: "resid_pre", direction: "denoise" },
-  ask({ task, n, site, direction, clean, corrupted, correct, wrong }) {
-    const pairs = task ? { task, n: Number(n) } : { clean, corrupted, correct, wrong };
+  fields: { ...askWhom([" Mary", " John"]), roles: "", task: "", n: "20", site: "resid_pre", direction: "denoise" },
+  ask({ task, n, site, direction, clean, corrupted, correct, wrong, roles }) {
+    const pairs = task ? { task, n: Number(n) } : { clean, corrupted, correct, wrong, roles: readRoles(roles) };
     return { path: "patch", body: { ...pairs, site, direction } };
   },
   suit: ({ names }) => (names.length === 2 ? askWhom(names) : {}),
@@ -54,7 +56,7 @@ const aligned = signal<string[][] | null>(null); // the tokens of both prompts
 
 /** Both prompts, token by token, those that differ marked. */
 function TwoPrompts() {
-  const { clean, corrupted } = bench.fields.value;
+  const { clean, corrupted, roles } = bench.fields.value;
   useEffect(() => {
     const controller = new AbortController();
     server.tokens([clean, corrupted], controller.signal).then(
@@ -80,9 +82,9 @@ function TwoPrompts() {
           </tr>
         ))}
       </table>
-      {a.length !== b.length && (
+      {a.length !== b.length && !roles && (
         <p class="problem">
-          The prompts have {a.length} and {b.length} tokens; patching needs equally many.
+          The prompts have {a.length} and {b.length} tokens; patching needs equally many, or roles.
         </p>
       )}
     </div>
@@ -90,7 +92,7 @@ function TwoPrompts() {
 }
 
 export function Patch() {
-  const { task, site, direction } = bench.fields.value;
+  const { task, site, direction, roles, correct } = bench.fields.value;
   return (
     <BenchPage
       bench={bench}
@@ -123,6 +125,21 @@ export function Patch() {
           <span>
             for {task && <Typed bench={bench} field="n" label="How many pairs" />} <Word label="Pairs" value={task} options={TASKS} onChange={(task) => bench.change({ task })} />
           </span>
+          {!task && (
+            <span>
+              at{" "}
+              <Word
+                label="Places"
+                value={roles && "roles"}
+                options={[
+                  ["", OF_HEADS.includes(site) ? "all positions together" : "every position"],
+                  ["roles", "the roles"],
+                ]}
+                onChange={(by) => bench.change({ roles: by && `answer=${correct}, end=-1` })}
+              />{" "}
+              {roles && <Typed bench={bench} field="roles" label="Roles" title="Names, each with its word, space included, or its position; where the corrupted prompt has another, after a stroke: S2= John/ Mary, end=-1" />}
+            </span>
+          )}
           {!task && (
             <span>
               and measure the logit of <Typed bench={bench} field="correct" label="Right answer" /> less that of <Typed bench={bench} field="wrong" label="Wrong answer" />
