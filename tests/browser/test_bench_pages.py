@@ -408,6 +408,10 @@ def test_heads_are_looked_at_in_opened_results_too(open_page: OPEN, demo: rs.Mod
         heads = r"\d\.\d and \d\.\d" if name == "composition" else r"\d\.\d"
         expect(closer.first).to_have_attribute("aria-label", re.compile(rf"^Attention of head {heads} in the prompt$"))
         expect(closer.first.locator("header strong")).to_have_text("attention of demo")
+    page.locator("input[type=file]").set_input_files(tmp_path / "mosaic.safetensors")
+    page.locator(".picture canvas").nth(1).click()
+    expect(page.locator(".onward")).to_contain_text("in any run of other: rs.attention(run, heads=[(")
+    expect(closer).to_have_count(0)
     clean, corrupted = PROMPT, PROMPT.replace("John gave", "Mary gave")
     metric = rs.logit_difference(" Mary", " John")
     rs.patch(demo, clean=clean, corrupted=corrupted, site="z", metric=metric).save(tmp_path / "patch.safetensors")
@@ -432,7 +436,7 @@ def test_the_first_prompts_are_those_that_the_model_can_answer(grouped: str, con
 def test_prompts_of_other_lengths_are_patched_at_roles(open_page: OPEN, demo: rs.Model) -> None:
     page = open_page(f"/patch?{httpx.QueryParams({'corrupted': 'When Mary ran, Mary gave the bag to'})}", ready=False)
     expect(page.get_by_role("alert")).to_contain_text("Name roles")
-    page.get_by_label("Places").select_option("roles")
+    page.get_by_label("Positions").select_option("roles")
     roles = page.get_by_label("Roles")
     expect(roles).to_have_value("answer= Mary, end=-1")
     roles.fill("giver= John/ Mary, end=-1")

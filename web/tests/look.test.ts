@@ -16,11 +16,13 @@ test("what does not fit is left out, each part by itself, and named", () => {
   const cases: [object, string[]][] = [
     [{ chosen: { shade: "zzz", slice: { site: 2 }, other: 1 } }, ['shade="zzz"', 'slice={"site":2}', "other=1"]],
     [{ chosen: { slice: { layer: 0 } } }, ['slice={"layer":0}']],
+    [{ chosen: { toString: 1 } }, ["toString=1"]],
     [{ chosen: [] }, ["chosen=[]"]],
     [{ picked: { text: "x" } }, ['picked={"text":"x"}']],
     [{ picked: { text: 0, cells: [] } }, ['picked={"text":0,"cells":[]}']],
     [{ picked: { text: 0, cells: [{ row: 4, column: 0 }] } }, ['picked={"text":0,"cells":[{"row":4,"column":0}]}']],
     [{ picked: { text: 0, cells: [{ row: 1.5, column: 0 }] } }, ['picked={"text":0,"cells":[{"row":1.5,"column":0}]}']],
+    [{ other: 1 }, ["other=1"]],
     [{ scale: 5 }, ["scale=5"]],
     [{ scale: { mode: "fixed", limit: -1 } }, ['scale={"mode":"fixed","limit":-1}']],
     [{ chosen: { shade: null }, picked: null }, []],

@@ -98,6 +98,13 @@ test("probability is grouped, nothing of it is lost, and what is not listed is s
   }
 });
 
+test("boxes too narrow to be read share one, and nothing of their mass is lost", () => {
+  const boxes = boxesOf(massOf(Array.from("abcdefghijklmnopqrstuvwxyz", (letter) => ` ${letter}`), [0.9, ...Array<number>(25).fill(0.004)]));
+  const letters = boxes.filter(({ depth }) => depth === 3);
+  assert.deepEqual(letters.map(({ node }) => [node.name, node.n]), [["a…", 1], ["others", 25]]); // prettier-ignore
+  assert.ok(Math.abs(letters[1].to - 1) < 1e-9);
+});
+
 test("keys go from box to box of what probability is made of", () => {
   const boxes = boxesOf(massOf([" the", "12"], [0.6, 0.4]));
   const name = (i: number | undefined): string | undefined => (i === undefined ? i : boxes[i].node.name);

@@ -105,7 +105,7 @@ function Heads({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   });
   const drawing = (): Drawing => {
     if (score === ALL) return multiplesDrawing(scores, (one) => propsOf(one, true));
-    if (against) return scatterDrawing({ x: scores.mean(against), y: scores.mean(score), names: [spoken(against), spoken(score)], label: scores.name });
+    if (against) return scatterDrawing({ x: scores.mean(against), y: scores.mean(score), names: [spoken(against), spoken(score)], origin: 0, label: scores.name });
     return heatDrawing(propsOf(score, false));
   };
   const names = payload.scores.map((name) => [name, spoken(name)] as const);
@@ -153,7 +153,7 @@ function Heads({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
           })}
         </div>
       ) : against ? (
-        <Scatter x={scores.mean(against)} y={scores.mean(score)} names={[spoken(against), spoken(score)]} label={scores.name} tip={(i) => scores.tip([score, against], i)} picked={at} onPick={pickHead} />
+        <Scatter x={scores.mean(against)} y={scores.mean(score)} names={[spoken(against), spoken(score)]} origin={0} label={scores.name} tip={(i) => scores.tip([score, against], i)} picked={at} onPick={pickHead} />
       ) : (
         <HeatMap {...propsOf(score, false)} />
       )}

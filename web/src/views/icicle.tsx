@@ -66,16 +66,19 @@ interface Box {
 
 const LEVEL = 30; // px
 const LEVELS = 5;
-const THIN = 0.0008; // of the width: too little to be drawn
+const SLIM = 0.008; // of the width: what is narrower shares a box
+
+const sumOf = (nodes: readonly Mass[], what: "mass" | "n"): number => nodes.reduce((sum, node) => sum + node[what], 0);
 
 /** Every node as a box under its parent's. */
 export function boxesOf(root: Mass): Box[] {
   const found: Box[] = [];
   const place = (node: Mass, depth: number, from: number, to: number): void => {
-    if (to - from < THIN) return;
     found.push({ node, depth, from, to });
+    const slim = node.children.filter(({ mass }) => ((to - from) * mass) / node.mass < SLIM);
+    const rest: Mass = { name: "others", mass: sumOf(slim, "mass"), n: sumOf(slim, "n"), children: [] };
     let at = from;
-    for (const child of node.children) {
+    for (const child of slim.length > 1 ? [...node.children.filter((child) => !slim.includes(child)), rest] : node.children) {
       const end = at + ((to - from) * child.mass) / node.mass;
       place(child, depth + 1, at, end);
       at = end;
@@ -124,6 +127,7 @@ export function Icicle({ root, label }: { root: Mass; label: string }) {
         {boxes.map(({ node, depth, from, to }, i) => (
           <span
             key={i}
+            class="box"
             role="img"
             tabIndex={i === at ? 0 : -1}
             aria-label={`${node.name} ${percent(node.mass)}`}

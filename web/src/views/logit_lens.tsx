@@ -125,7 +125,7 @@ function LogitLens({ payload, arrays, alone, tools, chosen, choose, picked, pick
     const kept = known ? cells.filter((other) => !isSame(other, cell)) : also || cells.length === 1 ? [...cells.slice(0, 1), cell] : [cell];
     pick(kept.length ? { text, cells: kept } : null);
   };
-  const inside = alone && !tools.opens.includes("cells");
+  const inside = alone && !tools.cells;
   const options = [["value", valueName(settings)] as const, ...SHADES.filter(([name]) => (name === "best" ? settings.value !== "prob" || settings.target !== "own" : settings.value !== "entropy"))];
   const caption = `Best token of every layer at every position, shaded by ${options.find(([name]) => name === shade)![1]}`;
   return (

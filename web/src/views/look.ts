@@ -23,6 +23,9 @@ export interface Head {
   model?: string; // of a result of several
 }
 
+/** Whether a head may be of that model: most results do not say of which they are. */
+export const isOf = (name: string, { model = name }: Head): boolean => model === name;
+
 /** What is picked, for who can show more of it than the result holds. */
 export interface Onward {
   heads?: readonly Head[];
@@ -46,7 +49,7 @@ export const listOf = (check: Check, most: number): Check => (value) => Array.is
 /** With all of these fields. */
 export const fieldsOf = (fields: Readonly<Record<string, Check>>): Check => (value) => isRecord(value) && Object.entries(fields).every(([name, check]) => check(value[name]));
 /** With some of them, and no other. */
-export const someOf = (fields: Readonly<Record<string, Check>>): Check => (value) => isRecord(value) && Object.entries(value).every(([name, inner]) => fields[name]?.(inner));
+export const someOf = (fields: Readonly<Record<string, Check>>): Check => (value) => isRecord(value) && Object.entries(value).every(([name, inner]) => Object.hasOwn(fields, name) && fields[name](inner));
 
 /** One of these, each layer and head. */
 export const oneOfHeads = (heads: readonly (readonly number[])[]): Check => (value) => isRecord(value) && heads.some(([layer, head]) => layer === value.layer && head === value.head);
@@ -56,7 +59,7 @@ export const oneCellOf = (rows: number, columns: number): Check => fieldsOf({ ro
 const isScale = either(fieldsOf({ mode: oneOf("shared") }), fieldsOf({ mode: oneOf("fixed"), limit: (limit) => typeof limit === "number" && limit > 0 && limit < Infinity }));
 
 /** What of a look fits, and in words what does not. */
-export function fitLook(look: Look, { chosen: checks = {}, picked: isPick }: Fit<never>): { look: Fitting; left: string[] } {
+export function fitLook({ chosen: controls, picked, scale, ...others }: Look, { chosen: checks = {}, picked: isPick }: Fit<never>): { look: Fitting; left: string[] } {
   const left: string[] = [];
   const take = <T>(name: string, value: unknown, check: Check | undefined): T | undefined => {
     if (value == null) return undefined;
@@ -64,9 +67,10 @@ export function fitLook(look: Look, { chosen: checks = {}, picked: isPick }: Fit
     left.push(`${name}=${JSON.stringify(value)}`);
     return undefined;
   };
-  const chosen = Object.entries(take<Record<string, unknown>>("chosen", look.chosen, isRecord) ?? {}).filter(([name, value]) => take(name, value, checks[name]) !== undefined);
+  const chosen = Object.entries(take<Record<string, unknown>>("chosen", controls, isRecord) ?? {}).filter(([name, value]) => take(name, value, Object.hasOwn(checks, name) ? checks[name] : undefined) !== undefined);
+  for (const [name, value] of Object.entries(others)) take(name, value, undefined);
   return {
-    look: { chosen: chosen.length ? Object.fromEntries(chosen) : undefined, picked: take("picked", look.picked, isPick), scale: take("scale", look.scale, isScale) },
+    look: { chosen: chosen.length ? Object.fromEntries(chosen) : undefined, picked: take("picked", picked, isPick), scale: take("scale", scale, isScale) },
     left,
   };
 }

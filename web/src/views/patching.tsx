@@ -313,6 +313,7 @@ function scatterOf(picture: Picture, other: Picture, picked: Cell | null, onPick
     x: other.values,
     y: picture.values,
     names: [siteOf(other), siteOf(picture)],
+    origin: picture.zero,
     label(i) {
       const { row, column } = picture.cellOf(i);
       return `${picture.rows[row].text}.${picture.columns[column].text}`;

@@ -5,7 +5,7 @@ import { useState } from "preact/hooks";
 import { type Arrays, type Bytes, parseArrays, type Tensor } from "../arrays.ts";
 import type { View } from "../host.ts";
 import { frame } from "./frame.tsx";
-import { type Fit, type Fitting, fitLook, type Head, type Look, type Onward } from "./look.ts";
+import { type Fit, type Fitting, fitLook, type Head, isOf, type Look, type Onward } from "./look.ts";
 import { Range, type RangeProps } from "./legend.tsx";
 import { type Drawing, drawPng, drawSvg, saveFile } from "./files.ts";
 import { colourLimit, type Scale } from "./reading.ts";
@@ -19,14 +19,15 @@ export interface Named {
 
 type Tool = readonly [name: string, title: string, run: (root: HTMLElement) => unknown];
 
-/** What a host offers beside the view's own exports, before them and after; and what that is picked it shows itself. */
+/** What a host offers. */
 export interface HostTools {
-  first: readonly Tool[];
-  last: readonly Tool[];
-  opens: readonly (keyof Onward)[];
+  first: readonly Tool[]; // before the view's own exports
+  last: readonly Tool[]; // after them
+  model: string | null; // whose heads it shows when they are picked
+  cells: boolean; // whether it shows those of a lens
 }
 
-const NO_TOOLS: HostTools = { first: [], last: [], opens: [] };
+const NO_TOOLS: HostTools = { first: [], last: [], model: null, cells: false };
 
 /** A view whose look can be asked about. */
 export interface Presented extends View {
@@ -50,7 +51,8 @@ export interface Shown<Payload extends Named, Chosen extends object, Picked> {
 
 const parsed = new WeakMap<object, Arrays>();
 
-function parseOnce(data: Bytes): Arrays {
+/** Reads a result, each but once. */
+export function parseOnce(data: Bytes): Arrays {
   const known = parsed.get(data) ?? parseArrays(data);
   parsed.set(data, known);
   return known;
@@ -98,7 +100,7 @@ export function present<Payload extends Named, Chosen extends object, Picked>(
                 scale={scale}
                 onScale={(scale) => write("scale", scale)}
               />
-              {heads.length > 0 && !tools.opens.includes("heads") && <HeadsInPython heads={heads} />}
+              {heads.length > 0 && (!tools.model || !isOf(tools.model, heads[0])) && <HeadsInPython heads={heads} />}
             </>,
             place,
           );

@@ -12,6 +12,7 @@ export interface ScatterProps {
   x: ArrayLike<number>;
   y: ArrayLike<number>;
   names: readonly [x: string, y: string];
+  origin: number; // what is nothing, on both axes
   label: (i: number) => string;
   tip: (i: number) => Tip;
   picked: number | null;
@@ -20,26 +21,27 @@ export interface ScatterProps {
 
 const SIZE = [560, 420] as const; // px
 const [LEFT, RIGHT, TOP, BOTTOM] = [56, 28, 16, 44];
-const FAR = 0.2; // of the furthest: nearer to zero labels would lie over each other
+const FAR = 0.2; // of the furthest: nearer to nothing labels would lie over each other
 const LABELLED = 4; // dots furthest out along each axis that have their label
 
 /** Where numbers lie along an axis, and its ticks; a little room at both ends. */
-function axisOf(values: ArrayLike<number>, from: number, to: number): { at: (value: number) => number; marks: number[] } {
+function axisOf(values: ArrayLike<number>, origin: number, from: number, to: number): { at: (value: number) => number; marks: number[] } {
   const known = Array.from(values).filter(Number.isFinite);
-  const [least, most] = [Math.min(0, ...known), Math.max(0, ...known)];
+  const [least, most] = [Math.min(origin, ...known), Math.max(origin, ...known)];
   const room = (most - least || 1) * 0.04;
-  const [low, high] = [least < 0 ? least - room : 0, most + room];
+  const [low, high] = [least < origin ? least - room : origin, most > origin ? most + room : origin];
   return { at: (value) => from + ((value - low) / (high - low)) * (to - from), marks: ticks(low, high, 6) };
 }
 
 /** Where everything lies, for the page and for files. */
-function arrange({ x, y, label }: Pick<ScatterProps, "x" | "y" | "label">) {
-  const across = axisOf(x, LEFT, SIZE[0] - RIGHT);
-  const up = axisOf(y, SIZE[1] - BOTTOM, TOP);
+function arrange({ x, y, origin, label }: Pick<ScatterProps, "x" | "y" | "origin" | "label">) {
+  const across = axisOf(x, origin, LEFT, SIZE[0] - RIGHT);
+  const up = axisOf(y, origin, SIZE[1] - BOTTOM, TOP);
   const known = Array.from(x, (_, i) => i).filter((i) => Number.isFinite(x[i]) && Number.isFinite(y[i]));
   const furthest = (values: ArrayLike<number>): number[] => {
-    const order = known.toSorted((i, j) => Math.abs(values[j]) - Math.abs(values[i])).slice(0, LABELLED);
-    return order.filter((i) => Math.abs(values[i]) > FAR * Math.abs(values[order[0]]));
+    const out = (i: number): number => Math.abs(values[i] - origin);
+    const order = known.toSorted((i, j) => out(j) - out(i)).slice(0, LABELLED);
+    return order.filter((i) => out(i) > FAR * out(order[0]));
   };
   const labelled: number[] = [];
   for (const i of [y, x].flatMap(furthest))
@@ -47,8 +49,8 @@ function arrange({ x, y, label }: Pick<ScatterProps, "x" | "y" | "label">) {
   return { across, up, known, labelled };
 }
 
-export function Scatter({ x, y, names, label, tip, picked, onPick }: ScatterProps) {
-  const { across, up, known, labelled } = arrange({ x, y, label });
+export function Scatter({ x, y, names, origin, label, tip, picked, onPick }: ScatterProps) {
+  const { across, up, known, labelled } = arrange({ x, y, origin, label });
   const place = useRef<HTMLDivElement>(null);
   const tooltip = useRef<Tooltip | null>(null);
   const show = (i: number, { currentTarget }: { currentTarget: Element }): void => (tooltip.current ??= createTooltip(place.current!)).show(tip(i), currentTarget.getBoundingClientRect());
@@ -67,7 +69,7 @@ export function Scatter({ x, y, names, label, tip, picked, onPick }: ScatterProp
       <svg viewBox={`0 0 ${SIZE.join(" ")}`} role="group" aria-label={`${names[1]} against ${names[0]}, a dot each. Arrow keys go from dot to dot, Enter picks.`}>
         {across.marks.map((value) => (
           <g key={value}>
-            <path class={value === 0 ? "zero" : ""} d={`M${across.at(value)} ${TOP}V${SIZE[1] - BOTTOM}`} />
+            <path class={value === origin ? "zero" : ""} d={`M${across.at(value)} ${TOP}V${SIZE[1] - BOTTOM}`} />
             <text class="mark" x={across.at(value)} y={SIZE[1] - BOTTOM + 16} text-anchor="middle">
               {plain(value)}
             </text>
@@ -75,7 +77,7 @@ export function Scatter({ x, y, names, label, tip, picked, onPick }: ScatterProp
         ))}
         {up.marks.map((value) => (
           <g key={value}>
-            <path class={value === 0 ? "zero" : ""} d={`M${LEFT} ${up.at(value)}H${SIZE[0] - RIGHT}`} />
+            <path class={value === origin ? "zero" : ""} d={`M${LEFT} ${up.at(value)}H${SIZE[0] - RIGHT}`} />
             <text class="mark" x={LEFT - 8} y={up.at(value) + 4} text-anchor="end">
               {plain(value)}
             </text>
@@ -119,15 +121,15 @@ export function Scatter({ x, y, names, label, tip, picked, onPick }: ScatterProp
 }
 
 /** The same for a file. */
-export function scatterDrawing({ x, y, names, label }: Pick<ScatterProps, "x" | "y" | "names" | "label">): Drawing {
-  const { across, up, known, labelled } = arrange({ x, y, label });
+export function scatterDrawing({ x, y, names, origin, label }: Pick<ScatterProps, "x" | "y" | "names" | "origin" | "label">): Drawing {
+  const { across, up, known, labelled } = arrange({ x, y, origin, label });
   const draw = (pen: Pen, { line, ink, ink2, positive }: Palette): void => {
     for (const value of across.marks) {
-      pen.box(across.at(value) - 0.5, TOP, 1, SIZE[1] - BOTTOM - TOP, value === 0 ? ink2 : line);
+      pen.box(across.at(value) - 0.5, TOP, 1, SIZE[1] - BOTTOM - TOP, value === origin ? ink2 : line);
       pen.text(plain(value), across.at(value), SIZE[1] - BOTTOM + 12, ink2, { align: "center" });
     }
     for (const value of up.marks) {
-      pen.box(LEFT, up.at(value) - 0.5, SIZE[0] - RIGHT - LEFT, 1, value === 0 ? ink2 : line);
+      pen.box(LEFT, up.at(value) - 0.5, SIZE[0] - RIGHT - LEFT, 1, value === origin ? ink2 : line);
       pen.text(plain(value), LEFT - 8, up.at(value), ink2, { align: "right" });
     }
     pen.text(`${names[0]} →`, SIZE[0] - RIGHT, SIZE[1] - 12, ink, { align: "right", face: "sans" });

@@ -1,11 +1,10 @@
 // A place that shows one analysis: what is asked for stands in the address, and its answer is a result with a view.
 
 import { batch, effect, type Signal, signal } from "@preact/signals";
-import { parseArrays } from "../../arrays.ts";
 import attention from "../../views/attention.tsx";
 import { saveFile } from "../../views/files.ts";
-import type { Look, Onward } from "../../views/look.ts";
-import type { Named, Presented } from "../../views/present.tsx";
+import { isOf, type Look, type Onward } from "../../views/look.ts";
+import { type Named, parseOnce, type Presented } from "../../views/present.tsx";
 import singularVectors from "../../views/singular_vectors.tsx";
 import vocabulary from "../../views/vocabulary.tsx";
 import { copyText, dismiss, say } from "../notes.tsx";
@@ -103,7 +102,6 @@ export class Bench {
   private current: AbortController | null = null;
   private closing: AbortController | null = null;
   private pushing = false;
-
   usual: Fields; // what is asked for where nobody says otherwise
 
   constructor(readonly kind: Kind) {
@@ -225,7 +223,7 @@ export class Bench {
   }
 
   private show(data: Uint8Array<ArrayBuffer>, asked: Ask | null, whole = true): void {
-    const { payload } = parseArrays<Payload>(data);
+    const payload = parseOnce(data).payload as Payload;
     const { look, left } = this.kind.views[payload.view].fit(data, this.look.peek());
     batch(() => {
       this.answer.value = { payload, data, asked, whole };
@@ -261,7 +259,7 @@ export class Bench {
     if (!answer || picked === null) return [];
     const { heads, cells } = this.viewOf(answer).onward(answer.data, picked);
     const prompt = this.kind.prompt(this.fields.peek(), answer, (chosen ?? {}) as Record<string, unknown>);
-    const known = heads?.filter(({ model: name }) => name === undefined || name === model.peek()!.name);
+    const known = heads?.filter((head) => isOf(model.peek()!.name, head));
     // A file's cells are of a text, and perhaps of a model, that is not this page's.
     return listCloser({ heads: known, cells: answer.asked ? cells : [] }, prompt, answer.payload.settings.norm);
   }
@@ -272,7 +270,7 @@ export class Bench {
     try {
       const data = new Uint8Array(await file.arrayBuffer());
       const { view, name } = readResult(data);
-      if (!(view in this.kind.views)) {
+      if (!Object.hasOwn(this.kind.views, view)) {
         const place = PLACE_OF[view];
         return say(`${file.name} holds ${name}. ${place ? `Open it in the place ${place}.` : "No place opens such a file; rs.open does, in Python."}`);
       }
@@ -305,7 +303,7 @@ export class Bench {
 
 /** The payload of a file's bytes. */
 function readResult(data: Uint8Array): Payload {
-  const { payload } = parseArrays<Payload | null>(data);
+  const payload = parseOnce(data).payload as Payload | null;
   if (typeof payload?.view !== "string") throw new Error("It has no payload that names a view.");
   return payload;
 }

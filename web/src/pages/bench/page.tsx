@@ -58,7 +58,8 @@ export function BenchPage({ bench, examples, prompts, sentence, children }: Page
   const { chosen = {}, picked = null, scale = { mode: "shared" } } = bench.look.value;
   const tools = {
     first: [["Link", "Copy a link to what is shown", bench.link]],
-    opens: answer?.asked ? ["heads", "cells"] : ["heads"],
+    model: model.value?.name ?? null,
+    cells: answer?.asked != null,
     last: !answer?.whole ? [] : [...(answer.asked ? [["HTML", "Save one file that opens with no network", bench.saveHtml]] : []), ["Save", "Save the result, for rs.open and for Open", bench.saveResult]],
   };
   return (

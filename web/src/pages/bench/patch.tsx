@@ -129,7 +129,7 @@ export function Patch() {
             <span>
               at{" "}
               <Word
-                label="Places"
+                label="Positions"
                 value={roles && "roles"}
                 options={[
                   ["", OF_HEADS.includes(site) ? "all positions together" : "every position"],
