@@ -183,8 +183,6 @@ class Told:
             labels={"layer": [0, 1, 2], "pair": list(range(len(clean)))},
             positions=torch.zeros(0, len(clean), dtype=torch.long),
             pieces=[],
-            reference=0.0,
-            meaning="told",
         )
 
 
