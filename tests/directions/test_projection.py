@@ -86,3 +86,11 @@ def test_rivers_of_other_sites(stories: rs.Model, site: str, rows: int) -> None:
     river = rs.river(stories.run("Once upon a time"), direction)
     assert river.values.shape[1] == rows
     assert river.rows[river.here] == site
+
+
+def test_a_projection_of_an_edited_run_says_so(stories: rs.Model) -> None:
+    edited = stories.run("Once upon a time", edits=[rs.scale("resid_pre.1", 0.5)])
+    direction = rs.token_direction(stories, " a").at("resid_pre.2")
+    for result in (rs.project(edited, direction), rs.river(edited, direction)):
+        assert result.settings["edits"] == ["rs.scale('resid_pre.1', factor=0.5)"]
+    assert rs.project(stories.run("Once upon a time"), direction).settings["edits"] == []

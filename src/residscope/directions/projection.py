@@ -92,7 +92,7 @@ def project(run: Run, direction: Direction | Basis) -> Projection | Projections:
     if isinstance(direction, Basis):
         return Projections(
             name=direction.name,
-            settings=direction.settings,
+            settings={**direction.settings, **run.settings},
             python=(*run_lines(direction.python, run), "rs.project(run, basis)"),
             **texts,
             values=read_along(run, direction.site, direction.components, direction.mean, direction.head).movedim(-1, 0),
@@ -102,7 +102,7 @@ def project(run: Run, direction: Direction | Basis) -> Projection | Projections:
         )
     return Projection(
         name=direction.name,
-        settings={**direction.history, "centre": "mean" if direction.mean is not None else "none"},
+        settings={**direction.history, "centre": "mean" if direction.mean is not None else "none", **run.settings},
         python=(*run_lines(direction.python, run), "rs.project(run, direction)"),
         **texts,
         values=read_along(run, direction.site, direction.vector[None], direction.mean, direction.head)[..., 0],

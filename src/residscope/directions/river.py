@@ -68,7 +68,7 @@ def river(run: Run, direction: Direction) -> River:
     values = [read_along(run, row, direction.vector[None], direction.mean, direction.head)[..., 0] for row in rows]
     return River(
         name=direction.name,
-        settings=direction.history,
+        settings={**direction.history, **run.settings},
         python=(*run_lines(direction.python, run), "rs.river(run, direction)"),
         **token_facts(run.tokens),
         values=torch.stack(values, dim=1),
