@@ -15,7 +15,7 @@ export interface Payload {
   centred: boolean;
   left_out: number[]; // positions that are not coloured
   rows?: string[]; // river: site of each layer, lowest first
-  here?: number; // river: the row the direction is from
+  here?: number; // river: the row the direction is from; -1 where none is
 }
 
 export type Units = "stream" | "sd";

@@ -21,14 +21,14 @@ function drawStrip(map: HeatMapElement, model: Model, { payload, shape, values, 
   const picked = model.get("picked") as Picked | undefined;
   map.draw({
     label: `${name} at ${layers} layers by ${pieces.length} positions, in ${unitName(units)}`,
-    rows: rows.map((row, layer) => ({ text: siteLabel(row, rows[here]), mark: layer === payload.here })),
+    rows: rows.map((row, layer) => ({ text: siteLabel(row, rows[Math.max(0, here)]), mark: layer === payload.here })),
     columns: pieces.map((piece, index) => ({ index, text: visiblePiece(piece) })),
     steps,
     upward: true,
     bare: true,
     width: [5, 28],
     height: Math.max(5, Math.min(13, 240 / layers)),
-    start: { row: here, column: 0 },
+    start: { row: Math.max(0, here), column: 0 },
     picked: picked?.text === text ? [{ row: layers - 1, column: picked.pos, lines: layers }] : [],
     number: (cell) => signed(valueAt(cell)),
     tip: (cell) => ({
