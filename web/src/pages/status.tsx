@@ -71,7 +71,7 @@ export function Status({ work, trouble, retry, still }: StatusProps) {
             {queued.value !== null
               ? `The server is busy; asking again in ${queued.value} s.`
               : progress
-                ? `${progress.what[0].toUpperCase()}${progress.what.slice(1)}: ${progress.done} of ${progress.total}`
+                ? `${progress.what}: ${progress.done} of ${progress.total}`
                 : "Waiting for the server…"}
           </span>
           <button type="button" onClick={stop}>

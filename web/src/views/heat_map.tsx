@@ -82,7 +82,7 @@ export function createHeatMap(): HeatMapElement {
 
   function paint(): void {
     if (!window.width) return;
-    el.classList.toggle("more", window.x + window.width < layout.size[0] - 1);
+    el.classList.toggle("wider", window.x + window.width < layout.size[0] - 1);
     const ratio = devicePixelRatio || 1;
     palette ??= readPalette(el);
     const pixels = [window.width, window.height].map((size) => Math.round(size * ratio));
