@@ -172,7 +172,7 @@ def test_the_heat_map_fills_in_as_cells_are_computed(open_page: OPEN, monkeypatc
     try:
         page = open_page("/patch", ready=False)
         expect(page.locator(".picture canvas").first).to_be_visible()
-        expect(page.locator(".progress")).to_contain_text(re.compile(r"Sweeping: \d of 60"))
+        expect(page.locator(".progress")).to_contain_text(re.compile(r"^sweeping: \d of 60"))
         cells = [cell for row in read_table(page)[1:] for cell in row[1:]]
         assert 4 < cells.count("n/a") < len(cells) - 4  # where both prompts agree nothing is computed
         expect(page.locator(".picture")).to_have_class("picture")
@@ -360,6 +360,11 @@ def test_a_cell_opens_its_whole_vocabulary_and_a_second_click_compares(open_page
     expect(card).to_have_attribute("aria-label", re.compile(r"^Vocabulary of \S+ at \d+, less that of \S+ at \d+$"))
     expect(card.get_by_role("button", name="change")).to_be_visible()
     assert canvas.bounding_box() == before
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("with Shift beside what is picked; plus and minus zoom a map")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(card).to_have_count(1)
     page.keyboard.press("Escape")
     expect(card).to_have_count(0)
     canvas.click(position={"x": 230, "y": 60})
@@ -454,3 +459,16 @@ def test_prompts_of_other_lengths_are_patched_at_roles(open_page: OPEN, demo: rs
     assert table[0][1:] == ["giver", "end"]
     shown = [[float(cell.replace("−", "-")) for cell in row[1:]] for row in table[1:]][::-1]
     torch.testing.assert_close(torch.tensor(shown), expected, rtol=0.06, atol=0.006)
+
+
+def test_where_the_model_knows_no_names_one_is_told_at_once(open_page: OPEN, context: BrowserContext) -> None:
+    def forget(route: Route) -> None:
+        route.fulfill(json={**route.fetch().json(), "names": []})
+
+    context.route("**/api/v1/model", forget)
+    page = open_page("/patch", ready=False)
+    said = page.get_by_text("write prompts and answers of your own")
+    expect(said).to_be_visible()
+    page.get_by_label("Right answer").fill(" the")
+    page.get_by_label("Right answer").press("Enter")
+    expect(said).to_have_count(0)

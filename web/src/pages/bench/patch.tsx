@@ -148,6 +148,9 @@ export function Patch() {
         </>
       }
     >
+      {!task && correct === bench.usual.correct && model.value && model.value.names.length < 2 && (
+        <p class="problem">No two names are one token each of this model: write prompts and answers of your own.</p>
+      )}
       {!task && <TwoPrompts />}
     </BenchPage>
   );
