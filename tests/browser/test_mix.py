@@ -177,7 +177,7 @@ def test_a_head_of_a_site_is_chosen(open_page: OPEN, demo: rs.Model) -> None:
     basis = rs.pca(demo, read_texts(rs.demo.texts)[:60], "z.2", head=3)
     values = rs.project(demo.run(read_texts(rs.demo.texts)[0]), basis[0]).values[0]
     assert read_value(page, 9) == pytest.approx(float(values[9]), abs=0.006)
-    expect(page.locator(".river canvas")).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("PCA 0 of z.2 head 3 at 4 layers"))).to_be_visible()
     page.keyboard.press("[")
     wait_for_name(page, "PCA 0 of z.1 head 3")
     page.get_by_label("Site", exact=True).select_option("mlp_act")

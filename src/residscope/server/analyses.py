@@ -161,8 +161,10 @@ class Explain(Analysis):
     n_contexts: Annotated[StrictInt, Field(ge=0, le=100)] = 5
 
     def compute(self, bench: Workbench) -> Result:
-        direction = bench.find(bench.place(self.site), self.along)
-        return explain(bench.model, direction, bench.path, top=self.top, n_contexts=self.n_contexts)
+        place = bench.place(self.site)
+        near = bench.list_near(place, self.along, self.top)
+        direction = bench.find(place, self.along)
+        return explain(bench.model, direction, bench.path, top=self.top, n_contexts=self.n_contexts, near=near)
 
 
 class Check(Analysis):

@@ -270,6 +270,13 @@ class Workbench:
         saved = [{**_tell(one.direction, None), "value": one.cosine} for one in near]
         return {"found": find_nearest(direction, self.basis(place), dictionary, top=top), "saved": saved}
 
+    def list_near(self, place: Place, along: Sequence[Term], top: int) -> list[Direction]:
+        """Features and saved directions that lie nearest to a direction, so many of each."""
+        found = self.find_nearest(place, along, top)
+        features = [match.number for match in found["found"] if match.kind == "feature"]
+        near = [self.dictionary(place).direction(number) for number in features]
+        return near + [self.load(one["id"], one["revision"]) for one in found["saved"]]
+
     def _list_saved(self, place: Place) -> Sequence[Saved]:
         if self._library is None:
             return []

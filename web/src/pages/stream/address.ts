@@ -61,6 +61,9 @@ export type Place = Pick<Shown, "kind" | "layer" | "head">;
 /** "embed", "resid_pre.3", "z.3:1" */
 export const siteName = ({ kind, layer, head }: Place): string => `${kind}${layer === null ? "" : `.${layer}`}${head === null ? "" : `:${head}`}`;
 
+/** The row of a river that a place lies in: its site, whatever the head. */
+export const rowOfPlace = (place: string): string => place.split(":")[0];
+
 export function readSite(name: string): Place | undefined {
   const [, kind, layer, head] = /^([a-z_0-9]+?)(?:\.(\d{1,5}))?(?::(\d{1,5}))?$/.exec(name) ?? [];
   return kind ? { kind, layer: layer === undefined ? null : Number(layer), head: head === undefined ? null : Number(head) } : undefined;

@@ -11,6 +11,7 @@ import { Hosted } from "../hosted.tsx";
 import { open } from "../keys.ts";
 import type { DirectionFacts as Made, Pca, Term } from "../server.ts";
 import { Status } from "../status.tsx";
+import { rowOfPlace } from "./address.ts";
 import { activity, river } from "./followers.ts";
 import * as state from "./state.ts";
 
@@ -110,7 +111,7 @@ const tokenFacts = computed((): TokenFacts | null => {
     leftOut: direction.left_out.includes(at.pos),
     rows,
     curve: rows.length ? Array.from(shownValues(Float32Array.from(rows, (_, layer) => flow!.values[layer * flow!.width + at.pos]), direction, units, centre)) : null,
-    here: rows.indexOf(direction.site!),
+    here: rows.indexOf(rowOfPlace(direction.site!)),
     active,
     among: ready?.components ?? pca.shares.length,
     problem,

@@ -8,7 +8,7 @@ import river from "../../views/river.tsx";
 import type { Payload, Picked } from "../../views/reading.ts";
 import { wordsOf } from "../server.ts";
 import { Hosted } from "../hosted.tsx";
-import { MOST, SAMPLES, splitTexts } from "./address.ts";
+import { MOST, rowOfPlace, SAMPLES, splitTexts } from "./address.ts";
 import * as followers from "./followers.ts";
 import * as state from "./state.ts";
 
@@ -124,7 +124,7 @@ function River({ text, limit }: { text: state.ShownText; limit: number }) {
       pieces: [text.pieces],
       special: [text.special],
       rows: answer.rows,
-      here: answer.rows.indexOf(direction.site!),
+      here: answer.rows.indexOf(rowOfPlace(direction.site!)),
     };
     return writeArrays({ payload, arrays: { values: { shape: [1, answer.rows.length, answer.width], data: answer.values } } });
   }, [answer, direction, text.pieces, old]);
