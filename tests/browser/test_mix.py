@@ -111,6 +111,19 @@ def test_others_are_taken_out_of_one(open_page: OPEN, demo: rs.Model, basis: rs.
     wait_for_along(page, lambda rows: [row[0] for row in rows] == pytest.approx([1, *weights], abs=1e-5))
 
 
+def test_rows_are_made_orthonormal(open_page: OPEN, demo: rs.Model) -> None:
+    token = {"kind": "token", "token": " the", "here": True}
+    page = open_page(address((1, PCA[0]), (1, token)))
+    page.get_by_role("button", name="Make them orthonormal").click()
+    names = page.locator(".mix .name")
+    expect(names.first).to_have_text("PCA 2 of resid_pre.2")
+    expect(names.nth(1)).to_have_attribute("title", re.compile("cosine 0.00 to PCA 2"))
+    wait_for_along(page, lambda rows: rows[1][1]["kind"] == "sum")
+    page.get_by_role("button", name="mute").nth(1).click()
+    expect(page.locator(".picture")).to_have_attribute("aria-busy", "false")
+    expect(page.locator(".mix p")).to_contain_text("has the length 1.41")
+
+
 def choose_token(page: Page, token: str, minus: str = "") -> None:
     page.get_by_role("button", name=re.compile("^Direction: ")).click()
     page.get_by_label("its text, spaces and all").fill(token)

@@ -228,3 +228,16 @@ def test_what_is_saved_is_found_too(client: httpx.Client, demo: rs.Model, basis:
     assert (near[0]["id"], near[0]["value"]) == (kept[0]["id"], pytest.approx(1))
     for one in kept:
         client.delete(f"/api/v1/directions/{one['id']}")
+
+
+def test_a_sum_is_a_direction_too(client: httpx.Client, basis: rs.Basis) -> None:
+    inner = {"kind": "sum", "terms": [{"of": PCA, "weight": 3.0}, {"of": PCA | {"component": 4}, "weight": -4.0}]}
+    outer = {"kind": "sum", "terms": [{"of": inner, "weight": 5.0}, {"of": PCA, "weight": -3.0}]}
+    for spec, expected in ((inner, {3: 0.6, 4: -0.8}), (outer, {4: -1.0})):
+        (found,) = client.post("/api/v1/describe", json={"site": SITE, "directions": [spec]}).json()["directions"]
+        cosines = torch.tensor(found["cosines"])
+        wanted = torch.zeros(128).index_put((torch.tensor(list(expected)),), torch.tensor([*expected.values()]))
+        torch.testing.assert_close(cosines, wanted, rtol=0, atol=1e-6)
+    nothing = {"kind": "sum", "terms": [{"of": PCA}, {"of": PCA, "weight": -1.0}]}
+    answer = client.post("/api/v1/describe", json={"site": SITE, "directions": [nothing]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_direction")

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { DirectionFacts, Pca } from "../src/pages/server.ts";
 import type { Row } from "../src/pages/stream/address.ts";
-import { addUp, projectOut, sounding, sumOf } from "../src/pages/stream/sum.ts";
+import { addUp, basisOf, projectOut, sounding, sumOf } from "../src/pages/stream/sum.ts";
 
 const pca: Pca = { site: "resid_pre.0", n_texts: 1, n_tokens: 9, n_cut: 0, left_out: [0], shares: [0.5, 0.3, 0.2], deviations: [5, 3, 2].map(Math.sqrt), offsets: [1, 2, 3], warning: null };
 const facts = (name: string, cosines: number[], left_out = [0]): DirectionFacts => ({ name, deviation: null, offset: cosines.reduce((sum, one, i) => sum + one * pca.offsets[i], 0), left_out, history: {}, cosines });
@@ -44,4 +44,12 @@ test("what others are taken out of is at right angles to each, even where they a
     for (const other of all.slice(1)) near([other.cosines.reduce((sum, one, j) => sum + one * left[j], 0)], [0]);
     assert.ok(Math.hypot(...left) > 0.5);
   }
+});
+
+test("a basis is of length one and at right angles, and leaves out what is in it already", () => {
+  const all = [A, B, A, C];
+  const vectors = basisOf(all).map((weights) => all[0].cosines.map((_, j) => all.reduce((sum, one, i) => sum + weights[i] * one.cosines[j], 0)));
+  assert.equal(vectors.length, 3);
+  vectors.forEach((a, i) => vectors.forEach((b, k) => near([a.reduce((sum, value, j) => sum + value * b[j], 0)], [i === k ? 1 : 0])));
+  near(vectors[0], A.cosines);
 });

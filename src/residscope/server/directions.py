@@ -142,8 +142,19 @@ class Kept(Made):
         return bench.load(self.id, self.revision)
 
 
+class Sum(Made):
+    """A sum of others, at the site that is asked for, as one direction."""
+
+    kind: Literal["sum"]
+    terms: "Along"
+
+    def make(self, bench: "Workbench", place: Place) -> Direction:
+        return bench.find(place, self.terms)
+
+
 Of = Annotated[
-    Component | Token | Position | Head | Neuron | Feature | Contrast | Probe | Kept, Field(discriminator="kind")
+    Component | Token | Position | Head | Neuron | Feature | Contrast | Probe | Kept | Sum,
+    Field(discriminator="kind"),
 ]
 
 
@@ -157,3 +168,4 @@ class Term(BaseModel):
 
 
 Along = Annotated[tuple[Term, ...], Field(min_length=1, max_length=64)]
+Sum.model_rebuild()

@@ -1,16 +1,16 @@
 // The sliders: a sum of directions, each with its weight. What moves here repaints the texts from what the page holds.
 
-import { signed } from "../../numbers.ts";
 import { Word } from "../../views/legend.tsx";
 import { open } from "../keys.ts";
 import type { DirectionFacts } from "../server.ts";
 import type { Row } from "./address.ts";
 import { change, changeRow, picture, removeRow, rowFacts, wanted } from "./state.ts";
-import { projectOut, sounding } from "./sum.ts";
+import { basisOf, dot, projectOut, sounding } from "./sum.ts";
 
 const REACH = 2; // of a slider, on each side; a typed weight may be any
 
-const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => Array.from(a).reduce((sum, value, i) => sum + value * b[i], 0);
+
+const cosine = (a: { cosines: ArrayLike<number> }, b: { cosines: ArrayLike<number> }): string => dot(a.cosines, b.cosines).toFixed(2).replace("-0.00", "0.00").replace("-", "−");
 
 function Slider({ row, index, facts, all }: { row: Row; index: number; facts: DirectionFacts | undefined; all: readonly (DirectionFacts | undefined)[] }) {
   const { weight, muted } = row;
@@ -18,7 +18,7 @@ function Slider({ row, index, facts, all }: { row: Row; index: number; facts: Di
   const { rows } = wanted.value;
   const solo = rows.length > 1 && !muted && rows.every((other, i) => i === index || other.muted);
   const sum = picture.value?.sum;
-  const near = facts && all.flatMap((other, i) => (other && i !== index ? [`${signed(dot(facts.cosines, other.cosines))} to ${other.name}`] : []));
+  const near = facts && all.flatMap((other, i) => (other && i !== index ? [`${cosine(facts, other)} to ${other.name}`] : []));
   const take = (value: number): void => void (Number.isFinite(value) && changeRow(index, { weight: value }));
   return (
     <li class={muted ? "muted" : ""}>
@@ -28,7 +28,7 @@ function Slider({ row, index, facts, all }: { row: Row; index: number; facts: Di
       <input type="range" aria-label={`Weight of ${name}`} min={-REACH} max={REACH} step="0.01" value={weight} onInput={({ currentTarget }) => take(currentTarget.valueAsNumber)} />
       <input type="number" aria-label={`Weight of ${name}, typed`} step="0.1" value={weight} onChange={({ currentTarget }) => take(currentTarget.valueAsNumber)} />
       <span class="cosine" title="Cosine to the sum">
-        {facts && sum ? signed(dot(facts.cosines, sum.cosines)) : ""}
+        {facts && sum ? cosine(facts, sum) : ""}
       </span>
       <button
         type="button"
@@ -61,6 +61,16 @@ function Slider({ row, index, facts, all }: { row: Row; index: number; facts: Di
   );
 }
 
+/** Puts an orthonormal basis of the rows in their place; the first sounds, the others are muted. */
+function makeBasis(facts: DirectionFacts[]): void {
+  const { rows } = wanted.value;
+  const basis = basisOf(facts).map((weights, i): Row => {
+    const terms = rows.flatMap(({ of }, j) => (weights[j] ? [{ of, weight: weights[j] }] : []));
+    return { weight: 1, of: terms.length === 1 ? terms[0].of : { kind: "sum", terms }, muted: i > 0 };
+  });
+  change({ rows: basis }, { push: true });
+}
+
 export function Mix() {
   const { rows, free, mixing } = wanted.value;
   if (!mixing) return null;
@@ -76,6 +86,9 @@ export function Mix() {
       <p>
         <button type="button" onClick={() => (open.value = "mixer")}>
           Add a direction
+        </button>
+        <button type="button" title="Each made into one at right angles to those before it" disabled={rows.length < 2 || facts.some((one) => !one)} onClick={() => makeBasis(facts as DirectionFacts[])}>
+          Make them orthonormal
         </button>
         <span>
           The sum {length !== undefined && sounding(rows).length > 0 && `has the length ${length.toPrecision(3)}, and `}is shown{" "}

@@ -300,6 +300,7 @@ function valuesOf({ site, rows, sum }: Panel, text: string, free: boolean): Floa
 function pictureOf(shown: Shown): Picture | null {
   const numbers = numbersOf(shown);
   if (store.total === Infinity || numbers.length < Math.min(shown.count, store.total) || numbers.some((number) => store.sample(number) === undefined)) return null;
+  if (store.pca(siteName(shown)) && !shown.rows.every(({ of }) => store.facts(siteName(shown), of))) return null; // the muted too have sliders
   const panels: Panel[] = [];
   for (const { site, rows } of wishes(shown)) {
     const panel = panelOf(site, rows, shown.free);
@@ -336,6 +337,7 @@ async function load(shown: Shown, signal: AbortSignal, onProgress: (progress: Pr
     return;
   }
   const texts = textsOf(shown).map(({ text }) => text);
+  await store.loadFacts(site, shown.rows.map(({ of }) => of), signal);
   for (const wish of wishes(shown)) {
     await store.loadPca(wish.site, onProgress, signal);
     await store.loadAlong(wish.site, wish.rows.map(({ of }) => of), texts, signal);

@@ -131,15 +131,18 @@ export class Store {
     this.#computing = null;
   }
 
+  async loadFacts(site: string, made: readonly Made[], signal: AbortSignal): Promise<void> {
+    const unknown = made.filter((of) => !this.facts(site, of));
+    if (!unknown.length) return;
+    const { directions } = await server.describe(site, unknown, signal);
+    unknown.forEach((of, i) => this.#facts.set(`${site}:${JSON.stringify(of)}`, directions[i]));
+  }
+
   /** The facts of directions, and the values of texts on them. */
   async loadAlong(site: string, made: readonly Made[], texts: readonly string[], signal: AbortSignal): Promise<void> {
+    await this.loadFacts(site, made, signal);
     const blocks = new Set(made.map(numberOf).flatMap((number) => (number === null ? [] : [Math.floor(number / BLOCK)])));
     const others = made.filter((of) => numberOf(of) === null);
-    const unknown = others.filter((of) => !this.facts(site, of));
-    if (unknown.length) {
-      const { directions } = await server.describe(site, unknown, signal);
-      unknown.forEach((of, i) => this.#facts.set(`${site}:${JSON.stringify(of)}`, directions[i]));
-    }
     await Promise.all([...blocks].map((block) => this.loadValues(site, block, texts, signal)));
     for (const of of others) {
       const key = `${site}:${JSON.stringify(of)}`;

@@ -57,23 +57,34 @@ export function addUp(rows: readonly Row[], parts: readonly Float32Array[], { le
   return out;
 }
 
-/** The weights of the others that take them out of the one of that number: what is left is at right angles to them. */
-export function projectOut(facts: readonly DirectionFacts[], number: number): number[] {
-  const others = facts.flatMap((one, i) => (i === number ? [] : [{ i, cosines: one.cosines }]));
-  const dot = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, value, j) => sum + value * b[j], 0);
-  // Gram-Schmidt over the others; of each step what it is made of is kept too, so that the weights come out in their own terms.
-  const basis: { vector: number[]; made: number[] }[] = [];
-  for (const { i, cosines } of others) {
-    let vector = [...cosines];
-    let made: number[] = facts.map((_, j) => (j === i ? 1 : 0));
+type Vectors = readonly (readonly number[])[];
+
+export const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => Array.from(a).reduce((sum, value, j) => sum + value * b[j], 0);
+
+/** Gram-Schmidt: of the vectors of these numbers unit ones at right angles, and the weights of all that make each; what lies within those before is left out. */
+function orthonormalize(vectors: Vectors, numbers: readonly number[]): { vector: number[]; weights: number[] }[] {
+  const basis: { vector: number[]; weights: number[] }[] = [];
+  for (const number of numbers) {
+    let vector = [...vectors[number]];
+    let weights: number[] = vectors.map((_, j) => (j === number ? 1 : 0));
     for (const one of basis) {
       const along = dot(vector, one.vector);
       vector = vector.map((value, j) => value - along * one.vector[j]);
-      made = made.map((value, j) => value - along * one.made[j]);
+      weights = weights.map((value, j) => value - along * one.weights[j]);
     }
     const length = Math.hypot(...vector);
-    if (length < 1e-6) continue; // within the span of those before
-    basis.push({ vector: vector.map((value) => value / length), made: made.map((value) => value / length) });
+    if (length >= 1e-6) basis.push({ vector: vector.map((value) => value / length), weights: weights.map((value) => value / length) });
   }
-  return facts.map((_, j) => (j === number ? 1 : -basis.reduce((sum, one) => sum + dot(facts[number].cosines, one.vector) * one.made[j], 0)));
+  return basis;
+}
+
+/** The weights of each of an orthonormal basis of some directions, in their order. */
+export const basisOf = (facts: readonly DirectionFacts[]): number[][] =>
+  orthonormalize(facts.map(({ cosines }) => cosines), facts.map((_, i) => i)).map(({ weights }) => weights);
+
+/** The weights of the others that take them out of the one of that number: what is left is at right angles to them. */
+export function projectOut(facts: readonly DirectionFacts[], number: number): number[] {
+  const vectors = facts.map(({ cosines }) => cosines);
+  const others = orthonormalize(vectors, vectors.map((_, i) => i).filter((i) => i !== number));
+  return vectors.map((_, j) => (j === number ? 1 : -others.reduce((sum, one) => sum + dot(vectors[number], one.vector) * one.weights[j], 0)));
 }
