@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from residscope.directions.weights import token_direction as token_direction
     from residscope.errors import Cancelled as Cancelled
     from residscope.errors import ResidscopeError as ResidscopeError
+    from residscope.graphs.causal_graph import causal_graph as causal_graph
+    from residscope.graphs.graph import Graph as Graph
     from residscope.results.result import Result as Result
     from residscope.results.result import open as open
     from residscope.running.edits import Edit as Edit
@@ -188,6 +190,8 @@ _PUBLIC = {
     "SingularVectors": "residscope.analyses.singular",
     "load_dictionary": "residscope.dictionaries.loading",
     "SparseAutoencoder": "residscope.dictionaries.sparse_autoencoder",
+    "causal_graph": "residscope.graphs.causal_graph",
+    "Graph": "residscope.graphs.graph",
     "vocabulary": "residscope.analyses.vocabulary",
     "Vocabulary": "residscope.analyses.vocabulary",
     "next_tokens": "residscope.analyses.next_tokens",

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from residscope.dictionaries.contract import Contract, check
@@ -114,23 +114,47 @@ class SparseAutoencoder:
         Raises:
           BadArgument: The last axis is not the dictionary's.
         """
+        return self.activate(self.project(x))
+
+    def project(self, x: Tensor) -> Tensor:
+        """What the encoder makes of activations, before any threshold or competition.
+
+        Args:
+          x: As for `encode`.
+        Returns:
+          [... feature] Of gated what both of its biases are still to be added to, else with the bias.
+        Raises:
+          BadArgument: The last axis is not the dictionary's.
+        """
         flat = self._flatten(x)
         shift, scale = self._measure(flat)
         read = (flat - shift) / (scale + _EPS if self.scaling == "layer_norm" else scale)
         before = (read - self.decoder_bias if self.less_decoder_bias else read) @ self.encoder
         if self.activation == "gated":
+            return before
+        before = before + self.encoder_bias
+        return before * self.decoder_norms if self.by_decoder_norm else before
+
+    def activate(self, before: Tensor, room: Tensor | None = None) -> Tensor:
+        """Features of what `project` gives.
+
+        Args:
+          before: [... feature]
+          room: What `find_room` gave for other activations: features do not compete then, but stay where they reach it.
+        Returns:
+          [... feature]
+        """
+        if self.activation == "gated":
             assert self.gate_bias is not None
             assert self.magnitude is not None
             return (before * self.magnitude + self.encoder_bias).relu() * (before + self.gate_bias > 0)
-        before = before + self.encoder_bias
-        return self._activate(before * self.decoder_norms if self.by_decoder_norm else before)
-
-    def _activate(self, before: Tensor) -> Tensor:
         if self.activation == "jumprelu":
             assert self.threshold is not None
             return before.relu() * (before > self.threshold)
         if self.activation == "relu":
             return before.relu()
+        if room is not None:
+            return before.relu() * (before >= room)
         assert self.k is not None
         if self.activation == "topk":
             largest = before.topk(self.k, dim=-1)
@@ -138,6 +162,17 @@ class SparseAutoencoder:
         groups = before.view(*before.shape[:-1], self.k, -1)
         first = groups.argmax(-1, keepdim=True)
         return torch.zeros_like(groups).scatter(-1, first, groups.gather(-1, first).relu()).flatten(-2)
+
+    def find_room(self, before: Tensor) -> Tensor | None:
+        """What a feature reaches that is among the largest, `[... feature]` or `[... 1]`; None where none compete."""
+        if self.activation == "topk":
+            assert self.k is not None
+            return before.topk(self.k, dim=-1).values[..., -1:]
+        if self.activation == "groupmax":
+            assert self.k is not None
+            groups = before.view(*before.shape[:-1], self.k, -1)
+            return groups.amax(-1, keepdim=True).expand_as(groups).flatten(-2)
+        return None
 
     def decode(self, features: Tensor, of: Tensor | None = None) -> Tensor:
         """Activations that features stand for.
@@ -166,6 +201,21 @@ class SparseAutoencoder:
                 "Give decode(features, of=x), or use reconstruct(x).",
             )
         return written
+
+    def write(
+        self, features: Int[Tensor, " n"], values: Float[Tensor, " n"], of: Float[Tensor, "n d_in"]
+    ) -> Float[Tensor, "n d_out"]:
+        """What each of some features writes: the part of `decode` that is its own.
+
+        Args:
+          features: Their numbers.
+          values: Their activations.
+          of: The activations that they were read from.
+        """
+        rows = self.decoder[features]
+        rows = rows / self.decoder_norms[features, None] if self.by_decoder_norm else rows
+        written = values[:, None] * rows
+        return written if self.target else written * self._measure(self._flatten(of))[1]
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """`decode(encode(x))`, of the shape and dtype of `x`; of a transcoder what it takes the target to be."""

@@ -84,6 +84,15 @@ class Result:
         """Write the result to a file that `rs.open` reads."""
         Path(path).write_bytes(self.to_bytes())
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Result":
+        """The result that a class with a JSON file of its own wrote.
+
+        Raises:
+          BadResult: This class has none.
+        """
+        raise BadResult(f"A {cls.__name__} is not read from JSON.", "Give a file that result.save() wrote.")
+
     def to_html(self) -> str:
         """One page that opens without a network.
 
@@ -128,21 +137,32 @@ def open(path: str | Path) -> Result:
       `rs.open(path)` after `result.save(path)` has the same payload and arrays.
     """
     try:
+        with Path(path).open("rb") as file:
+            is_json = file.read(1) == b"{"
+        if is_json:
+            data = json.loads(Path(path).read_bytes())
+            return _find_class(data).from_json(data)
         with safe_open(path, framework="pt") as file:
             payload = json.loads(file.metadata()["payload"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-        module, _, class_name = payload["result"].partition(":")
-        if not re.fullmatch(r"residscope(\.[a-z]\w*){2}", module):
-            raise ValueError(f"{module} holds no results")
-        found = getattr(import_module(module), class_name)
-        if not (isinstance(found, type) and issubclass(found, Result)):
-            raise TypeError(f"{class_name} is no result")
+        found = _find_class(payload)
         plain = {f.name: payload[f.name] for f in fields(found) if f.name in payload}
         return found(**plain, **arrays)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise BadResult(
             f"{path} is no saved result ({type(error).__name__}: {error}).", "Give a file that result.save() wrote."
         ) from None
+
+
+def _find_class(payload: Mapping[str, Any]) -> type[Result]:
+    """The class of result that a payload is of."""
+    module, _, class_name = payload["result"].partition(":")
+    if not re.fullmatch(r"residscope(\.[a-z]\w*){2}", module):
+        raise ValueError(f"{module} holds no results")
+    found = getattr(import_module(module), class_name)
+    if not (isinstance(found, type) and issubclass(found, Result)):
+        raise TypeError(f"{class_name} is no result")
+    return found
 
 
 def _as_json(value: Any) -> Any:

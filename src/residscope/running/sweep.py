@@ -1,6 +1,6 @@
 """Sweeps: thousands of sets of edits over one run, of which only what each can change is computed again."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +191,7 @@ class Engine:
       base_values: Its values of the base run.
       budget: Bytes.
       on_cpu: Whether walks are kept small for a CPU's caches; None where the model is on one.
+      tell: Hears how many sets are done, where the sweep is part of something longer that reports itself.
     """
 
     def __init__(
@@ -202,6 +203,7 @@ class Engine:
         budget: int,
         *,
         on_cpu: bool | None = None,
+        tell: Callable[[int], None] | None = None,
     ) -> None:
         self.base, self.model, self.reading, self.base_values = base, base.model, reading, base_values
         last = max(map(self.model.depth, reading.places))
@@ -214,6 +216,7 @@ class Engine:
         self._shapes: Run | None = base if base.model.device.type == "meta" else None
         self.on_cpu = self.model.device.type == "cpu" if on_cpu is None else on_cpu
         self.dry = self.model.device.type == "meta"
+        self.tell = tell
 
     def run(self) -> tuple[Tensor, float, int]:
         """Values `[set batch ...]`, the noise floor, and how often a token went through a layer."""
@@ -233,7 +236,11 @@ class Engine:
 
     def _tick(self) -> None:
         """Say how many sets are done; here a sweep that somebody cancelled ends."""
-        report(min(self.n_done, len(self.sets)), len(self.sets), "sweeping", self.values)
+        n_done = min(self.n_done, len(self.sets))
+        if self.tell:
+            self.tell(n_done)
+        else:
+            report(n_done, len(self.sets), "sweeping", self.values)
 
     def _first_depth(self, number: int) -> int:
         return min(self.model.depth(self.model.anchor(change.place)) for change in self.sets[number])

@@ -1,0 +1,1 @@
+"""Causal graphs: which feature of a prompt changes which later one, measured."""

@@ -1,0 +1,79 @@
+"""Edges of a graph while it is traced: found source by source, and thinned before the next are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from residscope.graphs.graph import find_largest
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """Edges from sources of one place.
+
+    Attributes:
+      sources: [edge] Numbers among those of all places.
+      levels, slots, features: [edge] Of the targets.
+      weights: [edge] Base less ablated activation.
+      before: [edge] The same before threshold and competition.
+      parts: [edge part] How that comes about.
+    """
+
+    sources: Int[Tensor, " edge"]
+    levels: Int[Tensor, " edge"]
+    slots: Int[Tensor, " edge"]
+    features: Int[Tensor, " edge"]
+    weights: Float[Tensor, " edge"]
+    before: Float[Tensor, " edge"]
+    parts: Float[Tensor, "edge part"]
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def take(self, which: Tensor) -> "Edges":
+        """Some of them."""
+        return Edges(*(getattr(self, one.name)[which] for one in fields(self)))
+
+    @classmethod
+    def join(cls, parts: "Sequence[Edges]") -> "Edges":
+        """All of some, at least one."""
+        return cls(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(cls)))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which edges are kept; one of these is not None.
+
+    Attributes:
+      top: So many of each source, the largest.
+      threshold: Of at least this size.
+      share: The fewest that have this share of the summed size.
+    """
+
+    top: int | None = None
+    threshold: float | None = None
+    share: float | None = None
+
+    def thin(self, edges: Edges) -> Edges:
+        """Those that may be kept, of all edges of some sources."""
+        if self.top is not None:
+            return edges.take(_rank(edges) < self.top)
+        return edges if self.threshold is None else edges.take(edges.weights.abs() >= self.threshold)
+
+    def finish(self, edges: Edges) -> Edges:
+        """Those that are kept, of what was thinned."""
+        return edges if self.share is None else edges.take(find_largest(edges.weights, self.share))
+
+
+def _rank(edges: Edges) -> Int[Tensor, " edge"]:
+    """How many edges of the same source are larger."""
+    order = edges.weights.abs().argsort(descending=True, stable=True)
+    order = order[edges.sources[order].argsort(stable=True)]
+    sources = edges.sources[order]
+    first = torch.searchsorted(sources, sources)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device) - first
+    return rank

@@ -1,0 +1,151 @@
+"""A graph as files: our own JSON, Graphviz, and the JSON of attribution graphs."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from residscope.errors import BadArgument, BadResult
+
+if TYPE_CHECKING:
+    from residscope.graphs.graph import Graph
+
+FORMAT, VERSION = "residscope graph", 1
+_NODE = {"level": "levels", "feature": "features", "pos": "pos", "activation": "activations", "effects": "effects"}
+_EDGE = {"source": "sources", "target": "targets", "weight": "values", "before": "before", "parts": "parts"}
+_WHOLE = ("levels", "features", "pos", "sources", "targets")
+_PLAIN = ("name", "settings", "python", "dictionaries", "outputs", "part_names", "pieces", "positions", "total")
+
+
+def write(graph: "Graph") -> str:
+    """Our own JSON; a node or an edge is an object, `source` and `target` count nodes from 0.
+
+    Holds:
+      `read` of it is the same graph, number for number.
+    """
+
+    def rows(names: Mapping[str, str]) -> list[dict[str, Any]]:
+        columns = [getattr(graph, attribute).tolist() for attribute in names.values()]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    data = {
+        "result": f"{type(graph).__module__}:{type(graph).__name__}",
+        "format": FORMAT,
+        "version": VERSION,
+        **{name: getattr(graph, name) for name in _PLAIN},
+        "dtype": str(graph.values.dtype).removeprefix("torch."),
+        "nodes": rows(_NODE),
+        "edges": rows(_EDGE),
+    }
+    return json.dumps(data, indent=1, allow_nan=False)
+
+
+def read(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the graph that `write` wrote.
+
+    Raises:
+      BadResult: It is none, or of a version that is not known.
+    """
+    seen = {"format": data.get("format"), "version": data.get("version")}
+    if seen != {"format": FORMAT, "version": VERSION}:
+        raise BadResult(
+            f"The file says {seen}, and known is {FORMAT!r} of version {VERSION}.", "Write it with graph.save(path)."
+        )
+    dtype = getattr(torch, data["dtype"])
+    fields = {name: data[name] for name in _PLAIN}
+    for names, rows, wide in ((_NODE, data["nodes"], "outputs"), (_EDGE, data["edges"], "part_names")):
+        for name, attribute in names.items():
+            kind = torch.long if attribute in _WHOLE else dtype
+            column = torch.tensor([row[name] for row in rows], dtype=kind)
+            fields[attribute] = column.view(len(rows), len(data[wide])) if name in ("effects", "parts") else column
+    n_nodes = len(data["nodes"])
+    if any(not 0 <= row[end] < n_nodes for row in data["edges"] for end in ("source", "target")):
+        raise BadResult(f"An edge joins a node that is not among the {n_nodes}.", "Write it with graph.save(path).")
+    return fields
+
+
+def write_dot(graph: "Graph") -> str:
+    """For Graphviz."""
+    largest = float(graph.values.abs().max()) if len(graph.values) else 1.0
+    lines = ["digraph {", "  rankdir=BT", "  node [shape=box]"]
+    for node in range(len(graph.levels)):
+        lines.append(f"  n{node} [label={json.dumps(graph.describe(node))}]")
+    for source, target, value in zip(
+        graph.sources.tolist(), graph.targets.tolist(), graph.values.tolist(), strict=True
+    ):
+        color, width = "blue" if value > 0 else "red", 0.3 + 3 * abs(value) / largest
+        lines.append(f'  n{source} -> n{target} [color={color} penwidth={width:.2f} label="{value:.3g}"]')
+    return "\n".join([*lines, "}", ""])
+
+
+def make_attribution_graph(graph: "Graph", slug: str, scan: str) -> dict[str, Any]:
+    """The JSON of attribution graphs: outputs are logit nodes, joined to what the last dictionary has.
+
+    Raises:
+      BadArgument: A name has other characters than those sites take.
+    """
+    for what, name in (("slug", slug), ("scan", scan)):
+        if not re.fullmatch(r"[a-zA-Z0-9_.-]+", name):
+            raise BadArgument(f"{what}={name!r} was given.", "Use letters, digits, `_`, `.` and `-`.")
+    last = max(one["layer"] for one in graph.dictionaries)
+    nodes = [_make_node(graph, node) for node in range(len(graph.levels))]
+    ends = [(int(source), int(target)) for source, target in zip(graph.sources, graph.targets, strict=True)]
+    links = [
+        {"source": nodes[source]["node_id"], "target": nodes[target]["node_id"], "weight": weight}
+        for (source, target), weight in zip(ends, graph.values.tolist(), strict=True)
+    ]
+    feeding = (graph.levels == len(graph.dictionaries) - 1).nonzero()[:, 0].tolist()
+    for number, name in enumerate(graph.outputs):
+        # Readers look for a probability there, which an output need not have.
+        output = _node(f"{last + 1}_{number}_{len(graph.pieces) - 1}", number, last + 1, "logit", f"{name} (p=?)")
+        links += [
+            {
+                "source": nodes[node]["node_id"],
+                "target": output["node_id"],
+                "weight": float(graph.effects[node, number]),
+            }
+            for node in feeding
+        ]
+        nodes.append(output)
+    return {
+        "metadata": {
+            "slug": slug,
+            "scan": scan,
+            "schema_version": 1,
+            "transcoder_list": [one["dictionary"] for one in graph.dictionaries],
+            "prompt_tokens": list(graph.pieces),
+            "prompt": "".join(graph.pieces),
+            "info": {"description": repr(graph), "generator": {"name": "Residscope"}},
+            "generation_settings": dict(graph.settings),
+        },
+        "qParams": {"linkType": "both", "pinnedIds": [], "clickedId": "", "supernodes": [], "sg_pos": ""},
+        "nodes": nodes,
+        "links": links,
+    }
+
+
+def _make_node(graph: "Graph", node: int) -> dict[str, Any]:
+    layer, feature, pos = int(graph.layers[node]), int(graph.features[node]), int(graph.pos[node])
+    if layer < 0:
+        return _node(f"E_{feature}_{pos}", pos, "E", "embedding", "")
+    node_id, label = f"{layer}_{feature}_{pos}", graph.describe(node)
+    if feature < 0:
+        return _node(node_id, feature, layer, "mlp reconstruction error", f"Err: {label}")
+    paired = (layer + feature) * (layer + feature + 1) // 2 + feature  # Cantor's, as the readers take it apart
+    activation = float(graph.activations[node])
+    return _node(node_id, paired, layer, "cross layer transcoder", "") | {"activation": activation}
+
+
+def _node(node_id: str, feature: int, layer: int | str, kind: str, label: str) -> dict[str, Any]:
+    return {
+        "node_id": node_id,
+        "feature": feature,
+        "layer": str(layer),
+        "ctx_idx": int(node_id.rpartition("_")[2]),
+        "feature_type": kind,
+        "jsNodeId": node_id,
+        "clerp": label,
+        "activation": None,
+    }

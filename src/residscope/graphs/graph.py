@@ -1,0 +1,253 @@
+"""A causal graph: features of a prompt as nodes, and what ablating each does to later ones as edges."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from residscope.errors import BadArgument
+from residscope.graphs import file
+from residscope.graphs.levels import ERROR
+from residscope.results.result import Result
+
+TOKEN = -1  # in place of a level's number
+
+Paths = Literal["any", "long"]
+Node = tuple[int, int, int]  # layer, feature, position
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Graph(Result):
+    """Features of one prompt, and what each changes in later ones.
+
+    Attributes:
+      values: [edge] The target's activation less the same with the source ablated.
+      before: [edge] The same of what the target's activation is made of, before its threshold or competition.
+      sources, targets: [edge] Numbers of nodes.
+      levels: [node] Which dictionary; -1 for a token.
+      features: [node] -1 for what a dictionary leaves unexplained; of a token its id.
+      pos: [node] Positions in the prompt.
+      activations: [node] In the prompt; of an error or a token its length.
+      effects: [node output] What of each output the node is the cause of: it less the same with the node ablated.
+      parts: [edge part] How `before` comes about, where that was asked for.
+      dictionaries: Of each level: its layer, sites, name, and where it can be loaded.
+      outputs: Names of what `effects` are on.
+      part_names: Of the axis `part`.
+      pieces: The prompt's tokens, as shown.
+      positions: Those that were looked at.
+      total: Summed size of all weights that were measured, those of edges left out among them.
+    """
+
+    values: Float[Tensor, " edge"]
+    before: Float[Tensor, " edge"]
+    sources: Int[Tensor, " edge"]
+    targets: Int[Tensor, " edge"]
+    levels: Int[Tensor, " node"]
+    features: Int[Tensor, " node"]
+    pos: Int[Tensor, " node"]
+    activations: Float[Tensor, " node"]
+    effects: Float[Tensor, "node output"]
+    parts: Float[Tensor, "edge part"]
+    dictionaries: Sequence[Mapping[str, Any]]
+    outputs: Sequence[str]
+    part_names: Sequence[str]
+    pieces: Sequence[str]
+    positions: Sequence[int]
+    total: float
+
+    axes: ClassVar[tuple[str, ...]] = ("edge",)
+
+    @property
+    def share(self) -> float:
+        """Of the summed size of all measured weights, what the edges have."""
+        return float(self.values.abs().sum()) / self.total if self.total else 1.0
+
+    @property
+    def layers(self) -> Int[Tensor, " node"]:
+        """[node] As people count; -1 for a token."""
+        layers = torch.tensor([*(one["layer"] for one in self.dictionaries), TOKEN])
+        return layers[self.levels]
+
+    @property
+    def is_feature(self) -> Bool[Tensor, " node"]:
+        """[node] Whether it is neither a token nor an error."""
+        return (self.levels != TOKEN) & (self.features != ERROR)
+
+    def describe(self, node: int) -> str:
+        """A node as people write it: `5.10603@7`, `5.error@7`, `token 7`."""
+        level, feature, pos = int(self.levels[node]), int(self.features[node]), int(self.pos[node])
+        if level == TOKEN:
+            return f"token {pos} {self.pieces[pos]!r}"
+        return f"{self.dictionaries[level]['layer']}.{'error' if feature == ERROR else feature}@{pos}"
+
+    def find(self, layer: int, feature: int, pos: int) -> int:
+        """The number of a node.
+
+        Raises:
+          BadArgument: The graph has none such.
+        """
+        pos = pos + len(self.pieces) if pos < 0 else pos
+        found = (self.layers == layer) & (self.features == feature) & (self.pos == pos)
+        if not bool(found.any()):
+            raise BadArgument(
+                f"The graph has no node {layer}.{feature}@{pos}.", f"It has {len(found)}; see graph.nodes()."
+            )
+        return int(found.nonzero()[0])
+
+    def nodes(self) -> pd.DataFrame:
+        """One row a node: layer, feature, pos, kind, token, activation, and the effects on outputs."""
+        kind = np.where(self.levels == TOKEN, "token", np.where(self.features == ERROR, "error", "feature"))
+        frame = {
+            "layer": self.layers.numpy(),
+            "feature": self.features.numpy(),
+            "pos": self.pos.numpy(),
+            "kind": kind,
+            "token": [self.pieces[pos] for pos in self.pos.tolist()],
+            "activation": self.activations.double().numpy(),
+        }
+        return pd.DataFrame(frame | dict(zip(self.outputs, self.effects.double().numpy().T, strict=True)))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row an edge: layer, feature, pos, target_layer, target_feature, target_pos, before, parts, value."""
+        nodes = self.nodes()
+        columns: dict[str, Any] = {}
+        for prefix, ends in (("", self.sources), ("target_", self.targets)):
+            for name in ("layer", "feature", "pos"):
+                columns[prefix + name] = nodes[name].to_numpy()[ends.numpy()]
+        columns["before"] = self.before.double().numpy()
+        columns |= dict(zip(self.part_names, self.parts.double().numpy().T, strict=True))
+        return pd.DataFrame({**columns, "value": self.values.double().numpy()})
+
+    def prune(self, edges: float = 1.0, *, paths: Paths = "any", output: Node | None = None) -> "Graph":
+        """The strongest edges, and of them those on some paths.
+
+        Args:
+          edges: The share of the summed size of this graph's weights that stays, of the largest.
+          paths: "long" keeps edges on paths longer than one edge.
+          output: Layer, feature and position of a node: only edges on paths that lead there stay.
+        Returns:
+          With the nodes that have an edge left, and the output.
+        Raises:
+          BadArgument: No share was given, or there is no such node or word.
+        Holds:
+          The edges that stay before paths are looked at are the fewest that have the share.
+        """
+        if not 0 < edges <= 1:
+            raise BadArgument(f"edges={edges!r} was asked for.", "Give a share above 0, at most 1.")
+        keep = torch.ones(len(self.values), dtype=torch.bool)
+        if edges < 1:
+            keep = find_largest(self.values, edges)
+        target = None if output is None else self.find(*output)
+        keep &= find_paths(self.sources, self.targets, keep, len(self.levels), paths, target)
+        python = f"graph = graph.prune(edges={edges!r}, paths={paths!r}, output={output!r})"
+        return self.take(keep, [] if target is None else [target], python)
+
+    def take(self, keep: Bool[Tensor, " edge"], nodes: Sequence[int] = (), python: str = "") -> "Graph":
+        """Some of the edges, with the nodes that they join."""
+        used = torch.zeros(len(self.levels), dtype=torch.bool)
+        used[torch.cat((self.sources[keep], self.targets[keep], torch.tensor(nodes, dtype=torch.long)))] = True
+        number = used.cumsum(0) - 1
+        some = {name: getattr(self, name)[used] for name in ("levels", "features", "pos", "activations", "effects")}
+        some |= {name: getattr(self, name)[keep] for name in ("values", "before", "parts")}
+        small = replace(
+            self,
+            sources=number[self.sources[keep]],
+            targets=number[self.targets[keep]],
+            python=[*self.python, python] if python else self.python,
+            **some,
+        )
+        return replace(small, settings={**small.settings, "n_edges": len(small.values), "share": small.share})
+
+    def save(self, path: str | Path) -> None:
+        """Write the graph to a file that `rs.open` reads: our own JSON where its name ends in .json."""
+        if Path(path).suffix == ".json":
+            Path(path).write_text(file.write(self), encoding="utf-8")
+        else:
+            super().save(path)
+
+    def to_dot(self) -> str:
+        """For Graphviz: blue edges raise their targets, red ones lower them, wide ones are strong."""
+        return file.write_dot(self)
+
+    def to_csv(self) -> str:
+        """`to_frame` as text."""
+        text: str = self.to_frame().to_csv(index=False)
+        return text
+
+    def to_attribution_graph(self, slug: str, scan: str) -> dict[str, Any]:
+        """As JSON that Neuronpedia and circuit-tracer read.
+
+        Args:
+          slug: Its name there: letters, digits, `_`, `.` and `-`.
+          scan: The model's name there, as gpt2-small.
+        Raises:
+          BadArgument: A name has other characters.
+        """
+        return file.make_attribution_graph(self, slug, scan)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Graph":
+        """The graph that `save` wrote as JSON.
+
+        Raises:
+          BadResult: It is none, or of a version that is not known.
+        """
+        return cls(**file.read(data))
+
+    def __repr__(self) -> str:
+        skipped = self.settings.get("skipped")
+        gap = f", no dictionary of {', '.join(skipped)}" if skipped else ""
+        return (
+            f"Graph({self.name}: {len(self.levels)} nodes, {len(self.values)} edges with {self.share:.1%} of the "
+            f"whole effect{gap})"
+        )
+
+
+def find_largest(values: Float[Tensor, " edge"], share: float) -> Bool[Tensor, " edge"]:
+    """The fewest edges that have a share of the summed size."""
+    sizes, order = values.abs().double().sort(descending=True, stable=True)
+    sums = sizes.cumsum(0)
+    keep = torch.zeros(len(values), dtype=torch.bool)
+    if len(values):
+        n = int((sums < share * sums[-1]).sum()) + 1
+        keep[order[:n]] = True
+    return keep
+
+
+def find_paths(
+    sources: Int[Tensor, " edge"],
+    targets: Int[Tensor, " edge"],
+    keep: Bool[Tensor, " edge"],
+    n_nodes: int,
+    paths: Paths,
+    output: int | None,
+) -> Bool[Tensor, " edge"]:
+    """Edges on paths longer than one edge, and on paths to a node, along edges that are kept.
+
+    Raises:
+      BadArgument: Paths of no known word.
+    """
+    if paths not in ("any", "long"):
+        raise BadArgument(f"paths={paths!r} was asked for.", 'Choose "any" or "long".')
+    if output is not None:
+        leads = torch.zeros(n_nodes, dtype=torch.bool)
+        leads[output] = True
+        while True:
+            more = leads.clone()
+            more[sources[keep & leads[targets]]] = True
+            if torch.equal(more, leads):
+                break
+            leads = more
+        keep = keep & leads[targets]
+    if paths == "long":
+        reached, leaving = (torch.zeros(n_nodes, dtype=torch.bool) for _ in range(2))
+        reached[targets[keep]] = True
+        leaving[sources[keep]] = True
+        keep = keep & (reached[sources] | leaving[targets])
+    return keep

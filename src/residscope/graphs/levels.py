@@ -1,0 +1,225 @@
+"""The dictionaries of a graph, in the order of the model, and what each finds at the chosen positions of a prompt."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
+from residscope.errors import BadArgument, BadCheckpoint, BadDictionary, DictionaryMisfit
+from residscope.running.changes import Change
+from residscope.running.model import Model
+from residscope.running.positions import Positions, resolve
+from residscope.running.run import Run, read_at
+from residscope.running.texts import Texts
+from residscope.sites import Site
+
+Dictionaries = Mapping[str, SparseAutoencoder] | Sequence[SparseAutoencoder]
+Where = Positions | Literal["last", "all"]
+
+ERROR = -1  # in place of a feature's number: what the dictionary leaves unexplained
+STREAM = ("resid_pre", "resid_mid", "resid_post")
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One dictionary of a graph.
+
+    Attributes:
+      layer: As people count: of the stream after the last layer, the number of layers.
+      read, written: Where its input and its output are computed.
+    """
+
+    dictionary: SparseAutoencoder
+    layer: int
+    read: Site
+    written: Site
+
+    def describe(self) -> dict[str, Any]:
+        """What a graph keeps of it."""
+        dictionary = self.dictionary
+        return {
+            "layer": self.layer,
+            "site": str(dictionary.site),
+            "writes": str(dictionary.writes),
+            "dictionary": dictionary.name,
+            "n_features": dictionary.n_features,
+            "source": dictionary.source,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What can be ablated at a place: features, then the errors of the dictionary; or tokens.
+
+    Attributes:
+      place: Where they are written.
+      features: [source] `ERROR` for what the dictionary leaves unexplained; of tokens their ids.
+      slots: [source] Which of the chosen positions.
+      activations: [source] Of an error its length.
+      vectors: [source d] What each writes there.
+    """
+
+    place: Site
+    features: Int[Tensor, " source"]
+    slots: Int[Tensor, " source"]
+    activations: Float[Tensor, " source"]
+    vectors: Float[Tensor, "source d"]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def take(self, which: slice | Tensor) -> "Sources":
+        """Some of them."""
+        return Sources(
+            self.place, self.features[which], self.slots[which], self.activations[which], self.vectors[which]
+        )
+
+
+def arrange(model: Model, dictionaries: Dictionaries) -> list[Level]:
+    """Dictionaries in the order in which the model computes what they read.
+
+    Raises:
+      BadArgument: They are none, or fewer than two.
+      BadDictionary: Two read the same site, or one reads or writes another number of entries than the model has there.
+      UnknownSite: The model has no such site.
+    """
+    given: Any = list(dictionaries.values()) if isinstance(dictionaries, Mapping) else dictionaries
+    if not isinstance(given, Sequence) or not all(isinstance(one, SparseAutoencoder) for one in given):
+        raise BadArgument(f"{str(dictionaries)[:80]} was given as dictionaries.", "Give what rs.load_dictionary gives.")
+    if len(given) < 2:
+        raise BadArgument(
+            f"{len(given)} dictionaries were given, and edges lead from one to the next.", "Give two or more."
+        )
+    levels = [_place(model, one) for one in given]
+    levels.sort(key=lambda level: model.depth(level.read))
+    for one, other in pairwise(levels):
+        if one.read == other.read:
+            raise BadDictionary(
+                f"{one.dictionary.name} and {other.dictionary.name} both read {one.dictionary.site}.",
+                "Give one for each site.",
+            )
+    return levels
+
+
+def _place(model: Model, dictionary: SparseAutoencoder) -> Level:
+    site, written = model.find(dictionary.site), model.find(dictionary.writes)
+    for does, one, n in (("reads", site, dictionary.d_in), ("writes", written, len(dictionary.decoder_bias))):
+        width = prod(model.axis_size(axis, 0) for axis in one.axes if axis not in ("batch", "pos"))
+        if width != n:
+            raise BadDictionary(
+                f"{dictionary.name} {does} {n} entries, and {one} of {model.name} has {width}.",
+                "Take dictionaries that were trained on this model.",
+            )
+    layer = model.config.n_layers if site.layer is None else site.layer + (site.kind == "resid_post")
+    return Level(dictionary.to(model.device_of(model.place(site))), layer, model.place(site), model.place(written))
+
+
+def list_steps(model: Model, levels: Sequence[Level], later: bool) -> list[tuple[int, list[int]]]:
+    """From which level to which edges lead: to the next, or to all that follow."""
+    steps = []
+    for number, level in enumerate(levels):
+        after = [other for other, target in enumerate(levels) if model.depth(target.read) > model.depth(level.written)]
+        if after:
+            steps.append((number, after if later else after[:1]))
+    return steps
+
+
+def list_skipped(levels: Sequence[Level]) -> list[str]:
+    """Layers of the stream between two dictionaries of it for which there is none."""
+    there = [level.layer for level in levels if level.read.kind in STREAM]
+    return [f"resid_pre.{layer}" for one, other in pairwise(there) for layer in range(one + 1, other)]
+
+
+def choose_positions(run: Run, positions: Where) -> Int[Tensor, " pos"]:
+    """Positions of the only text of a run, in order.
+
+    Raises:
+      BadArgument: The run has several texts, or a word is not known.
+      UnknownPosition: There is no such position.
+    """
+    if len(run.tokens.ids) != 1:
+        raise BadArgument(f"{len(run.tokens.ids)} prompts were given.", "Make a graph of each.")
+    if isinstance(positions, str) and positions not in ("last", "all"):
+        raise BadArgument(f"positions={positions!r} was asked for.", 'Give "last", "all" or positions.')
+    known: dict[Any, Positions] = {"last": -1, "all": None}
+    found = resolve(known[positions] if isinstance(positions, str) else positions, run.tokens.n_tokens)
+    return torch.tensor(sorted({*found[0].tolist()}))
+
+
+def read_stream(run: Run, place: Site, positions: Int[Tensor, " pos"]) -> Float[Tensor, "pos d"]:
+    """What a place of the run holds at some positions, heads side by side.
+
+    Raises:
+      BadCheckpoint: NaN or infinity, which come from the weights.
+    """
+    value = read_at(run.raw(place), place, positions[None])[0, 0].flatten(1)
+    if not bool(value.isfinite().all()):
+        raise BadCheckpoint(
+            f"{run.model.name} gives NaN or infinity at {place}.", "Its weights hold some; load them anew."
+        )
+    return value
+
+
+def find_sources(level: Level, run: Run, positions: Int[Tensor, " pos"], errors: bool) -> Sources:
+    """The features that are active at some positions, and on request the dictionary's errors.
+
+    Raises:
+      BadDictionary: The dictionary makes NaN.
+    Warns:
+      DictionaryMisfit: It explains nothing of what it reads there.
+    """
+    dictionary = level.dictionary
+    x = read_stream(run, level.read, positions)
+    active = dictionary.encode(x)
+    slots, features = (active > 0).nonzero(as_tuple=True)
+    values = active[slots, features]
+    vectors = dictionary.write(features, values, x.to(dictionary.decoder)[slots])
+    target = read_stream(run, level.written, positions)
+    error = target - dictionary.decode(active, of=x).reshape(target.shape).to(target)
+    if not bool(error.isfinite().all()) or bool(active.isnan().any()):
+        raise BadDictionary(
+            f"{dictionary.name} makes NaN of {dictionary.site}.", "Its weights hold some; load it anew."
+        )
+    if float(error.norm()) > float((target - dictionary.decoder_bias.to(target)).norm()):
+        warnings.warn(
+            f"{dictionary.name} explains nothing of {dictionary.site} at these positions, with {len(features)} "
+            "features active: likely it is another model's or another place's. See dictionary.check(model, texts).",
+            DictionaryMisfit,
+            stacklevel=4,
+        )
+    if errors:
+        slots = torch.cat((slots, torch.arange(len(x), device=slots.device)))
+        features = torch.cat((features, torch.full((len(x),), ERROR, device=slots.device)))
+        values = torch.cat((values, error.norm(dim=-1).to(values)))
+        vectors = torch.cat((vectors, error.to(vectors)))
+    return Sources(level.written, features, slots, values, vectors)
+
+
+def find_tokens(run: Run, positions: Int[Tensor, " pos"]) -> Sources:
+    """The embeddings of the tokens at some positions."""
+    place = Site("embed")
+    vectors = read_stream(run, place, positions)
+    ids = run.tokens.ids[0, positions].to(vectors.device)
+    slots = torch.arange(len(positions), device=vectors.device)
+    return Sources(place, ids, slots, vectors.norm(dim=-1), vectors)
+
+
+def make_ablations(run: Run, sources: Sources, positions: Int[Tensor, " pos"]) -> Iterator[list[Change]]:
+    """Each source's vector taken off, alone."""
+    shape = run.raw(sources.place).shape[2:]
+    at = [torch.tensor([[position]]) for position in positions.tolist()]
+    shifts = -sources.vectors.to(run.raw(sources.place)).view(len(sources), 1, 1, *shape)
+    for slot, shift in zip(sources.slots.tolist(), shifts, strict=True):
+        yield [Change(sources.place, at[slot], shift=shift)]
+
+
+def read_prompt(model: Model, prompt: Texts, levels: Sequence[Level]) -> Run:
+    """The run that everything is compared with."""
+    return model.run(prompt, keep=[place for level in levels for place in (level.read, level.written)])

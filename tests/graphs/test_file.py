@@ -1,0 +1,75 @@
+"""Graphs as files: read back number for number, and as others read them."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pandas as pd
+import pytest
+
+import residscope as rs
+from residscope.errors import BadArgument, BadResult
+from tests.models import shared_path
+
+
+@pytest.mark.parametrize("name", ["graph.json", "graph.safetensors"])
+def test_a_graph_is_read_back(graph: rs.Graph, tmp_path: Path, name: str) -> None:
+    graph.save(tmp_path / name)
+    read = rs.open(tmp_path / name)
+    assert isinstance(read, rs.Graph)
+    assert read.to_json() == graph.to_json()
+    assert read.values.dtype == graph.values.dtype
+    pd.testing.assert_frame_equal(read.nodes(), graph.nodes())
+    assert read.prune(0.5).to_json() == graph.prune(0.5).to_json()
+
+
+def test_other_files_are_refused_with_what_was_seen(graph: rs.Graph, tmp_path: Path) -> None:
+    graph.save(tmp_path / "graph.json")
+    data = json.loads((tmp_path / "graph.json").read_text())
+    broken = {
+        "version": {**data, "version": 7},
+        "edge": {**data, "edges": [{**data["edges"][0], "target": 10**6}]},
+        "none": {"nodes": [], "links": []},
+        "rows": {**data, "nodes": [{}]},
+        "another": {**data, "result": "residscope.running.sweep:Sweep"},
+    }
+    for name, one in broken.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(one))
+        with pytest.raises(BadResult) as caught:
+            rs.open(tmp_path / f"{name}.json")
+        assert caught.value.hint
+    with pytest.raises(BadResult, match=r"'version': 7.* of version 1"):
+        rs.open(tmp_path / "version.json")
+
+
+def test_the_attribution_graph_follows_its_schema(graph: rs.Graph) -> None:
+    facts = json.loads(shared_path("reference/attribution_graph_schema.json").read_text())
+    schema = next(value for key, value in facts.items() if key.startswith("neuronpedia_graph_schema"))
+    made = json.loads(json.dumps(graph.to_attribution_graph("lily", "residscope-demo"), allow_nan=False))
+    jsonschema.Draft7Validator(schema).validate(made)
+    ids = [node["node_id"] for node in made["nodes"]]
+    assert len({*ids}) == len(ids) == len({node["jsNodeId"] for node in made["nodes"]})
+    assert all(link["source"] in ids and link["target"] in ids for link in made["links"])
+    for node in made["nodes"]:
+        if node["feature_type"] == "cross layer transcoder":
+            layer, feature, _ = map(int, node["node_id"].split("_"))
+            assert node["feature"] == (layer + feature) * (layer + feature + 1) // 2 + feature
+        if node["feature_type"] == "logit":
+            assert "(p=" in node["clerp"]
+    kinds = {node["feature_type"] for node in made["nodes"]}
+    assert kinds == {"cross layer transcoder", "mlp reconstruction error", "embedding", "logit"}
+    outputs = [link for link in made["links"] if link["target"].startswith("5_")]
+    assert sum(link["weight"] for link in outputs) == pytest.approx(float(graph.effects[graph.layers == 4].sum()))
+    with pytest.raises(BadArgument, match="slug"):
+        graph.to_attribution_graph("a b", "x")
+
+
+def test_dot_and_csv_say_every_edge(graph: rs.Graph, tmp_path: Path) -> None:
+    (tmp_path / "graph.csv").write_text(graph.to_csv())
+    read = pd.read_csv(tmp_path / "graph.csv")
+    pd.testing.assert_frame_equal(read, graph.to_frame())
+    assert list(read)[:6] == ["layer", "feature", "pos", "target_layer", "target_feature", "target_pos"]
+    assert list(read)[-1] == "value"
+    dot = graph.to_dot()
+    assert dot.count(" -> ") == len(graph.values)
+    assert dot.count("color=blue") == int((graph.values > 0).sum())
