@@ -202,6 +202,22 @@ class SparseAutoencoder:
             )
         return written
 
+    def readout(self, features: Int[Tensor, " n"], of: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
+        """How what `project` gives of each of some features grows with its input, whose scale is held.
+
+        Args:
+          features: Their numbers.
+          of: The activations that they are read from.
+        """
+        columns = self.encoder[:, features].T
+        columns = columns * self.decoder_norms[features, None] if self.by_decoder_norm else columns
+        scale = self._measure(self._flatten(of))[1]
+        if self.scaling == "layer_norm":
+            scale = scale + _EPS
+        if self.centred or self.scaling == "layer_norm":
+            columns = columns - columns.mean(-1, keepdim=True)
+        return columns / scale
+
     def write(
         self, features: Int[Tensor, " n"], values: Float[Tensor, " n"], of: Float[Tensor, "n d_in"]
     ) -> Float[Tensor, "n d_out"]:

@@ -28,6 +28,7 @@ from residscope.graphs.levels import (
     read_prompt,
     read_stream,
 )
+from residscope.graphs.split import Way, name_parts
 from residscope.running.arguments import read_whole
 from residscope.running.changes import Change
 from residscope.running.metrics import Metric, Reading
@@ -62,6 +63,7 @@ def causal_graph(
     errors: bool = False,
     tokens: bool = False,
     outputs: Sequence[Metric] = (),
+    split: bool = False,
     competition: bool = True,
     memory_bytes: int | None = None,
 ) -> Graph:
@@ -82,6 +84,8 @@ def causal_graph(
       errors: Ablate also what each dictionary leaves unexplained, at each position.
       tokens: Ablate also each token's embedding.
       outputs: Metrics with one number: each node's total effect on them is measured.
+      split: Say for each edge what of `before` comes straight, through each head, and through the MLP, which contains
+        what attention fed it; between dictionaries of the stream with at most one layer between.
       competition: Whether features of a top-k dictionary make room for others. Without, each holds against what it had
         to reach in the prompt.
       memory_bytes: As in `model.sweep`.
@@ -94,20 +98,23 @@ def causal_graph(
     Warns:
       DictionaryMisfit: A dictionary explains nothing of what it reads.
     Holds:
-      Every weight equals that of a full run with the ablation, to 1e-10 in float64; on transformers whose wiring is
-      known, exactly the known edges are found.
+      Every weight equals that of a full run with the ablation, to 1e-10 in float64, and parts sum to `before`; on
+      transformers whose wiring is known, exactly the known edges are found.
     Source: "Causal Graphs of GPT-2-Small's Residual Stream" (2024), with the change measured at every feature.
     """
     rule = _read_rule(top, threshold, share)
     levels = arrange(model, dictionaries)
     run = read_prompt(model, prompt, levels)
-    tracer = Tracer(run, levels, choose_positions(run, positions), competition, find_budget(model, memory_bytes))
+    names = name_parts(model, levels) if split else []
+    budget = find_budget(model, memory_bytes)
+    tracer = Tracer(run, levels, choose_positions(run, positions), names, competition, budget)
     sources = tracer.find_sources(errors, tokens)
     found, effects = tracer.trace(sources, rule, later, outputs)
     edges = rule.finish(found)
     said: dict[str, Any] = {"top": rule.top, "threshold": rule.threshold, "share": rule.share}
     said = {name: value for name, value in said.items() if value is not None}
-    flags = {"later": later, "errors": errors, "tokens": tokens, "competition": competition}
+    flags = {"later": later, "errors": errors, "tokens": tokens, "split": split}
+    flags["competition"] = competition
     given = {"positions": positions, **said, "paths": paths, **flags}
     graph = make_graph(
         tracer,
@@ -169,14 +176,22 @@ class Tracer:
       run: Of the prompt.
       levels: In the order of the model.
       positions: Where features are ablated and read.
+      part_names: Of what `before` is split into; empty where it is not.
       competition: Whether features of a top-k dictionary make room for others.
       budget: Bytes.
     """
 
     def __init__(
-        self, run: Run, levels: Sequence[Level], positions: Int[Tensor, " pos"], competition: bool, budget: int
+        self,
+        run: Run,
+        levels: Sequence[Level],
+        positions: Int[Tensor, " pos"],
+        part_names: Sequence[str],
+        competition: bool,
+        budget: int,
     ) -> None:
         self.run, self.model, self.levels, self.positions = run, run.model, levels, positions
+        self.part_names = part_names
         self.competition, self.budget = competition, budget
         self.noise_floor, self.total, self.n_measured = 0.0, 0.0, 0
         self._n_done = self._n_all = 0
@@ -207,19 +222,22 @@ class Tracer:
         self._n_all = sum(len(one) * ((number in steps) + len(outputs)) for number, one in sources)
         parts, effects, before = [self._nothing], [], 0
         for number, one in sources:
-            for found in self._step(one, steps.get(number, []), before):
-                parts.append(rule.thin(found))
+            parts += self._step(one, steps.get(number, []), before, rule)
             effects.append(self._measure(one, outputs))
             before += len(one)
         report(self._n_all, self._n_all, "tracing")
         return Edges.join(parts), effects
 
-    def _step(self, sources: Sources, targets: Sequence[int], before: int) -> Iterator[Edges]:
-        """All edges from sources of one place, part by part; what no edit at all may do too is left out."""
+    def _step(self, sources: Sources, targets: Sequence[int], before: int, rule: Rule) -> Iterator[Edges]:
+        """Edges from sources of one place, part by part; what no edit at all may do too is left out."""
         if not len(sources) or not targets:
             return
         readers = [_Reader(self, target) for target in targets]
-        reading = self._read([self.levels[target].read for target in targets])
+        way = None
+        if self.part_names:
+            level, scaled = self.levels[targets[-1]], "scale" in self.part_names
+            way = Way.between(self.model, sources.place, level, scaled)
+        reading = self._read([*(reader.level.read for reader in readers), *(way.writers if way else ())])
         base = Metric.evaluate(reading, self.run)
         floor = None
         for start in range(0, len(sources), self._n_at_once(base)):
@@ -236,7 +254,21 @@ class Tracer:
             self.total += float(found.weights.abs().sum(dtype=torch.float64))
             self.n_measured += len(found)
             self._n_done += len(part)
+            found = rule.thin(found)
+            if way:
+                found = replace(found, parts=self._split(found, way, part, readers[0], base[0] - values))
             yield replace(found, sources=found.sources + before + start)
+
+    def _split(
+        self, edges: Edges, way: Way, sources: Sources, reader: "_Reader", changes: Float[Tensor, "source pos d"]
+    ) -> Float[Tensor, "edge part"]:
+        """Parts of what edges to one dictionary do before its threshold."""
+        source, slot = edges.sources.to(changes.device), edges.slots.to(changes.device)
+        straight = sources.vectors[source] * (sources.slots[source] == slot)[:, None]
+        widths = [reader.x.shape[1], *(self.run.raw(writer)[0, 0].numel() for writer in way.writers)]
+        pieces = torch.split(changes[source, slot].to(straight), widths, dim=-1)
+        readout = reader.read_out(edges.features.to(changes.device), slot)
+        return way.split(straight, pieces[1:], readout, edges.before.to(readout)).cpu()
 
     def _measure(self, sources: Sources, outputs: Sequence[Metric]) -> Float[Tensor, "source output"]:
         """What of each output every source is the cause of."""
@@ -303,14 +335,14 @@ class Tracer:
     @cached_property
     def _nothing(self) -> Edges:
         whole, wide = torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=self.levels[0].dictionary.decoder.dtype)
-        return Edges(whole, whole, whole, whole, wide, wide, wide.view(0, 0))
+        return Edges(whole, whole, whole, whole, wide, wide, wide.view(0, len(self.part_names)))
 
 
 class _Reader:
     """A dictionary as a target: what its features are in the prompt, and what they become."""
 
     def __init__(self, tracer: Tracer, number: int) -> None:
-        self.level, self.number = tracer.levels[number], number
+        self.level, self.number, self._n_parts = tracer.levels[number], number, len(tracer.part_names)
         self.x = read_stream(tracer.run, self.level.read, tracer.positions)
         dictionary = self.level.dictionary
         self._projected = dictionary.project(self.x)
@@ -327,7 +359,15 @@ class _Reader:
         before = self._projected[slots[row], feature] - projected[row, feature]
         before = before if dictionary.magnitude is None else before * dictionary.magnitude[feature]
         ends = rows[row, 0], torch.full_like(row, self.number), slots[row], feature
-        return Edges(*(one.cpu() for one in (*ends, weights[row, feature], before, before.new_zeros(len(row), 0))))
+        return Edges(
+            *(one.cpu() for one in (*ends, weights[row, feature], before, before.new_zeros(len(row), self._n_parts)))
+        )
+
+    def read_out(self, features: Int[Tensor, " n"], slots: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
+        """How what makes each of some features grows with the input."""
+        dictionary = self.level.dictionary
+        readout = dictionary.readout(features, self.x[slots].to(dictionary.decoder))
+        return readout if dictionary.magnitude is None else readout * dictionary.magnitude[features, None]
 
 
 def make_graph(
@@ -369,7 +409,7 @@ def make_graph(
         parts=edges.parts,
         dictionaries=[level.describe() for level in tracer.levels],
         outputs=[repr(metric) for metric in outputs],
-        part_names=[],
+        part_names=tracer.part_names,
         pieces=tracer.run.tokens.pieces[0],
         positions=tracer.positions.tolist(),
         total=tracer.total,
