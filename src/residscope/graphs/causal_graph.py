@@ -1,47 +1,37 @@
 """The exact graph of a prompt: every active feature is ablated alone, and every later feature's change measured."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from residscope.errors import BadArgument, BadMetric
+from residscope.errors import BadArgument
 from residscope.graphs.edges import Edges, Rule
-from residscope.graphs.graph import TOKEN, Graph, Paths, find_paths
+from residscope.graphs.graph import Graph, Paths, find_paths
 from residscope.graphs.levels import (
+    TOKEN,
     Dictionaries,
     Level,
     Sources,
     Where,
     arrange,
     choose_positions,
-    find_sources,
-    find_tokens,
     list_skipped,
-    list_steps,
-    make_ablations,
     read_prompt,
-    read_stream,
 )
-from residscope.graphs.split import Way, name_parts
+from residscope.graphs.split import name_parts
+from residscope.graphs.tracer import Tracer
 from residscope.running.arguments import read_whole
-from residscope.running.changes import Change
-from residscope.running.metrics import Metric, Reading
+from residscope.running.metrics import Metric
 from residscope.running.model import Model
 from residscope.running.packing import source_of, write_lines
-from residscope.running.progress import report
-from residscope.running.run import Run, check_metric
-from residscope.running.sweep import Engine, find_budget
+from residscope.running.run import Run
+from residscope.running.sweep import find_budget
 from residscope.running.texts import Texts, describe_texts
-from residscope.sites import Site
 
 _TOP = 10
-_ROWS = 1024  # that are encoded at once
 _MEANING = {
     "weight": "activation of the target less the same with the source ablated, its dictionary's error in place",
     "before": "the same before the target's threshold or competition",
@@ -169,207 +159,6 @@ def _write_call(run: Run, levels: Sequence[Level], given: dict[str, Any], output
     return write_lines(run.model.python, lines)
 
 
-class Tracer:
-    """One graph at work.
-
-    Args:
-      run: Of the prompt.
-      levels: In the order of the model.
-      positions: Where features are ablated and read.
-      part_names: Of what `before` is split into; empty where it is not.
-      competition: Whether features of a top-k dictionary make room for others.
-      budget: Bytes.
-    """
-
-    def __init__(
-        self,
-        run: Run,
-        levels: Sequence[Level],
-        positions: Int[Tensor, " pos"],
-        part_names: Sequence[str],
-        competition: bool,
-        budget: int,
-    ) -> None:
-        self.run, self.model, self.levels, self.positions = run, run.model, levels, positions
-        self.part_names = part_names
-        self.competition, self.budget = competition, budget
-        self.noise_floor, self.total, self.n_measured = 0.0, 0.0, 0
-        self._n_done = self._n_all = 0
-
-    def find_sources(self, errors: bool, tokens: bool) -> list[tuple[int, Sources]]:
-        """What is ablated, with its level.
-
-        Raises:
-          BadArgument: No feature is active.
-        """
-        found = [
-            (number, find_sources(level, self.run, self.positions, errors)) for number, level in enumerate(self.levels)
-        ]
-        if not any(len(sources) for _, sources in found):
-            raise BadArgument(
-                f"No feature of any of the {len(self.levels)} dictionaries is active at positions "
-                f"{self.positions.tolist()}.",
-                "Choose other positions, or dictionaries of this model.",
-            )
-        return [(TOKEN, find_tokens(self.run, self.positions)), *found] if tokens else found
-
-    def trace(
-        self, sources: Sequence[tuple[int, Sources]], rule: Rule, later: bool, outputs: Sequence[Metric]
-    ) -> tuple[Edges, list[Tensor]]:
-        """Edges that the rule may keep, and for each place the effects of its sources on the outputs."""
-        steps = dict(list_steps(self.model, self.levels, later))
-        steps[TOKEN] = list(range(len(self.levels))) if later else [0]
-        self._n_all = sum(len(one) * ((number in steps) + len(outputs)) for number, one in sources)
-        parts, effects, before = [self._nothing], [], 0
-        for number, one in sources:
-            parts += self._step(one, steps.get(number, []), before, rule)
-            effects.append(self._measure(one, outputs))
-            before += len(one)
-        report(self._n_all, self._n_all, "tracing")
-        return Edges.join(parts), effects
-
-    def _step(self, sources: Sources, targets: Sequence[int], before: int, rule: Rule) -> Iterator[Edges]:
-        """Edges from sources of one place, part by part; what no edit at all may do too is left out."""
-        if not len(sources) or not targets:
-            return
-        readers = [_Reader(self, target) for target in targets]
-        way = None
-        if self.part_names:
-            level, scaled = self.levels[targets[-1]], "scale" in self.part_names
-            way = Way.between(self.model, sources.place, level, scaled)
-        reading = self._read([*(reader.level.read for reader in readers), *(way.writers if way else ())])
-        base = Metric.evaluate(reading, self.run)
-        floor = None
-        for start in range(0, len(sources), self._n_at_once(base)):
-            part = sources.take(slice(start, start + self._n_at_once(base)))
-            sets = list(make_ablations(self.run, part, self.positions))
-            if floor is None:
-                sets.append(self._do_nothing(part))
-            values = self._sweep(sets, reading, base, len(part))[:, 0]
-            if floor is None:
-                floor = self._find_floor(readers, values[-1:], part.slots[:1])
-                self.noise_floor = max(self.noise_floor, floor)
-            found = self._encode(readers, values[: len(part)], part.slots)
-            found = found.take(found.weights.abs() > floor)
-            self.total += float(found.weights.abs().sum(dtype=torch.float64))
-            self.n_measured += len(found)
-            self._n_done += len(part)
-            found = rule.thin(found)
-            if way:
-                found = replace(found, parts=self._split(found, way, part, readers[0], base[0] - values))
-            yield replace(found, sources=found.sources + before + start)
-
-    def _split(
-        self, edges: Edges, way: Way, sources: Sources, reader: "_Reader", changes: Float[Tensor, "source pos d"]
-    ) -> Float[Tensor, "edge part"]:
-        """Parts of what edges to one dictionary do before its threshold."""
-        source, slot = edges.sources.to(changes.device), edges.slots.to(changes.device)
-        straight = sources.vectors[source] * (sources.slots[source] == slot)[:, None]
-        widths = [reader.x.shape[1], *(self.run.raw(writer)[0, 0].numel() for writer in way.writers)]
-        pieces = torch.split(changes[source, slot].to(straight), widths, dim=-1)
-        readout = reader.read_out(edges.features.to(changes.device), slot)
-        return way.split(straight, pieces[1:], readout, edges.before.to(readout)).cpu()
-
-    def _measure(self, sources: Sources, outputs: Sequence[Metric]) -> Float[Tensor, "source output"]:
-        """What of each output every source is the cause of."""
-        effects = sources.activations.new_zeros(len(sources), len(outputs))
-        sets = list(make_ablations(self.run, sources, self.positions)) if outputs else []
-        for number, metric in enumerate(outputs):
-            check_metric(metric)
-            reading = metric.bind(self.model, self.run.tokens)
-            base = Metric.evaluate(reading, self.run)
-            if base.ndim != 1 or not bool(base.isfinite().all()):
-                raise BadMetric(f"{metric!r} gives no single finite number of the prompt.", "Give a metric that does.")
-            effects[:, number] = (base - self._sweep(sets, reading, base, len(sources)))[:, 0].to(effects)
-            self._n_done += len(sources)
-        return effects
-
-    def _sweep(self, sets: list[list[Change]], reading: Reading, base: Tensor, n_sources: int) -> Tensor:
-        before = self._n_done
-        engine = Engine(
-            self.run,
-            sets,
-            reading,
-            base,
-            self.budget // 2,
-            tell=lambda n_done: report(before + min(n_done, n_sources), self._n_all, "tracing"),
-        )
-        return engine.run()[0]
-
-    def _read(self, places: Sequence[Site]) -> Reading:
-        """All of some places at the chosen positions, side by side."""
-
-        def compute(values: Sequence[Tensor]) -> Tensor:
-            return torch.cat([value.flatten(3) for value in values], dim=-1)
-
-        return Reading(tuple(places), self.positions[None], compute, axes=("pos", "d"))
-
-    def _n_at_once(self, base: Tensor) -> int:
-        return max(1, self.budget // 16 // base.nbytes)
-
-    def _do_nothing(self, sources: Sources) -> list[Change]:
-        """The first source's ablation, undone: what comes of it is what rounding alone makes."""
-        first = next(make_ablations(self.run, sources.take(slice(0, 1)), self.positions))[0]
-        held = self.run.raw(sources.place)[:, [int(first.positions)]]
-        return [first, Change(first.place, first.positions, factor=0.0, shift=held)]
-
-    def _find_floor(self, readers: "Sequence[_Reader]", values: Tensor, slots: Tensor) -> float:
-        found = self._encode(readers, values, slots)
-        return float(found.weights.abs().max()) if len(found) else 0.0
-
-    def _encode(
-        self, readers: "Sequence[_Reader]", values: Float[Tensor, "source pos d"], slots: Int[Tensor, " source"]
-    ) -> Edges:
-        """Every feature that changed, of every target."""
-        found, at = [self._nothing], 0
-        # No change reaches an earlier position.
-        after = (torch.arange(values.shape[1], device=slots.device) >= slots[:, None]).nonzero()
-        for reader in readers:
-            width = reader.x.shape[1]
-            n_rows = max(1, min(_ROWS, self.budget // 64 // reader.level.dictionary.n_features))
-            for rows in torch.split(after, n_rows):
-                found.append(reader.compare(values[rows[:, 0], rows[:, 1], at : at + width], rows))
-            at += width
-        return Edges.join(found)
-
-    @cached_property
-    def _nothing(self) -> Edges:
-        whole, wide = torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=self.levels[0].dictionary.decoder.dtype)
-        return Edges(whole, whole, whole, whole, wide, wide, wide.view(0, len(self.part_names)))
-
-
-class _Reader:
-    """A dictionary as a target: what its features are in the prompt, and what they become."""
-
-    def __init__(self, tracer: Tracer, number: int) -> None:
-        self.level, self.number, self._n_parts = tracer.levels[number], number, len(tracer.part_names)
-        self.x = read_stream(tracer.run, self.level.read, tracer.positions)
-        dictionary = self.level.dictionary
-        self._projected = dictionary.project(self.x)
-        self._features = dictionary.activate(self._projected)
-        self._room = None if tracer.competition else dictionary.find_room(self._projected)
-
-    def compare(self, x: Float[Tensor, "row d"], rows: Int[Tensor, "row 2"]) -> Edges:
-        """Features that differ from the prompt's; each row is a source's number and a slot."""
-        dictionary, slots = self.level.dictionary, rows[:, 1]
-        projected = dictionary.project(x)
-        features = dictionary.activate(projected, None if self._room is None else self._room[slots])
-        weights = self._features[slots] - features
-        row, feature = weights.nonzero(as_tuple=True)
-        before = self._projected[slots[row], feature] - projected[row, feature]
-        before = before if dictionary.magnitude is None else before * dictionary.magnitude[feature]
-        ends = rows[row, 0], torch.full_like(row, self.number), slots[row], feature
-        return Edges(
-            *(one.cpu() for one in (*ends, weights[row, feature], before, before.new_zeros(len(row), self._n_parts)))
-        )
-
-    def read_out(self, features: Int[Tensor, " n"], slots: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
-        """How what makes each of some features grows with the input."""
-        dictionary = self.level.dictionary
-        readout = dictionary.readout(features, self.x[slots].to(dictionary.decoder))
-        return readout if dictionary.magnitude is None else readout * dictionary.magnitude[features, None]
-
-
 def make_graph(
     tracer: Tracer,
     sources: Sequence[tuple[int, Sources]],
@@ -411,6 +200,7 @@ def make_graph(
         outputs=[repr(metric) for metric in outputs],
         part_names=tracer.part_names,
         pieces=tracer.run.tokens.pieces[0],
+        token_ids=tracer.run.tokens.lists()[0],
         positions=tracer.positions.tolist(),
         total=tracer.total,
     )

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-
-from residscope.graphs.graph import find_largest
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,3 +75,14 @@ def _rank(edges: Edges) -> Int[Tensor, " edge"]:
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device) - first
     return rank
+
+
+def find_largest(values: Float[Tensor, " edge"], share: float) -> Bool[Tensor, " edge"]:
+    """The fewest edges that have a share of the summed size."""
+    sizes, order = values.abs().double().sort(descending=True, stable=True)
+    sums = sizes.cumsum(0)
+    keep = torch.zeros(len(values), dtype=torch.bool)
+    if len(values):
+        n = int((sums < share * sums[-1]).sum()) + 1
+        keep[order[:n]] = True
+    return keep

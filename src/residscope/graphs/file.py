@@ -16,7 +16,18 @@ FORMAT, VERSION = "residscope graph", 1
 _NODE = {"level": "levels", "feature": "features", "pos": "pos", "activation": "activations", "effects": "effects"}
 _EDGE = {"source": "sources", "target": "targets", "weight": "values", "before": "before", "parts": "parts"}
 _WHOLE = ("levels", "features", "pos", "sources", "targets")
-_PLAIN = ("name", "settings", "python", "dictionaries", "outputs", "part_names", "pieces", "positions", "total")
+_PLAIN = (
+    "name",
+    "settings",
+    "python",
+    "dictionaries",
+    "outputs",
+    "part_names",
+    "pieces",
+    "token_ids",
+    "positions",
+    "total",
+)
 
 
 def write(graph: "Graph") -> str:

@@ -13,10 +13,14 @@ from torch import Tensor
 
 from residscope.errors import BadArgument
 from residscope.graphs import file
-from residscope.graphs.levels import ERROR
+from residscope.graphs.circuits import Errors, With
+from residscope.graphs.edges import find_largest
+from residscope.graphs.evaluation import Evaluation, evaluate
+from residscope.graphs.levels import ERROR, TOKEN, Dictionaries
 from residscope.results.result import Result
-
-TOKEN = -1  # in place of a level's number
+from residscope.running.metrics import Metric
+from residscope.running.model import Model
+from residscope.running.texts import Texts
 
 Paths = Literal["any", "long"]
 Node = tuple[int, int, int]  # layer, feature, position
@@ -40,6 +44,7 @@ class Graph(Result):
       outputs: Names of what `effects` are on.
       part_names: Of the axis `part`.
       pieces: The prompt's tokens, as shown.
+      token_ids: The same as numbers.
       positions: Those that were looked at.
       total: Summed size of all weights that were measured, those of edges left out among them.
     """
@@ -58,6 +63,7 @@ class Graph(Result):
     outputs: Sequence[str]
     part_names: Sequence[str]
     pieces: Sequence[str]
+    token_ids: Sequence[int]
     positions: Sequence[int]
     total: float
 
@@ -164,6 +170,61 @@ class Graph(Result):
         )
         return replace(small, settings={**small.settings, "n_edges": len(small.values), "share": small.share})
 
+    def evaluate(
+        self,
+        model: Model,
+        dictionaries: Dictionaries,
+        *,
+        metric: Metric | None = None,
+        with_: With = "zero",
+        over: Texts | None = None,
+        errors: Errors = "node",
+        texts: Texts | None = None,
+        n_groups: int = 48,
+        n_random: int = 5,
+        seed: int = 0,
+        memory_bytes: int | None = None,
+    ) -> Evaluation:
+        """Try the graph: ablate sources together, and let the model run on its nodes alone.
+
+        Args:
+          model: That the graph was made with.
+          dictionaries: The same.
+          metric: With one number; None is the log probability of the prompt's most probable next token.
+          with_: What ablated features become: "zero", "mean", or with "resample" another prompt's.
+          over: The texts of that mean, or that prompt.
+          errors: "node": what a dictionary leaves unexplained is a node, removed where a circuit has it not; "remove":
+            it is always; "keep": the prompt's own stays, which carries its answer.
+          texts: Over which circuits are measured; None is the prompt. Of the graph of a last position, any; else of as
+            many tokens.
+          n_groups: How many pairs and groups of sources are ablated together.
+          n_random: Draws of random nodes of the same layers, positions and about the same activations.
+          seed: Of all draws.
+          memory_bytes: As in `model.sweep`.
+        Raises:
+          BadArgument: The graph is of another model or other dictionaries, has no two sources in a layer, or the metric
+            does not tell the model from nothing.
+          BadMetric: The metric gives several numbers.
+        Holds:
+          Of all nodes, errors among them, faithfulness is 1; circuits equal runs that are edited layer by layer.
+        Source: Faithfulness and completeness: Marks et al., "Sparse Feature Circuits" (2024); CPR and CMD: Mueller et
+          al., "MIB" (2025).
+        """
+        return evaluate(
+            self,
+            model,
+            dictionaries,
+            metric=metric,
+            with_=with_,
+            over=over,
+            errors=errors,
+            texts=texts,
+            n_groups=n_groups,
+            n_random=n_random,
+            seed=seed,
+            memory_bytes=memory_bytes,
+        )
+
     def save(self, path: str | Path) -> None:
         """Write the graph to a file that `rs.open` reads: our own JSON where its name ends in .json."""
         if Path(path).suffix == ".json":
@@ -207,17 +268,6 @@ class Graph(Result):
             f"Graph({self.name}: {len(self.levels)} nodes, {len(self.values)} edges with {self.share:.1%} of the "
             f"whole effect{gap})"
         )
-
-
-def find_largest(values: Float[Tensor, " edge"], share: float) -> Bool[Tensor, " edge"]:
-    """The fewest edges that have a share of the summed size."""
-    sizes, order = values.abs().double().sort(descending=True, stable=True)
-    sums = sizes.cumsum(0)
-    keep = torch.zeros(len(values), dtype=torch.bool)
-    if len(values):
-        n = int((sums < share * sums[-1]).sum()) + 1
-        keep[order[:n]] = True
-    return keep
 
 
 def find_paths(

@@ -23,6 +23,7 @@ from residscope.sites import Site
 Dictionaries = Mapping[str, SparseAutoencoder] | Sequence[SparseAutoencoder]
 Where = Positions | Literal["last", "all"]
 
+TOKEN = -1  # in place of a level's number
 ERROR = -1  # in place of a feature's number: what the dictionary leaves unexplained
 STREAM = ("resid_pre", "resid_mid", "resid_post")
 
