@@ -1,13 +1,14 @@
 """The exact graph of a prompt: every active feature is ablated alone, and every later feature's change measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from residscope.errors import BadArgument
+from residscope.graphs.attribution import Attribution, compare
 from residscope.graphs.edges import Edges, Rule
 from residscope.graphs.graph import Graph, Paths, find_paths
 from residscope.graphs.levels import (
@@ -19,11 +20,12 @@ from residscope.graphs.levels import (
     arrange,
     choose_positions,
     list_skipped,
+    list_steps,
     read_prompt,
 )
 from residscope.graphs.split import name_parts
 from residscope.graphs.tracer import Tracer
-from residscope.running.arguments import read_whole
+from residscope.running.arguments import read_seed, read_whole
 from residscope.running.metrics import Metric
 from residscope.running.model import Model
 from residscope.running.packing import source_of, write_lines
@@ -55,6 +57,10 @@ def causal_graph(
     outputs: Sequence[Metric] = (),
     split: bool = False,
     competition: bool = True,
+    method: Literal["exact", "attribution"] = "exact",
+    integrated_gradients: int = 0,
+    n_sample: int = 20,
+    seed: int = 0,
     memory_bytes: int | None = None,
 ) -> Graph:
     """Ablate every active feature of a prompt alone, and measure what every feature of the next dictionary does.
@@ -78,6 +84,12 @@ def causal_graph(
         what attention fed it; between dictionaries of the stream with at most one layer between.
       competition: Whether features of a top-k dictionary make room for others. Without, each holds against what it had
         to reach in the prompt.
+      method: "attribution" estimates edges and effects: what a source writes, times the gradient there, to what is
+        active in the prompt. Its error on a sample is in `settings["error"]`.
+      integrated_gradients: For that: the mean of the gradient at so many points on the way from none of a layer's
+        sources to all; 0 is in the prompt.
+      n_sample: For that: of how many sources edges are measured too, half the strongest, half at random.
+      seed: For that: of the random half.
       memory_bytes: As in `model.sweep`.
     Raises:
       BadArgument: An option is none, there is not one prompt, or no feature is active.
@@ -99,13 +111,25 @@ def causal_graph(
     budget = find_budget(model, memory_bytes)
     tracer = Tracer(run, levels, choose_positions(run, positions), names, competition, budget)
     sources = tracer.find_sources(errors, tokens)
-    found, effects = tracer.trace(sources, rule, later, outputs)
+    if method not in ("exact", "attribution") or (split and method != "exact"):
+        raise BadArgument(
+            f"method={method!r} and split={split} were asked for.", 'Choose "exact", or "attribution" whole.'
+        )
+    estimate = method == "attribution"
+    how = Attribution(tracer, read_whole("integrated_gradients", integrated_gradients)) if estimate else tracer
+    steps = dict(list_steps(model, levels, later))
+    steps[TOKEN] = list(range(len(levels))) if later else [0]
+    found, effects = _trace(tracer, how, sources, steps, rule, outputs)
     edges = rule.finish(found)
+    error = None
+    if isinstance(how, Attribution):
+        error = _sample(how, sources, steps, read_whole("n_sample", n_sample, 2), read_seed(seed))
     said: dict[str, Any] = {"top": rule.top, "threshold": rule.threshold, "share": rule.share}
     said = {name: value for name, value in said.items() if value is not None}
     flags = {"later": later, "errors": errors, "tokens": tokens, "split": split}
     flags["competition"] = competition
     given = {"positions": positions, **said, "paths": paths, **flags}
+    given |= {"method": method, "integrated_gradients": integrated_gradients} if estimate else {}
     graph = make_graph(
         tracer,
         sources,
@@ -114,7 +138,8 @@ def causal_graph(
         outputs,
         name=f"causal graph of {run.tokens.texts[0]!r} by {model.name}",
         settings={
-            "method": "exact",
+            "method": method,
+            **({"integrated_gradients": integrated_gradients, "error": error} if estimate else {}),
             "positions": tracer.positions.tolist(),
             "kept": said,
             "paths": paths,
@@ -133,6 +158,47 @@ def causal_graph(
     if len(levels) > 2:
         keep = find_paths(graph.sources, graph.targets, keep, len(graph.levels), paths, None)
     return graph.take(keep)
+
+
+def _trace(
+    tracer: Tracer,
+    how: Tracer | Attribution,
+    sources: Sequence[tuple[int, Sources]],
+    steps: Mapping[int, Sequence[int]],
+    rule: Rule,
+    outputs: Sequence[Metric],
+) -> tuple[Edges, list[Tensor]]:
+    """Edges that the rule may keep, and for each place the effects of its sources on the outputs."""
+    tracer.begin(sum(len(one) * ((number in steps) + len(outputs)) for number, one in sources))
+    parts, effects, before = [tracer.nothing], [], 0
+    for number, one in sources:
+        parts += how.step(one, steps.get(number, []), before, rule)
+        effects.append(how.measure(one, outputs))
+        before += len(one)
+    return Edges.join(parts), effects
+
+
+def _sample(
+    how: Attribution, sources: Sequence[tuple[int, Sources]], steps: Mapping[int, Sequence[int]], n: int, seed: int
+) -> dict[str, Any]:
+    """The error of estimates on a sample of sources: half the strongest of their level, half others at random."""
+    everything, first = Rule(share=1.0), how.tracer
+    tracer = Tracer(first.run, first.levels, first.positions, [], first.competition, first.budget)
+    how = Attribution(tracer, how.n_steps)
+    generator = torch.Generator().manual_seed(seed)
+    usable = [(number, one) for number, one in sources if number in steps and len(one)]
+    sizes = [min(len(one), max(2, n // len(usable))) for _, one in usable]
+    tracer.begin(2 * sum(sizes))
+    estimated, exact, n_sampled = [tracer.nothing], [tracer.nothing], 0
+    for (number, one), n_here in zip(usable, sizes, strict=True):
+        order = one.vectors.norm(dim=-1).argsort(descending=True).cpu()
+        strong, others = order[: n_here // 2], order[n_here // 2 :]
+        chosen = torch.cat((strong, others[torch.randperm(len(others), generator=generator)[: n_here - len(strong)]]))
+        some = one.take(chosen.to(one.slots.device))
+        for method, found in ((how, estimated), (tracer, exact)):
+            found += method.step(some, steps[number], n_sampled, everything)
+        n_sampled += len(some)
+    return {"n_sources": n_sampled, **compare(Edges.join(estimated), Edges.join(exact))}
 
 
 def _read_rule(top: int | None, threshold: float | None, share: float | None) -> Rule:

@@ -264,9 +264,11 @@ class Graph(Result):
     def __repr__(self) -> str:
         skipped = self.settings.get("skipped")
         gap = f", no dictionary of {', '.join(skipped)}" if skipped else ""
+        error = self.settings.get("error")
+        estimated = f", estimated with an error of {error['error']:.1%}" if error else ""
         return (
             f"Graph({self.name}: {len(self.levels)} nodes, {len(self.values)} edges with {self.share:.1%} of the "
-            f"whole effect{gap})"
+            f"whole effect{gap}{estimated})"
         )
 
 

@@ -16,7 +16,6 @@ from residscope.graphs.levels import (
     Sources,
     find_sources,
     find_tokens,
-    list_steps,
     make_ablations,
     read_stream,
 )
@@ -75,22 +74,23 @@ class Tracer:
             )
         return [(TOKEN, find_tokens(self.run, self.positions)), *found] if tokens else found
 
-    def trace(
-        self, sources: Sequence[tuple[int, Sources]], rule: Rule, later: bool, outputs: Sequence[Metric]
-    ) -> tuple[Edges, list[Tensor]]:
-        """Edges that the rule may keep, and for each place the effects of its sources on the outputs."""
-        steps = dict(list_steps(self.model, self.levels, later))
-        steps[TOKEN] = list(range(len(self.levels))) if later else [0]
-        self._n_all = sum(len(one) * ((number in steps) + len(outputs)) for number, one in sources)
-        parts, effects, before = [self._nothing], [], 0
-        for number, one in sources:
-            parts += self._step(one, steps.get(number, []), before, rule)
-            effects.append(self.measure(one, outputs))
-            before += len(one)
-        report(self._n_all, self._n_all, "tracing")
-        return Edges.join(parts), effects
+    def begin(self, n_sources: int) -> None:
+        """Say how many sources there will be, each counted as often as something is measured of it."""
+        self._n_all = n_sources
+        self.advance(0)
 
-    def _step(self, sources: Sources, targets: Sequence[int], before: int, rule: Rule) -> Iterator[Edges]:
+    def advance(self, n_sources: int) -> None:
+        """Count sources that are done; here tracing that somebody cancelled ends."""
+        self._n_done += n_sources
+        report(self._n_done, self._n_all, "tracing")
+
+    def count(self, edges: Edges, n_sources: int) -> None:
+        """Count all edges of some sources, those that will not be kept too."""
+        self.total += float(edges.weights.abs().sum(dtype=torch.float64))
+        self.n_measured += len(edges)
+        self.advance(n_sources)
+
+    def step(self, sources: Sources, targets: Sequence[int], before: int, rule: Rule) -> Iterator[Edges]:
         """Edges from sources of one place, part by part; what no edit at all may do too is left out."""
         if not len(sources) or not targets:
             return
@@ -113,9 +113,7 @@ class Tracer:
                 self.noise_floor = max(self.noise_floor, floor)
             found = self._encode(readers, values[: len(part)], part.slots)
             found = found.take(found.weights.abs() > floor)
-            self.total += float(found.weights.abs().sum(dtype=torch.float64))
-            self.n_measured += len(found)
-            self._n_done += len(part)
+            self.count(found, len(part))
             found = rule.thin(found)
             if way:
                 found = replace(found, parts=self._split(found, way, part, readers[0], base[0] - values))
@@ -137,13 +135,9 @@ class Tracer:
         effects = sources.activations.new_zeros(len(sources), len(outputs))
         sets = list(make_ablations(self.run, sources, self.positions)) if outputs else []
         for number, metric in enumerate(outputs):
-            check_metric(metric)
-            reading = metric.bind(self.model, self.run.tokens)
-            base = Metric.evaluate(reading, self.run)
-            if base.ndim != 1 or not bool(base.isfinite().all()):
-                raise BadMetric(f"{metric!r} gives no single finite number of the prompt.", "Give a metric that does.")
+            reading, base = bind_output(metric, self.run)
             effects[:, number] = (base - self.sweep(sets, reading, base, len(sources)))[:, 0].to(effects)
-            self._n_done += len(sources)
+            self.advance(len(sources))
         return effects
 
     def sweep(self, sets: list[list[Change]], reading: Reading, base: Tensor, n_sources: int) -> Tensor:
@@ -183,7 +177,7 @@ class Tracer:
         self, readers: "Sequence[Reader]", values: Float[Tensor, "source pos d"], slots: Int[Tensor, " source"]
     ) -> Edges:
         """Every feature that changed, of every target."""
-        found, at = [self._nothing], 0
+        found, at = [self.nothing], 0
         # No change reaches an earlier position.
         after = (torch.arange(values.shape[1], device=slots.device) >= slots[:, None]).nonzero()
         for reader in readers:
@@ -195,9 +189,24 @@ class Tracer:
         return Edges.join(found)
 
     @cached_property
-    def _nothing(self) -> Edges:
+    def nothing(self) -> Edges:
+        """No edges."""
         whole, wide = torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=self.levels[0].dictionary.decoder.dtype)
         return Edges(whole, whole, whole, whole, wide, wide, wide.view(0, len(self.part_names)))
+
+
+def bind_output(metric: Metric, run: Run) -> tuple[Reading, Tensor]:
+    """A metric, and its value in the prompt.
+
+    Raises:
+      BadMetric: It is none, or gives something else than one finite number.
+    """
+    check_metric(metric)
+    reading = metric.bind(run.model, run.tokens)
+    base = Metric.evaluate(reading, run)
+    if base.ndim != 1 or not bool(base.isfinite().all()):
+        raise BadMetric(f"{metric!r} gives no single finite number of the prompt.", "Give a metric that does.")
+    return reading, base
 
 
 class Reader:

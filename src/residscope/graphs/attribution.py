@@ -1,0 +1,114 @@
+"""Edges to first order, for models where ablating each source is too much: what it writes, times the gradient there."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from residscope.graphs.edges import Edges, Rule
+from residscope.graphs.levels import Sources
+from residscope.graphs.tracer import Reader, Tracer, bind_output
+from residscope.running.changes import Change
+from residscope.running.metrics import Metric
+from residscope.running.run import Differentiating, read_at
+
+
+class Attribution:
+    """As a tracer, but every edge and effect is estimated.
+
+    Args:
+      tracer: Of the prompt.
+      n_steps: Of integrated gradients, on the way from none of a level's sources to all; none takes the gradient in the
+        prompt.
+    """
+
+    def __init__(self, tracer: Tracer, n_steps: int) -> None:
+        self.tracer, self.n_steps = tracer, n_steps
+
+    def step(self, sources: Sources, targets: Sequence[int], before: int, rule: Rule) -> Iterator[Edges]:
+        """Edges to what is active in the prompt."""
+        if not len(sources) or not targets:
+            return
+        found = []
+        for target in targets:
+            slots, features = (Reader(self.tracer, target).features > 0).nonzero(as_tuple=True)
+            weights = self._differentiate(sources, target, slots, features)
+            source, number = weights.nonzero(as_tuple=True)
+            weight = weights[source, number]
+            ends = torch.full_like(source, target), slots[number], features[number]
+            parts = weight.new_zeros(len(weight), 0)
+            found.append(Edges(*(one.cpu() for one in (source + before, *ends, weight, weight, parts))))
+        edges = Edges.join(found)
+        self.tracer.count(edges, len(sources))
+        yield rule.thin(edges)
+
+    def measure(self, sources: Sources, outputs: Sequence[Metric]) -> Float[Tensor, "source output"]:
+        """Estimated effects on outputs."""
+        effects = sources.vectors.new_zeros(len(sources), len(outputs))
+        for number, metric in enumerate(outputs):
+            reading, _ = bind_output(metric, self.tracer.run)
+            for changes in self._way(sources):
+                gradient = self.tracer.run.differentiate(reading, [sources.place], changes)[sources.place]
+                effects[:, number] += self._meet(sources, gradient) / max(1, self.n_steps)
+            self.tracer.advance(len(sources))
+        return effects
+
+    def _differentiate(self, sources: Sources, target: int, slots: Tensor, features: Tensor) -> Tensor:
+        """[source target] What each source writes, times the gradient of each target there."""
+        tracer, level = self.tracer, self.tracer.levels[target]
+        weights = sources.vectors.new_zeros(len(sources), len(slots))
+        for changes in self._way(sources):
+            with torch.enable_grad():
+                recorded = tracer.run.record({sources.place, level.read}, changes, Differentiating)
+                read = read_at(recorded[level.read], level.read, tracer.positions[None])[0, 0].flatten(1)
+                active = level.dictionary.encode(read)[slots, features]
+                for number, value in enumerate(active):
+                    gradient = torch.autograd.grad(
+                        value, recorded[sources.place], retain_graph=True, allow_unused=True, materialize_grads=True
+                    )[0]
+                    weights[:, number] += self._meet(sources, gradient) / max(1, self.n_steps)
+        return weights
+
+    def _meet(self, sources: Sources, gradient: Tensor) -> Float[Tensor, " source"]:
+        rows = gradient[0, self.tracer.positions].flatten(1)[sources.slots]
+        return (sources.vectors * rows.to(sources.vectors)).sum(-1)
+
+    def _way(self, sources: Sources) -> Iterator[list[Change]]:
+        """Where gradients are taken: some part of all sources taken off."""
+        if not self.n_steps:
+            yield []
+            return
+        positions, value = self.tracer.positions, self.tracer.run.raw(sources.place)
+        written = torch.zeros(len(positions), sources.vectors.shape[1]).to(sources.vectors)
+        written.index_add_(0, sources.slots, sources.vectors)
+        shift = written.to(value).view(1, len(positions), *value.shape[2:])
+        for step in range(self.n_steps):
+            part = (step + 0.5) / self.n_steps - 1
+            yield [Change(sources.place, positions[None], shift=part * shift)]
+
+
+def compare(estimated: Edges, exact: Edges) -> dict[str, Any]:
+    """How far estimated edges of some sources are off.
+
+    Returns:
+      rank_correlation: Spearman's, over all edges that either has.
+      sign_agreement: Share of the exact edges whose sign is right.
+      error: Summed size of the differences, as a share of the summed size of the exact weights.
+    """
+
+    def frame(edges: Edges) -> "pd.Series[float]":
+        columns = [edges.sources, edges.levels, edges.slots, edges.features]
+        names = list(zip(*(one.tolist() for one in columns), strict=True))
+        return pd.Series(edges.weights.double().tolist(), index=names)
+
+    both = pd.DataFrame({"estimated": frame(estimated), "exact": frame(exact)}).fillna(0.0)
+    there = both[both["exact"] != 0]
+    ranks = both.rank()
+    return {
+        "rank_correlation": float(ranks["estimated"].corr(ranks["exact"])),
+        "sign_agreement": float((there["estimated"] * there["exact"] > 0).mean()),
+        "error": float((both["estimated"] - both["exact"]).abs().sum() / both["exact"].abs().sum()),
+    }
