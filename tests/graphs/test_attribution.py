@@ -42,11 +42,10 @@ def test_estimates_are_exact_where_nothing_bends(integrated_gradients: int) -> N
 
 
 def test_estimates_are_the_gradient(wide: rs.Model, dictionaries: Dictionaries) -> None:
+    scalings: list[Any] = ["none", "norm", "layer_norm", "none", "none"]
     smooth = {
         site: replace(one, activation="relu", scaling=scaling)
-        for (site, one), scaling in zip(
-            dictionaries.items(), ["none", "norm", "layer_norm", "none", "none"], strict=True
-        )
+        for (site, one), scaling in zip(dictionaries.items(), scalings, strict=True)
     }
     graph = rs.causal_graph(
         wide, PROMPT, smooth, [3, -1], method="attribution", top=2, paths="any", outputs=[rs.logit(" had")]

@@ -18,6 +18,7 @@ _COMMANDS = {
     "attribute": "residscope.cli.attribute",
     "patch": "residscope.cli.patch",
     "heads": "residscope.cli.heads",
+    "graph": "residscope.cli.graph",
     "reproduce": "residscope.cli.reproduce",
     "users": "residscope.cli.users",
     "doctor": "residscope.cli.doctor",

@@ -228,9 +228,13 @@ class Graph(Result):
     def save(self, path: str | Path) -> None:
         """Write the graph to a file that `rs.open` reads: our own JSON where its name ends in .json."""
         if Path(path).suffix == ".json":
-            Path(path).write_text(file.write(self), encoding="utf-8")
+            Path(path).write_text(self.to_file(), encoding="utf-8")
         else:
             super().save(path)
+
+    def to_file(self) -> str:
+        """Our own JSON, which `rs.open` reads from a file."""
+        return file.write(self)
 
     def to_dot(self) -> str:
         """For Graphviz: blue edges raise their targets, red ones lower them, wide ones are strong."""

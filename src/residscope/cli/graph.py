@@ -1,0 +1,101 @@
+"""`residscope graph`: the causal graph of a prompt, as a file and a table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from residscope.cli.progress import show_progress
+
+if TYPE_CHECKING:
+    from residscope.graphs.graph import Graph
+
+_SHOWN = 20  # edges of the table
+
+
+@click.command()
+@click.argument("model")
+@click.argument("prompt")
+@click.option("--dictionary", "paths", multiple=True, help="A folder or a place on the hub; one for each layer.")
+@click.option("--positions", default="last", show_default=True, help="last, all, or numbers as 3,-1.")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Edges kept of each source.")
+@click.option("--edges", type=float, default=1.0, show_default=True, help="Of these, the share of the effect kept.")
+@click.option("--errors", is_flag=True, help="What dictionaries leave unexplained is a source too.")
+@click.option("--tokens", is_flag=True, help="Each token's embedding is a source too.")
+@click.option("--estimate", is_flag=True, help="To first order, with its error.")
+@click.option("--out", type=click.Path(path_type=Path), help="graph.json, graph.dot or graph.csv.")
+@click.option("--dtype", help="float32 (default), bfloat16, float16 or float64.")
+@click.option("--device", help="auto (default), cpu, cuda, ...")
+@click.option("--json", "as_json", is_flag=True, help="Print the graph as JSON.")
+def graph(
+    model: str,
+    prompt: str,
+    paths: tuple[str, ...],
+    positions: str,
+    edges: float,
+    estimate: bool,
+    out: Path | None,
+    dtype: str | None,
+    device: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Which features of PROMPT change which later ones in MODEL (a directory or a Hugging Face id).
+
+    The bundled model, demo, has its own dictionaries; others are given with --dictionary, one for each layer.
+    """
+    where: Any = positions
+    if positions not in ("last", "all"):
+        try:
+            where = [int(one) for one in positions.split(",")]
+        except ValueError:
+            raise click.BadParameter(
+                f"{positions!r} is not last, all, or numbers as 3,-1.", param_hint="--positions"
+            ) from None
+    if out and out.suffix not in (".json", ".dot", ".csv"):
+        raise click.BadParameter(f"{out} is no .json, .dot or .csv.", param_hint="--out")
+    if not paths and model != "demo":
+        raise click.UsageError("Give dictionaries of this model: --dictionary PATH, once for each layer.")
+    from residscope import demo
+    from residscope.dictionaries.loading import load_dictionary
+    from residscope.graphs.causal_graph import causal_graph
+    from residscope.running.model import load
+    from residscope.settings import read_settings
+
+    with show_progress(model):
+        loaded = load(model, **read_settings().loading(dtype, device))
+        dictionaries = [load_dictionary(path) for path in paths] or list(demo.dictionaries.values())
+        method: Any = "attribution" if estimate else "exact"
+        found = causal_graph(loaded, prompt, dictionaries, where, method=method, **options)
+    found = found.prune(edges) if edges != 1 else found
+    if out:
+        write = {".json": found.to_file, ".dot": found.to_dot, ".csv": found.to_csv}[out.suffix]
+        out.write_text(write(), encoding="utf-8")
+    if as_json:
+        click.echo(found.to_file())
+        return
+    _print_table(found)
+    if out:
+        click.echo(f"The graph: {out}")
+
+
+def _print_table(found: "Graph") -> None:
+    """The strongest edges."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    strongest = found.values.abs().argsort(descending=True)[:_SHOWN].tolist()
+    table = Table(title=f"The strongest {len(strongest)} edges", caption=escape(repr(found)), box=None)
+    for column in ("source", "activation", "weight", "target", "activation"):
+        table.add_column(column, justify="left" if column in ("source", "target") else "right")
+    for edge in strongest:
+        source, target = int(found.sources[edge]), int(found.targets[edge])
+        table.add_row(
+            escape(found.describe(source)),
+            f"{float(found.activations[source]):.3f}",
+            f"{float(found.values[edge]):+.3f}",
+            escape(found.describe(target)),
+            f"{float(found.activations[target]):.3f}",
+        )
+    Console().print(table)
