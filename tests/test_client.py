@@ -136,7 +136,7 @@ def test_all_of_it_goes_out_and_comes_in(ada: rs.Client, bob: rs.Client, tmp_pat
         (lambda client: client.save(direction(9).at("resid_pre.99")), errors.UnknownSite, "layers 0 to 4"),
         (lambda client: client.load(10**6), errors.NotSaved, "Direction 1000000 is not there"),
         (lambda client: client.save(direction(9), name="x" * 121), errors.OverLimit, "120 are allowed"),
-        (lambda client: client.vote(1, 2), errors.ResidscopeError, "body.value"),
+        (lambda client: client.vote(1, 2), errors.ResidscopeError, "value=2 was asked for"),
         (lambda client: client.delete(7), errors.BadArgument, "7 was given"),
     ],
 )

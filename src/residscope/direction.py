@@ -75,7 +75,10 @@ class Direction:
           UnknownSite: The site is no site's name.
         """
         try:
-            wide = torch.as_tensor(vector).detach().to("cpu", torch.float64)
+            given = torch.as_tensor(vector).detach()
+            if given.is_complex():
+                raise TypeError("it is complex")
+            wide = given.to("cpu", torch.float64)
         except (TypeError, ValueError, RuntimeError) as error:
             raise BadDirection(f"{name} is no vector of numbers ({error}).", "Give [d] numbers.") from None
         if wide.ndim != 1 or not len(wide):
@@ -83,10 +86,11 @@ class Direction:
         if not bool(wide.isfinite().all()):
             at = int((~wide.isfinite()).nonzero()[0])
             raise BadDirection(f"{name} is {float(wide[at])} at entry {at}.", "Mend what made it.")
-        length = float(wide.norm())
+        scaled = _scale(wide)
+        length = float(scaled.norm())
         if not length:
             raise BadDirection(f"{name} is zero everywhere, and points nowhere.", "Give another vector.")
-        return cls(name, _read_site(site), wide / length, **facts)
+        return cls(name, _read_site(site), scaled / length, **facts)
 
     @cached_property
     def offset(self) -> float:
@@ -156,6 +160,9 @@ class Direction:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, divisor: SupportsFloat) -> "Direction":
+        return self * (1.0 / float(divisor))
+
     def __neg__(self) -> "Direction":
         return self * -1.0
 
@@ -220,7 +227,7 @@ def combine(terms: Sequence[tuple[float, Direction]]) -> Direction:
     first = terms[0][1]
     for _, other in terms[1:]:
         first._check_site(other)
-    weights = torch.tensor([weight for weight, _ in terms], dtype=torch.float64)
+    weights = _scale(torch.tensor([weight for weight, _ in terms], dtype=torch.float64))
     total = weights @ torch.stack([one.vector for _, one in terms])
     length = float(total.norm())
     name = " ".join(_write_term(weight, one.name, number) for number, (weight, one) in enumerate(terms))
@@ -273,6 +280,12 @@ def _read_head(head: object, site: Site) -> int:
 
 def _write_move(site: Site, head: int | None) -> str:
     return f"at({str(site)!r})" if head is None else f"at({str(site)!r}, head={head})"
+
+
+def _scale(numbers: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """The same times a power of two that brings the largest near one: squares are numbers, and nothing is rounded."""
+    exponent = int(torch.frexp(numbers.abs().max()).exponent)
+    return numbers * 2.0 ** -max(exponent, -1000)
 
 
 def _write_term(weight: float, name: str, number: int) -> str:

@@ -150,6 +150,14 @@ def test_a_direction_of_another_site_asks_where_it_is_meant(open_page: OPEN) -> 
     wait_for_name(page, "at resid_pre.2")
 
 
+def test_a_link_to_a_direction_of_another_site_asks_too(open_page: OPEN) -> None:
+    page = open_page(address((1, {"kind": "token", "token": " the"})), ready=False)
+    panel = page.get_by_role("alertdialog")
+    expect(panel).to_contain_text("lives at resid_post.3, and resid_pre.2 is shown")
+    panel.get_by_role("button", name="Read it at resid_pre.2, marked").click()
+    wait_for_name(page, "' the', unembedded, at resid_pre.2")
+
+
 def test_what_is_no_direction_is_said_in_the_form(open_page: OPEN) -> None:
     page = open_page(f"/?site={SITE}&count=4")
     choose_token(page, "no such token")

@@ -185,3 +185,15 @@ def test_what_is_no_direction_is_refused_in_words(tmp_path: Path) -> None:
         random_direction(0) - random_direction(0)
     with pytest.raises(BadDirection, match="Nothing is left of"):
         float("nan") * random_direction(0)
+
+
+def test_the_length_of_a_vector_may_be_no_number() -> None:
+    for size in (1e200, 1e308, 1e-200, 1e-320):
+        found = rs.Direction.of([0.75 * size, size], "resid_pre.0")
+        assert float(found.vector.norm()) == pytest.approx(1)
+    one, other = rs.Direction.of([1.0, 0.0], "resid_pre.0"), rs.Direction.of([0.0, 1.0], "resid_pre.0")
+    for size in (1e300, 1e-300):
+        assert (size * one + size * other).cosine(one) == pytest.approx(0.5**0.5)
+    assert ((one + other) / 2).cosine(other) == pytest.approx(0.5**0.5)
+    with pytest.raises(BadDirection, match="it is complex"):
+        rs.Direction.of([1j, 2.0], "resid_pre.0")

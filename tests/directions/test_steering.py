@@ -82,6 +82,7 @@ def test_it_is_told_as_it_is_written(stories: rs.Model, direction: rs.Direction)
     ("options", "says"),
     [
         ({"strength": math.nan}, "strength=nan"),
+        ({"strength": 1e300, "unit": "stream"}, "1e\\+300 units of the stream were to be added"),
         ({"unit": "inch"}, "unit='inch'"),
         ({"on": "sunday"}, "on='sunday'"),
         ({"n_tokens": -1}, "n_tokens=-1"),

@@ -123,8 +123,8 @@ def test_what_is_no_direction_is_refused(client: httpx.Client, file: str, conten
     ("method", "path", "asked", "status", "code", "says"),
     [
         ("GET", "/directions/9999", {}, 404, "not_saved", "Direction 9999 is not there"),
-        ("GET", "/directions/99999999999999", {}, 422, "bad_request", "less than or equal"),
-        ("GET", "/library?ids=99999999999999", {}, 422, "bad_request", "less than or equal"),
+        ("GET", "/directions/99999999999999", {}, 422, "bad_request", "99999999999999' was asked for"),
+        ("GET", "/library?ids=99999999999999", {}, 422, "bad_request", "99999999999999' was asked for"),
         ("GET", "/library?ids=9999", {}, 404, "not_saved", "Direction 9999 is not there"),
         ("GET", "/runs/9999/result", {}, 404, "not_saved", "Run 9999"),
         ("POST", "/lists", {"json": {"name": "a", "directions": [9999]}}, 404, "not_saved", "Direction 9999"),

@@ -94,6 +94,8 @@ def steer(
     if len(tokens.ids) > 1:
         raise BadArgument(f"{len(tokens.ids)} prompts were given.", "Steer from one at a time.")
     added = strength * _measure(model, direction, tokens, unit)
+    if not torch.tensor(added, dtype=torch.float64).to(model.dtype).isfinite():
+        raise BadArgument(f"{added:g} units of the stream were to be added, which is no {model.dtype}.", "Give less.")
     edits = _edits(direction, added, tokens, on, first)
     settings = {
         "site": str(direction.site),

@@ -55,7 +55,7 @@ class Evaluation(Result):
       curves: What each row is; see `settings["meaning"]`.
       shares: [size] Of all active nodes, how many.
       cpr: Area under faithfulness over the share of nodes; 1 is as the whole model.
-      cmd: Area of |1 - faithfulness by size|; 0 is as the whole model.
+      cmd: Area of `|1 - faithfulness by size|`; 0 is as the whole model.
       random_cpr, random_cmd: [draw] Of matched random nodes.
       ceiling: f of all features without any errors: what dictionaries can give at best.
       faithfulness, completeness: Of the graph's own nodes, and of all but these.

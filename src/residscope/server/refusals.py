@@ -11,7 +11,7 @@ _HINTS = {
     "string_type": "Give a text.",
     "greater_than_equal": "Give one from {ge:g} on.",
     "greater_than": "Give more than {gt:g}.",
-    "less_than_equal": "Give {le:g} at most.",
+    "less_than_equal": "Give {le} at most.",
     "literal_error": "Choose {expected}.",
     "union_tag_invalid": "Choose as {discriminator} one of {expected_tags}.",
     "union_tag_not_found": "Say {discriminator}.",

@@ -58,7 +58,7 @@ class Part(Generic[Row]):
         """The row, to be changed by `user`: the one place that decides whether they may. It is locked until the end."""
         row = self._seek(session, id, lock=True)
         if row.user_id != user.id:
-            raise NotYours(f"{self._what(id)} is another's.", "Save one of your own.")
+            raise NotYours(f"{self._what(id)} is another's.", "Only who made it may change it.")
         if not deleted:
             self._check_kept(row)
         return row

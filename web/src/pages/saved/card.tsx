@@ -1,7 +1,6 @@
 // The card of a saved direction: what people say of it, what it was, what lies near, where it is listed.
 
-import { useEffect, useState } from "preact/hooks";
-import { plain } from "../../numbers.ts";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { saveFile } from "../../views/files.ts";
 import { type Description, library, type SavedCard as Card, type Saved } from "../library.ts";
 import { isSomebody } from "../me.tsx";
@@ -89,8 +88,10 @@ export function SavedCard({ card }: { card: Card }) {
       say(wordsOf(error));
     }
   };
+  const el = useRef<HTMLElement>(null);
+  useEffect(() => el.current!.scrollIntoView({ block: "nearest" }), []); // where the window is narrow, it is below the list
   return (
-    <section class="closer card" aria-label={direction.name}>
+    <section class="closer card" ref={el} aria-label={direction.name}>
       <h2>
         {own && !direction.deleted ? (
           <input class="typed" aria-label="Name" value={direction.name} onChange={({ currentTarget }) => void act(() => library.change(direction.id, { name: currentTarget.value }))} />
@@ -208,7 +209,7 @@ export function SavedCard({ card }: { card: Card }) {
                     {other.name}
                   </button>{" "}
                   <small>
-                    cosine {plain(cosine)}, {other.site}
+                    cosine {cosine.toFixed(2).replace("-0.00", "0.00").replace("-", "−")}, {other.site}, {other.owner}’s
                   </small>
                 </p>
               </li>

@@ -23,7 +23,7 @@ const NAMES = { pca: "components", feature: "dictionary features", saved: "saved
 function linesOf({ found, saved }: Found): Record<keyof typeof NAMES, Line[]> {
   const lines = (kind: Match["kind"]): Line[] =>
     found.filter((match) => match.kind === kind).map(({ number, value, pos }) => ({ name: kind === "pca" ? `PCA ${number}` : `feature ${number}`, of: kind === "pca" ? component(number) : { kind: "feature", feature: number }, value, pos }));
-  return { pca: lines("pca"), feature: lines("feature"), saved: saved.map(({ id, revision, name, value, pos = null }) => ({ name, of: { kind: "saved", id, revision }, value, pos })) };
+  return { pca: lines("pca"), feature: lines("feature"), saved: saved.map(({ id, revision, name, owner, value, pos = null }) => ({ name: `${name}, ${owner}’s`, of: { kind: "saved", id, revision }, value, pos })) };
 }
 
 export function Find() {
@@ -105,7 +105,7 @@ function Group({ title, unit, lines, pieces }: { title: string; unit: string; li
             <button type="button" title={`Show ${name}`} onClick={() => void choose(of, "alone")}>
               <span>{name}</span>
               <i class={value < 0 ? "negative" : "positive"} style={{ width: `${(100 * Math.abs(value)) / most}%` }} />
-              <span>{signed(value)}</span>
+              <span>{unit === "cosine" ? value.toFixed(2).replace("-0.00", "0.00").replace("-", "−") : signed(value)}</span>
               {pos !== null && pieces[pos] !== undefined && <span class="where">{visiblePiece(pieces[pos])}</span>}
             </button>
           </li>

@@ -5,7 +5,7 @@ import { colourLimit, type Payload, type Picked, shownValues } from "../../views
 import { library } from "../library.ts";
 import { isSomebody } from "../me.tsx";
 import { say } from "../notes.tsx";
-import { type DirectionFacts, isAbort, type Made, type ModelFacts, type Pca, type Progress, server, type SiteKind, type Term, wordsOf } from "../server.ts";
+import { type DirectionFacts, isAbort, type Made, type ModelFacts, type Pca, type Progress, server, ServerError, type SiteKind, type Term, wordsOf } from "../server.ts";
 import { model } from "../session.ts";
 import { type Trouble, troubleOf, type Work } from "../status.tsx";
 import { component as componentNumber, componentOf, MOST, type Place, readSite, type Row, rowOf, type Shown, siteName, START } from "./address.ts";
@@ -127,6 +127,7 @@ export interface Question {
   name: string;
   home: string;
   how: How;
+  row?: number; // of a link that does not say it
 }
 
 /** Alone, as one more of the sum, or beside it. */
@@ -143,8 +144,10 @@ export async function choose(of: Made, how: How): Promise<void> {
 }
 
 export function answer(where: "there" | "here" | null): void {
-  const { of, home, how } = question.value!;
+  const { of, home, how, row } = question.value!;
   question.value = null;
+  if (where === "here" && row !== undefined) return changeRow(row, { of: { ...of, here: true } });
+  if (where === "there" && row !== undefined) return change(readSite(home)!, { push: true });
   if (where === "here") put({ ...of, here: true }, how);
   if (where === "there") {
     batch(() => {
@@ -217,7 +220,8 @@ export async function keepText(text: string): Promise<void> {
 /** The texts that one has pinned stand first, unless a link says which do. */
 export async function showPinned(): Promise<void> {
   const pinned = (await library.texts()).filter((one) => one.pinned).map(({ text }) => text);
-  const { readable } = await readTexts(pinned);
+  const { readable, refused } = await readTexts(pinned);
+  refused.forEach((problem) => say(`A pinned text is not shown. ${problem}`));
   const more = readable.filter((text) => !own.peek().includes(text));
   if (more.length) own.value = [...own.peek(), ...more];
 }
@@ -344,6 +348,15 @@ async function load(shown: Shown, signal: AbortSignal, onProgress: (progress: Pr
   }
 }
 
+/** Of a link with a direction that lives elsewhere: where it is meant. */
+async function askAnew(shown: Shown): Promise<void> {
+  for (const [row, { of }] of shown.rows.entries()) {
+    if (of.here) continue;
+    const { name, site: home } = await server.home(siteName(shown), of);
+    if (home !== siteName(shown)) return void (question.value = { of, name, home, how: "alone", row });
+  }
+}
+
 let current: AbortController | null = null;
 
 /** Shows what is wanted: at once from what is here, or when it has come; what was asked for and is no longer wanted is given up. */
@@ -394,6 +407,7 @@ export function draw(): void {
         work.value = null;
         trouble.value = troubleOf(error);
       });
+      if (error instanceof ServerError && error.code === "another_site") void askAnew(shown);
     },
   );
 }

@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 import { Word } from "../../views/legend.tsx";
 import steering from "../../views/steering.tsx";
 import { useAnalysis } from "../analysis.ts";
+import { say } from "../notes.tsx";
 import { Hosted } from "../hosted.tsx";
 import { Status } from "../status.tsx";
 import type { Steer } from "./address.ts";
@@ -105,7 +106,10 @@ function Typed({ value, label, put }: { value: number; label: string; put: (valu
         const number = Number(currentTarget.value);
         if (currentTarget.value.trim() && Number.isFinite(number)) put(number);
       }}
-      onBlur={() => setText(null)}
+      onBlur={() => {
+        if (text !== null && !(text.trim() && Number.isFinite(Number(text)))) say(`“${text}” is no number: ${label.toLowerCase()} stays ${value}.`, { seconds: 6 });
+        setText(null);
+      }}
     />
   );
 }
