@@ -44,6 +44,7 @@ prove: .venv/system $(STATIC) golden
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.analyses
 	$(BIN)/python -m benchmarks.cost
+	$(BIN)/python -m benchmarks.graph --keep
 
 golden: $(PEERS:%=.peers/%/ready) .peers/sae_lens/ready
 	@for peer in sae_lens $(PEERS); do \

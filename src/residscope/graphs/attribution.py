@@ -10,7 +10,7 @@ from torch import Tensor
 
 from residscope.graphs.edges import Edges, Rule
 from residscope.graphs.levels import Sources
-from residscope.graphs.tracer import Reader, Tracer, bind_output
+from residscope.graphs.tracer import Tracer, bind_output
 from residscope.running.changes import Change
 from residscope.running.metrics import Metric
 from residscope.running.run import Differentiating, read_at
@@ -34,7 +34,7 @@ class Attribution:
             return
         found = []
         for target in targets:
-            slots, features = (Reader(self.tracer, target).features > 0).nonzero(as_tuple=True)
+            slots, features = (self.tracer.reader(target).features > 0).nonzero(as_tuple=True)
             weights = self._differentiate(sources, target, slots, features)
             source, number = weights.nonzero(as_tuple=True)
             weight = weights[source, number]

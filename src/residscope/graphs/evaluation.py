@@ -22,7 +22,7 @@ from residscope.graphs.levels import (
     make_ablations,
     read_prompt,
 )
-from residscope.graphs.tracer import Reader, Tracer
+from residscope.graphs.tracer import Tracer
 from residscope.results.result import Indices, Result
 from residscope.running.arguments import read_seed, read_whole
 from residscope.running.metrics import Metric, log_prob
@@ -219,10 +219,9 @@ def _trace_again(graph: "Graph", model: Model, levels: Sequence[Level], budget: 
         raise BadArgument(f"The graph is of dictionaries of {told[0]}, and given were {here[0]}.", hint)
     run = read_prompt(model, stack([list(graph.token_ids)], model.tokenizer), levels)
     tracer = Tracer(run, levels, torch.tensor(graph.positions), [], graph.settings["competition"], budget)
-    readers = [Reader(tracer, number) for number in range(len(levels))]
     for node in graph.is_feature.nonzero()[:, 0].tolist():
         level, slot = int(graph.levels[node]), list(graph.positions).index(int(graph.pos[node]))
-        found = float(readers[level].features[slot, graph.features[node]])
+        found = float(tracer.reader(level).features[slot, graph.features[node]])
         if abs(found - float(graph.activations[node])) > 1e-2 * max(1.0, abs(found)):
             raise BadArgument(
                 f"{graph.describe(node)} is {found:.4g} here, and {graph.activations[node]:.4g} in the graph.", hint
@@ -307,7 +306,7 @@ class _Groups:
 
     def _measure_level(self, level: int, target: int, groups: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         graph, tracer = self.graph, self.tracer
-        reader = Reader(tracer, target)
+        reader = tracer.reader(target)
         reading = tracer.make_reading([reader.level.read])
         base = Metric.evaluate(reading, tracer.run)
         sets = [

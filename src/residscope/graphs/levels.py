@@ -168,9 +168,17 @@ def read_stream(run: Run, place: Site, positions: Int[Tensor, " pos"]) -> Float[
     return value
 
 
-def find_sources(level: Level, run: Run, positions: Int[Tensor, " pos"], errors: bool) -> Sources:
+def find_sources(
+    level: Level, run: Run, positions: Int[Tensor, " pos"], active: Float[Tensor, "pos feature"], errors: bool
+) -> Sources:
     """The features that are active at some positions, and on request the dictionary's errors.
 
+    Args:
+      level: Of the dictionary.
+      run: Of the prompt.
+      positions: Where.
+      active: What the dictionary makes of the run there.
+      errors: Whether they are sources too.
     Raises:
       BadDictionary: The dictionary makes NaN.
     Warns:
@@ -178,7 +186,6 @@ def find_sources(level: Level, run: Run, positions: Int[Tensor, " pos"], errors:
     """
     dictionary = level.dictionary
     x = read_stream(run, level.read, positions)
-    active = dictionary.encode(x)
     slots, features = (active > 0).nonzero(as_tuple=True)
     values = active[slots, features]
     vectors = dictionary.write(features, values, x.to(dictionary.decoder)[slots])

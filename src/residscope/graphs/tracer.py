@@ -56,6 +56,7 @@ class Tracer:
         self.competition, self.budget = competition, budget
         self.noise_floor, self.total, self.n_measured = 0.0, 0.0, 0
         self._n_done = self._n_all = 0
+        self._readers: dict[int, Reader] = {}
 
     def find_sources(self, errors: bool, tokens: bool) -> list[tuple[int, Sources]]:
         """What is ablated, with its level.
@@ -64,7 +65,8 @@ class Tracer:
           BadArgument: No feature is active.
         """
         found = [
-            (number, find_sources(level, self.run, self.positions, errors)) for number, level in enumerate(self.levels)
+            (number, find_sources(level, self.run, self.positions, self.reader(number).features, errors))
+            for number, level in enumerate(self.levels)
         ]
         if not any(len(sources) for _, sources in found):
             raise BadArgument(
@@ -73,6 +75,15 @@ class Tracer:
                 "Choose other positions, or dictionaries of this model.",
             )
         return [(TOKEN, find_tokens(self.run, self.positions)), *found] if tokens else found
+
+    def reader(self, number: int) -> "Reader":
+        """A dictionary as a target; held where all of them take little."""
+        if number in self._readers:
+            return self._readers[number]
+        found = Reader(self, number)
+        if 2 * found.features.nbytes * len(self.levels) < self.budget // 8:
+            self._readers[number] = found
+        return found
 
     def begin(self, n_sources: int) -> None:
         """Say how many sources there will be, each counted as often as something is measured of it."""
@@ -94,7 +105,7 @@ class Tracer:
         """Edges from sources of one place, part by part; what no edit at all may do too is left out."""
         if not len(sources) or not targets:
             return
-        readers = [Reader(self, target) for target in targets]
+        readers = [self.reader(target) for target in targets]
         way = None
         if self.part_names:
             level, scaled = self.levels[targets[-1]], "scale" in self.part_names
@@ -108,11 +119,12 @@ class Tracer:
             if floor is None:
                 sets.append(self._do_nothing(part))
             values = self.sweep(sets, reading, base, len(part))[:, 0]
+            slots = torch.cat((part.slots, part.slots[: len(sets) - len(part)]))
+            found = self._encode(readers, values, slots)
             if floor is None:
-                floor = self._find_floor(readers, values[-1:], part.slots[:1])
+                floor = max(found.weights[found.sources == len(part)].abs().tolist(), default=0.0)
                 self.noise_floor = max(self.noise_floor, floor)
-            found = self._encode(readers, values[: len(part)], part.slots)
-            found = found.take(found.weights.abs() > floor)
+            found = found.take((found.weights.abs() > floor) & (found.sources < len(part)))
             self.count(found, len(part))
             found = rule.thin(found)
             if way:
@@ -168,10 +180,6 @@ class Tracer:
         first = next(make_ablations(self.run, sources.take(slice(0, 1)), self.positions))[0]
         held = self.run.raw(sources.place)[:, [int(first.positions)]]
         return [first, Change(first.place, first.positions, factor=0.0, shift=held)]
-
-    def _find_floor(self, readers: "Sequence[Reader]", values: Tensor, slots: Tensor) -> float:
-        found = self._encode(readers, values, slots)
-        return float(found.weights.abs().max()) if len(found) else 0.0
 
     def _encode(
         self, readers: "Sequence[Reader]", values: Float[Tensor, "source pos d"], slots: Int[Tensor, " source"]
