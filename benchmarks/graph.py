@@ -106,7 +106,7 @@ def main() -> None:
         ids = make_ids(1, N_TOKENS, 1)
         forget_peak()
         memory = 0
-        ours, theirs, missed = [], [], []
+        ours, theirs, missed = list[float](), list[float](), list[float]()
         for number in range(-1, ROUNDS):  # by turns, for a machine that others use too; the first maps the weights
             seconds, graph = measure(lambda: rs.causal_graph(model, ids, dictionaries, top=10))
             memory = max(memory, read_peak() - n_bytes)

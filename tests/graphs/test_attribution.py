@@ -86,6 +86,20 @@ def test_the_error_is_said_and_the_way_makes_it_smaller(wide: rs.Model, dictiona
     assert edges_of(names["graph"]) == edges_of(again)
 
 
+def test_on_the_way_estimates_sum_to_what_taking_all_sources_does(wide: rs.Model, dictionaries: Dictionaries) -> None:
+    one, other = (replace(dictionaries[site], activation="relu") for site in ("resid_pre.1", "resid_pre.2"))
+    graph = rs.causal_graph(
+        wide, PROMPT, [one, other], method="attribution", integrated_gradients=40, share=1.0, n_sample=2
+    )
+    x = wide.run(PROMPT).at("resid_pre.1", -1)[0]
+    without = x - one.decode(one.encode(x)) + one.decode(torch.zeros(one.n_features).double())
+    run = wide.run(PROMPT, edits=rs.replace("resid_pre.1", without, pos=-1))
+    before, after = (other.encode(each.at("resid_pre.2", -1)[0]) for each in (wide.run(PROMPT), run))
+    sums = torch.zeros_like(before).index_add(0, graph.features[graph.targets], graph.values)
+    expected = (before - after) * (before > 0)
+    assert float((sums - expected).norm() / expected.norm()) < 0.02
+
+
 def test_what_cannot_be_estimated_is_refused(wide: rs.Model, dictionaries: Dictionaries) -> None:
     trace: Any = rs.causal_graph
     for options in ({"split": True}, {"integrated_gradients": -1}, {"n_sample": 1}):

@@ -19,6 +19,8 @@ from residscope.errors import (
     UnknownPosition,
     UnknownSite,
 )
+from residscope.graphs.levels import make_ablations
+from residscope.graphs.tracer import Tracer
 from residscope.running.progress import Step
 from tests.graphs.conftest import PROMPT, double
 from tests.graphs.wiring import edges_of
@@ -92,7 +94,7 @@ def test_competition_can_be_held(wide: rs.Model, dictionaries: Dictionaries) -> 
     room = base.topk(target.k or 0).values[-1]
     for graph, is_held in ((free, False), (held, True)):
         frame = graph.to_frame()
-        before = base[frame["target_feature"].to_numpy()].numpy()
+        before = base[frame["target_feature"].tolist()].numpy()
         after = before - frame["before"].to_numpy()
         left = (before * (before >= room.item())) - frame["value"].to_numpy()
         alone = np.maximum(after, 0) * (after >= room.item() - 1e-12)
@@ -221,10 +223,25 @@ def test_dictionaries_that_explain_nothing_are_warned_of(wide: rs.Model, diction
         rs.causal_graph(wide, PROMPT, {**dictionaries, "resid_pre.1": wrong})
 
 
-def test_float32_keeps_no_edge_that_rounding_makes(demo: rs.Model) -> None:
+def test_what_doing_nothing_does_is_left_out(demo: rs.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = [rs.demo.dictionaries["resid_pre.1"], rs.demo.dictionaries["resid_pre.2"]]
+    plain = rs.causal_graph(demo, PROMPT, step, share=1.0)
+
+    def ablate_the_first(self: Tracer, sources: Any) -> Any:
+        return next(make_ablations(self.run, sources, self.positions))
+
+    monkeypatch.setattr(Tracer, "_do_nothing", ablate_the_first)
+    found = rs.causal_graph(demo, PROMPT, step, share=1.0)
+    floor = found.settings["noise_floor"]
+    own = plain.to_frame().query(f"feature == {plain.to_frame()['feature'].iloc[0]}")
+    assert floor == pytest.approx(own["value"].abs().max(), rel=1e-4)
+    assert edges_of(found) == {edge: value for edge, value in edges_of(plain).items() if abs(value) > floor}
+    assert found.total == pytest.approx(float(found.values.abs().sum()))
+
+
+def test_float32_is_as_float64_is(demo: rs.Model) -> None:
     found = rs.causal_graph(demo, PROMPT, rs.demo.dictionaries, share=1.0, paths="any")
     assert 0 < found.settings["noise_floor"] < 1e-4
-    assert float(found.values.abs().min()) > found.settings["noise_floor"] / 100
     exact = rs.causal_graph(
         rs.load("demo", dtype="float64"),
         PROMPT,
@@ -241,3 +258,16 @@ def test_the_code_that_it_says_makes_it_again(demo: rs.Model) -> None:
     names: dict[str, Any] = {}
     exec(found.as_python(), names)
     assert edges_of(names["graph"]) == edges_of(found)
+
+
+def test_the_prompt_runs_once(wide: rs.Model, dictionaries: Dictionaries, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+    record = rs.Run.record
+
+    def counted(self: rs.Run, wanted: Any, *others: Any) -> Any:
+        passes.append(len(wanted))
+        return record(self, wanted, *others)
+
+    monkeypatch.setattr(rs.Run, "record", counted)
+    rs.causal_graph(wide, PROMPT, dictionaries, "all", later=True)
+    assert len(passes) == 1

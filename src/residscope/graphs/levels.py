@@ -17,6 +17,7 @@ from residscope.running.changes import Change
 from residscope.running.model import Model
 from residscope.running.positions import Positions, resolve
 from residscope.running.run import Run, read_at
+from residscope.running.sweep import list_carried
 from residscope.running.texts import Texts
 from residscope.sites import Site
 
@@ -230,4 +231,6 @@ def make_ablations(run: Run, sources: Sources, positions: Int[Tensor, " pos"]) -
 
 def read_prompt(model: Model, prompt: Texts, levels: Sequence[Level]) -> Run:
     """The run that everything is compared with."""
-    return model.run(prompt, keep=[place for level in levels for place in (level.read, level.written)])
+    first, last = (model.last_attention(place) for place in (levels[0].written, levels[-1].read))
+    places = [place for level in levels for place in (level.read, level.written)]
+    return model.run(prompt, keep=[*places, *list_carried(model, range(first + 1, last + 1))])

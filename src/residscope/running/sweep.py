@@ -1,6 +1,6 @@
 """Sweeps: thousands of sets of edits over one run, of which only what each can change is computed again."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +130,15 @@ def sweep(base: Run, edits: Sequence[EditSet], metric: Metric, *, memory_bytes: 
     )
 
 
+def list_carried(model: "Model", layers: Iterable[int]) -> list[Site]:
+    """What a sweep that walks through these layers takes from its base run; a run that keeps it is run once."""
+    turned = "_rot" if model.config.rotary else ""
+    kinds = ["resid_pre", f"q{turned}", f"k{turned}", "v"]
+    kinds += ["ln1"] if model.config.shared_norm and Site("ln1", 0) in model.sites else []
+    kinds += ["attn_out"] if model.config.parallel else ["resid_mid"] if model.config.d_mlp else []
+    return [Site(kind, layer) for layer in layers for kind in kinds]
+
+
 def find_budget(model: "Model", asked: Any) -> int:
     """What was asked for; else the model's own; else a quarter of what is free, where the least is.
 
@@ -251,12 +260,8 @@ class Engine:
         first = min(model.anchor(change.place).layer or 0 for change in changes)
         if all(change.place.layer is None and not change.place.kind.endswith("embed") for change in changes):
             first = model.config.n_layers
-        turned = "_rot" if model.config.rotary else ""
-        kinds = ["resid_pre", f"q{turned}", f"k{turned}", "v"]
-        kinds += ["ln1"] if model.config.shared_norm and Site("ln1", 0) in model.sites else []
-        kinds += ["attn_out"] if model.config.parallel else ["resid_mid"] if model.config.d_mlp else []
         last = max(model.last_attention(place) for place in self.reading.places)
-        sites = [Site(kind, layer) for layer in range(first, last + 1) for kind in kinds]
+        sites = list_carried(model, range(first, last + 1))
         places = {change.place for change in changes} | {model.anchor(change.place) for change in changes}
         beside = {"mlp_up": "mlp_pre", "pos_embed": "embed"}  # what a token lacks that comes in there
         places |= {Site(beside[place.kind], place.layer) for place in places if place.kind in beside}
