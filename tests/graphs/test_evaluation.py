@@ -191,3 +191,13 @@ def test_graphs_of_others_are_refused(wide: rs.Model, dictionaries: Dictionaries
         several.evaluate(wide, dictionaries, texts="The cat sat. It")
     with pytest.raises(BadArgument, match="No two sources"):
         graph.take(torch.arange(len(graph.values)) == 0).evaluate(wide, dictionaries)
+
+
+def test_the_code_that_it_says_makes_it_again(demo: rs.Model) -> None:
+    graph = rs.causal_graph(demo, PROMPT, rs.demo.dictionaries, top=2).prune(0.9)
+    found = graph.evaluate(demo, rs.demo.dictionaries, with_="resample", over=OTHER, n_groups=6, n_random=2, seed=3)
+    names: dict[str, Any] = {}
+    *before, last = found.as_python().splitlines()
+    exec("\n".join([*before, f"found = {last}"]), names)
+    torch.testing.assert_close(names["found"].values, found.values)
+    torch.testing.assert_close(names["found"].measured, found.measured)

@@ -55,7 +55,7 @@ class Evaluation(Result):
       curves: What each row is; see `settings["meaning"]`.
       shares: [size] Of all active nodes, how many.
       cpr: Area under faithfulness over the share of nodes; 1 is as the whole model.
-      cmd: Area of `|1 - faithfulness by size|`; 0 is as the whole model.
+      cmd: Area of the distance of faithfulness by size from 1; 0 is as the whole model.
       random_cpr, random_cmd: [draw] Of matched random nodes.
       ceiling: f of all features without any errors: what dictionaries can give at best.
       faithfulness, completeness: Of the graph's own nodes, and of all but these.
@@ -166,6 +166,10 @@ def evaluate(
     curves = found[:-2].view(-1, len(counts))
     randoms = curves[3:].view(n_random, 2, len(counts))
     shares = torch.tensor(SHARES, dtype=torch.float64)
+    given = {"over": over, "texts": texts}
+    options = [f"{name}={describe_texts(value)}" for name, value in given.items() if value is not None]
+    options += [f"metric={metric!r}", f"with_={with_!r}", f"errors={errors!r}"]
+    said = ", ".join([*options, f"n_groups={n_groups}", f"n_random={n_random}", f"seed={seed}"])
     return Evaluation(
         name=graph.name.replace("causal graph", "evaluation"),
         settings={
@@ -183,7 +187,7 @@ def evaluate(
             "has_bos": tracer.run.tokens.has_bos,
             "dtype": str(model.dtype).removeprefix("torch."),
         },
-        python=[*graph.python, f"graph.evaluate(model, dictionaries, metric={metric!r}, errors={errors!r})"],
+        python=[*graph.python, f"graph.evaluate(model, dictionaries, {said})"],
         values=torch.cat((curves[:3], randoms[:, 0].mean(0)[None])),
         curves=list(CURVES),
         shares=shares,
