@@ -61,6 +61,8 @@ def test_a_direction_is_saved_found_and_shown_again(enter: Enter, demo: rs.Model
     page.get_by_role("button", name="two words", exact=True).click()
     expect(page.locator(".kept li")).to_have_count(1)
     expect(page).to_have_url(re.compile("tag=two"))
+    card.get_by_role("button", name="What is it about?").click()
+    expect(card.locator(".explained h2").first).to_have_text("promoted")
     card.get_by_role("link", name="Show it on Stream").click()
     wait_for_name(page, "a mixture")
     expect(page.locator(".tokens").first).to_be_visible()

@@ -2,10 +2,11 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { saveFile } from "../../views/files.ts";
-import { type Description, library, type SavedCard as Card, type Saved } from "../library.ts";
+import { type Description, keptOf, library, type SavedCard as Card, type Saved } from "../library.ts";
 import { isSomebody } from "../me.tsx";
 import { copyText, say } from "../notes.tsx";
 import { wordsOf } from "../server.ts";
+import { Asked } from "../stream/inspector.tsx";
 import { placeOf } from "./saved.tsx";
 import { act, lists, mine, seek } from "./state.ts";
 
@@ -143,6 +144,7 @@ export function SavedCard({ card }: { card: Card }) {
       ) : (
         direction.tags.length > 0 && <p>{direction.tags.join(", ")}</p>
       )}
+      {!direction.deleted && <Asked site={direction.site} along={[{ weight: 1, of: keptOf(direction) }]} />}
       <h4>What it means</h4>
       <ol class="words">
         {descriptions.map((one) => (

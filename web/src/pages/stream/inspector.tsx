@@ -191,7 +191,7 @@ const QUESTIONS: readonly Question[] = [
 ];
 
 /** What takes a while to know of a direction: it is computed when it is asked for. */
-function Asked({ site, along }: { site: string; along: readonly Term[] }) {
+export function Asked({ site, along }: { site: string; along: readonly Term[] }) {
   const { found, ask, drop } = useAnalysis();
   const [path, setPath] = useState<string | null>(null);
   const toggle = (to: string | null): void => {
