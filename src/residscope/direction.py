@@ -9,6 +9,7 @@ from operator import index
 from pathlib import Path
 from typing import Any, SupportsFloat
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors.torch import save
@@ -75,7 +76,7 @@ class Direction:
           UnknownSite: The site is no site's name.
         """
         try:
-            given = torch.as_tensor(vector).detach()
+            given = vector.detach() if isinstance(vector, Tensor) else torch.as_tensor(np.asarray(vector))
             if given.is_complex():
                 raise TypeError("it is complex")
             wide = given.to("cpu", torch.float64)

@@ -195,5 +195,6 @@ def test_the_length_of_a_vector_may_be_no_number() -> None:
     for size in (1e300, 1e-300):
         assert (size * one + size * other).cosine(one) == pytest.approx(0.5**0.5)
     assert ((one + other) / 2).cosine(other) == pytest.approx(0.5**0.5)
+    assert rs.Direction.of([1.0, 1e-9], "resid_pre.0").vector[1] == 1e-9  # a list is read in float64
     with pytest.raises(BadDirection, match="it is complex"):
         rs.Direction.of([1j, 2.0], "resid_pre.0")

@@ -30,7 +30,8 @@ export function Notes() {
       {notes.value.map(({ id, text, copy, link, act }) => (
         <div class="note" key={id}>
           <p>
-            {text} {link && <a href={link.href}>{link.text}</a>}
+            {text}
+            {link && <a href={link.href}>{link.text}</a>}
             {act && (
               <button type="button" class="act" onClick={() => (dismiss(id), act.run())}>
                 {act.text}
