@@ -250,7 +250,7 @@ def test_every_layer_at_once(open_page: OPEN, demo: rs.Model) -> None:
     page = open_page(f"/?site={SITE}&component=1&count=2")
     page.get_by_label("Layer", exact=True).select_option("all")
     strips = page.locator(f"{FIRST} .strip-of")
-    expect(strips.locator("h3")).to_have_text([f"resid_pre.{layer}" for layer in (3, 2, 1, 0)])
+    expect(strips.locator("h3")).to_have_text([f"PCA 1 of resid_pre.{layer}" for layer in (3, 2, 1, 0)])
     for strip, layer in ((0, 3), (3, 0)):
         basis = rs.pca(demo, read_texts(rs.demo.texts)[:60], f"resid_pre.{layer}")
         assert read_tip(page, strip, 9) == pytest.approx(read_values(demo, basis[1])[9], abs=0.006)

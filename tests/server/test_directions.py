@@ -241,3 +241,17 @@ def test_a_sum_is_a_direction_too(client: httpx.Client, basis: rs.Basis) -> None
     nothing = {"kind": "sum", "terms": [{"of": PCA}, {"of": PCA, "weight": -1.0}]}
     answer = client.post("/api/v1/describe", json={"site": SITE, "directions": [nothing]})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_direction")
+
+
+def test_a_probe_is_fitted_once(server: tuple[httpx.Client, Workbench], monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[object] = []
+
+    def fit(*args: Any, **options: Any) -> rs.Direction:
+        fitted.append(args)
+        return rs.probe(*args, **options)
+
+    monkeypatch.setattr("residscope.server.directions.probe", fit)
+    spec = {"kind": "probe", "positive": SETS[0] * 3, "negative": SETS[1] * 3}
+    for path, asked in (("home", {"direction": spec}), ("describe", {"directions": [spec | {"here": True}]})):
+        assert server[0].post(f"/api/v1/{path}", json={"site": SITE, **asked}).status_code == 200
+    assert len(fitted) == 1

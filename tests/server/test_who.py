@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 import residscope as rs
 from residscope.server.analyses import ANALYSES
 from residscope.server.guard import find_names, is_loopback
+from residscope.server.questions import QUESTIONS
 from residscope.store.library import Library
 from residscope.store.values import Person
 from tests.patience import PATIENCE
@@ -20,7 +21,7 @@ from tests.serving import serve
 
 PUBLIC = {"/", "/stream", "/lens", "/patch", "/heads", "/saved", "/api/v1/me"}
 """What strangers see: the pages, which hold nothing, and where one says who one is."""
-ASKED = "tokens projection values describe home active nearest order river export/{format} directions/nearest".split()
+ASKED = ("tokens", "export/{format}", "directions/nearest", *QUESTIONS)
 COMPUTING = {f"/api/v1/{name}" for name in (*ASKED, *ANALYSES)}
 """What is asked for by POST and changes nothing."""
 CREATING = {

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, Field, StrictInt
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from residscope.directions.projection import Projection
@@ -34,9 +34,10 @@ from residscope.errors import (
 )
 from residscope.results.static_files import STATIC
 from residscope.server.analyses import ANALYSES, Analysis
-from residscope.server.directions import Along, Of
+from residscope.server.directions import Along, Texts
 from residscope.server.guard import Guard, error_response
 from residscope.server.library import make_library_routes
+from residscope.server.questions import QUESTIONS, Question
 from residscope.server.refusals import describe_refusal
 from residscope.server.who import Door, admit, make_door_routes
 from residscope.server.work import Job, QueueFull, WorkQueue
@@ -65,79 +66,11 @@ _EXPORTS: dict[str, tuple[str, Callable[[Projection], str]]] = {
 }
 _EVENT_SECONDS = 0.1
 
-Texts = Annotated[list[str], Field(min_length=1, max_length=1000)]
-
 
 class TokensRequest(BaseModel):
     """Texts to be split."""
 
     texts: Texts
-
-
-class ProjectionRequest(BaseModel):
-    """Texts, a site, and which components: from, to (not included)."""
-
-    texts: Texts
-    site: str
-    components: tuple[StrictInt, StrictInt]
-
-
-Directions = Annotated[tuple[Of, ...], Field(min_length=1, max_length=64)]
-
-
-class HomeRequest(BaseModel):
-    """A direction, and the site that is shown: some kinds live where they are made."""
-
-    site: str
-    direction: Of
-
-
-class DirectionsRequest(BaseModel):
-    """Directions at a site."""
-
-    site: str
-    directions: Directions
-
-
-class ValuesRequest(BaseModel):
-    """Texts, and directions at a site."""
-
-    texts: Texts
-    site: str
-    directions: Directions
-
-
-Top = Annotated[StrictInt, Field(ge=1, le=1000)]
-
-
-class ActiveRequest(BaseModel):
-    """A text, and one of its tokens or all."""
-
-    text: str
-    site: str
-    pos: Annotated[StrictInt, Field(ge=0)] | None = None
-    top: Top = 10
-
-
-class SumRequest(BaseModel):
-    """A direction at a site: a sum of one or several."""
-
-    site: str
-    along: Along
-
-
-class NearestRequest(SumRequest):
-    """A direction at a site, and how many are looked for."""
-
-    top: Top = 10
-
-
-class RiverRequest(BaseModel):
-    """One text, and a direction at a site: a sum of one or several."""
-
-    text: str
-    site: str
-    along: Along
 
 
 class ExportRequest(BaseModel):
@@ -222,64 +155,6 @@ def _add_api(app: APIRouter, bench: Workbench) -> None:
         await _compute(request, key, lambda: bench.basis(found), long=long)
         return JSONResponse(bench.describe_basis(found))
 
-    @app.post("/api/v1/projection", response_class=Response)
-    async def projection(request: Request, asked: ProjectionRequest) -> Response:
-        found, (start, stop) = bench.place(asked.site), asked.components
-        key = ("projection", found, start, stop, *asked.texts)
-        call = lambda: bench.projections(asked.texts, found, start, stop)  # noqa: E731
-        return _binary(await _compute(request, key, call, long=not bench.has_basis(found)))
-
-    @app.post("/api/v1/home")
-    async def home(request: Request, asked: HomeRequest) -> dict[str, Any]:
-        found = bench.place(asked.site)
-        key = ("home", found, asked.direction)
-        made: dict[str, Any] = await _compute(request, key, lambda: bench.home(found, asked.direction))
-        return made
-
-    @app.post("/api/v1/describe")
-    async def describe(request: Request, asked: DirectionsRequest) -> dict[str, Any]:
-        found = bench.place(asked.site)
-        key = ("describe", found, asked.directions)
-        call = lambda: bench.describe_directions(found, asked.directions)  # noqa: E731
-        described: dict[str, Any] = await _compute(request, key, call, long=not bench.has_basis(found))
-        return described
-
-    @app.post("/api/v1/values", response_class=Response)
-    async def values(request: Request, asked: ValuesRequest) -> Response:
-        found = bench.place(asked.site)
-        key = ("values", found, asked.directions, *asked.texts)
-        call = lambda: bench.values(asked.texts, found, asked.directions)  # noqa: E731
-        return _binary(await _compute(request, key, call, long=not bench.has_basis(found)))
-
-    @app.post("/api/v1/active")
-    async def active(request: Request, asked: ActiveRequest) -> dict[str, Any]:
-        found = bench.place(asked.site)
-        key = ("active", found, asked.text, asked.pos, asked.top)
-        call = lambda: bench.find_active(asked.text, found, asked.pos, asked.top)  # noqa: E731
-        answer: dict[str, Any] = await _compute(request, key, call, long=not bench.has_basis(found))
-        return answer
-
-    @app.post("/api/v1/nearest")
-    async def nearest(request: Request, asked: NearestRequest) -> dict[str, Any]:
-        found = bench.place(asked.site)
-        key = ("nearest", found, asked.along, asked.top)
-        call = lambda: bench.find_nearest(found, asked.along, asked.top)  # noqa: E731
-        answer: dict[str, Any] = await _compute(request, key, call, long=not bench.has_basis(found))
-        return answer
-
-    @app.post("/api/v1/order")
-    async def order(request: Request, asked: SumRequest) -> dict[str, Any]:
-        found = bench.place(asked.site)
-        call = lambda: bench.order_texts(found, asked.along)  # noqa: E731
-        return {"order": await _compute(request, ("order", found, asked.along), call, long=True)}
-
-    @app.post("/api/v1/river", response_class=Response)
-    async def river(request: Request, asked: RiverRequest) -> Response:
-        found = bench.place(asked.site)
-        key = ("river", found, asked.along, asked.text)
-        call = lambda: bench.river(asked.text, found, asked.along)  # noqa: E731
-        return _binary(await _compute(request, key, call, long=not bench.has_basis(found)))
-
     @app.post("/api/v1/export/{format}", response_class=Response)
     async def export(request: Request, format: Literal["html", "csv", "python"], asked: ExportRequest) -> Response:
         found = bench.place(asked.site)
@@ -288,8 +163,19 @@ def _add_api(app: APIRouter, bench: Workbench) -> None:
         content = await _compute(request, key, call, long=not bench.has_basis(found))
         return Response(content, media_type=_EXPORTS[format][0])
 
+    for name, question in QUESTIONS.items():
+        _add_question(app, bench, name, question)
     for name, kind in ANALYSES.items():
         _add_analysis(app, bench, name, kind)
+
+
+def _add_question(app: APIRouter, bench: Workbench, name: str, kind: type[Question]) -> None:
+    @app.post(f"/api/v1/{name}", name=name, description=kind.__doc__, response_model=None)
+    async def ask(request: Request, asked: kind) -> Any:  # type: ignore[valid-type]
+        place = bench.place(asked.site)  # type: ignore[attr-defined]
+        call = lambda: asked.answer(bench, place)  # type: ignore[attr-defined]  # noqa: E731
+        answer = await _compute(request, asked, call, long=kind.long or not bench.has_basis(place))
+        return _binary(answer) if isinstance(answer, bytes) else answer
 
 
 def _add_analysis(app: APIRouter, bench: Workbench, name: str, kind: type[Analysis]) -> None:

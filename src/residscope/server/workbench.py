@@ -186,20 +186,25 @@ class Workbench:
         Raises:
           AnotherSite: It lives at another, and is not said to be meant here.
         """
-        if (place, of) not in self._made:
-            found = of.make(self, place)
-            if _home(found) != place:
-                if not of.here:
-                    raise AnotherSite(
-                        f"{found.name} lives at {_home(found)}, and {place} was asked for.",
-                        'Go there, or say "here": true.',
-                    )
-                found = found.at(place.site, head=place.head)
-                check_direction(self.model, found)
-            self._made[place, of] = self.basis(place).measure(found)
+        found = self._make(place, of)
+        if _home(found) != place:
+            if not of.here:
+                raise AnotherSite(
+                    f"{found.name} lives at {_home(found)}, and {place} was asked for.",
+                    'Go there, or say "here": true.',
+                )
+            found = found.at(place.site, head=place.head)
+            check_direction(self.model, found)
+        return self.basis(place).measure(found)
+
+    def _make(self, place: Place, of: Of) -> Direction:
+        """A direction where it lives, made once: a probe is fitted, a contrast read."""
+        key = place, of.model_copy(update={"here": False})  # whether it is read elsewhere makes no other
+        if key not in self._made:
+            self._made[key] = of.make(self, place)
             if len(self._made) > _MOST_MADE:
                 self._made.popitem(last=False)
-        return self._made[place, of]
+        return self._made[key]
 
     def find(self, place: Place, along: Sequence[Term]) -> Direction:
         """A direction, or the sum of several."""
@@ -208,7 +213,7 @@ class Workbench:
 
     def home(self, place: Place, of: Of) -> dict[str, Any]:
         """What a direction is called, and where it lives, `place` being shown."""
-        found = of.make(self, place)
+        found = self._make(place, of)
         return {"name": found.name, "site": str(_home(found))}
 
     def describe_directions(self, place: Place, made: Sequence[Of]) -> dict[str, Any]:

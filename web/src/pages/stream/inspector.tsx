@@ -176,6 +176,9 @@ function madeOf(history: DirectionFacts["history"]): string {
   const { kind } = history;
   if (kind === "probe") return `${moved}A probe, ${percent(Number(history.accuracy))} right on held-out texts, ${percent(Number(history.accuracy_shuffled))} with shuffled labels.`;
   if (kind === "contrast") return `${moved}The difference of the means of ${counted(Number(history.n_positive), "token")} and ${history.n_negative}.`;
+  if (kind === "pca") return `${moved}A component of the sample texts.`;
+  if (kind === "upload") return `${moved}Read from the file ${history.file}.`;
+  if (kind === "combination") return `${moved}A sum of several.`;
   return `${moved}Made from weights.`;
 }
 

@@ -477,7 +477,7 @@ export function stripsOf(index: number): Strip[] {
   const { every, against } = wanted.value;
   const [first, ...rest] = shownPanels.value[index];
   const strips = every
-    ? now.others.slice(0, layers.value ?? 0).map((panel, i) => strip(panel, text.others[i], panel.site)).reverse()
+    ? now.others.slice(0, layers.value ?? 0).map((panel, i) => strip(panel, text.others[i], panel.name)).reverse()
     : [strip(now, text.values, "")];
   if (wanted.value.beside && now.others.length) {
     const other = now.others.at(-1)!;
