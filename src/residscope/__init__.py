@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from residscope.directions.file import load_direction as load_direction
     from residscope.directions.pca import Basis as Basis
     from residscope.directions.pca import pca as pca
+    from residscope.directions.position_means import PositionMeans as PositionMeans
+    from residscope.directions.position_means import position_means as position_means
     from residscope.directions.probe import probe as probe
     from residscope.directions.projection import Projection as Projection
     from residscope.directions.projection import project as project
@@ -161,6 +163,8 @@ _PUBLIC = {
     "orthonormalize": "residscope.directions.algebra",
     "steer": "residscope.directions.steering",
     "Steering": "residscope.directions.steering",
+    "position_means": "residscope.directions.position_means",
+    "PositionMeans": "residscope.directions.position_means",
     "project": "residscope.directions.projection",
     "Projection": "residscope.directions.projection",
     "river": "residscope.directions.river",

@@ -1,10 +1,13 @@
 """A direction at a site: a unit vector with a past. Directions add up, and are saved in files."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
+from itertools import chain
 from operator import index
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -256,6 +259,21 @@ def combine(terms: Sequence[tuple[float, Direction]]) -> Direction:
     )
 
 
+def write_once(blocks: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of Python one after the other, without those that give a name the value that it has already."""
+    lines: list[str] = []
+    made: dict[str, tuple[str, dict[str, int]]] = {}  # what last gave a name its value, and of which values
+    changes: Counter[str] = Counter()
+    for line in chain.from_iterable(blocks):
+        target, _, value = line.partition(" = ")
+        how = line, {name: changes[name] for name in re.findall(r"\w+", value) if name in changes}
+        if made.get(target) != how:
+            lines.append(line)
+            made[target] = how
+            changes[target] += 1
+    return lines
+
+
 def _read_site(name: str | Site) -> Site:
     """A site that some model may have."""
     found = read_site(str(name))
@@ -296,13 +314,6 @@ def _write_term(weight: float, name: str, number: int) -> str:
 
 def _write_sum(terms: Sequence[tuple[float, Direction]]) -> tuple[str, ...]:
     """The lines of every part, each under a name of its own, and their sum."""
-    lines: list[str] = []
-    last: dict[str, str] = {}  # the line that last gave a name its value
-    for number, (_, one) in enumerate(terms):
-        for line in (*one.python, f"direction_{number} = direction"):
-            target = line.partition(" = ")[0]
-            if last.get(target) != line:
-                lines.append(line)
-            last[target] = line
+    lines = write_once((*one.python, f"direction_{number} = direction") for number, (_, one) in enumerate(terms))
     summed = " + ".join(f"{weight!r} * direction_{number}" for number, (weight, _) in enumerate(terms))
     return (*lines, f"direction = {summed}")

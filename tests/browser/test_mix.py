@@ -53,13 +53,30 @@ def test_a_sum_is_what_python_gives(open_page: OPEN, demo: rs.Model, basis: rs.B
     csv = page.evaluate(
         """async ([site, along, free]) => {
           const {texts} = await (await fetch("/api/v1/texts?count=1")).json();
-          const body = JSON.stringify({texts, site, along: along.map(([weight, of]) => ({weight, of})), free});
+          const panels = [{site, along: along.map(([weight, of]) => ({weight, of}))}];
+          const body = JSON.stringify({texts, panels, free});
           const headers = {"Content-Type": "application/json"};
           return (await fetch("/api/v1/export/csv", {method: "POST", body, headers})).text();
         }""",
         [SITE, [[0.75, PCA[0]], [-1.5, PCA[1]]], free],
     )
     assert float(csv.splitlines()[4].rsplit(",", 1)[1]) == pytest.approx(float(values[3]), abs=1e-4)
+
+
+def test_a_sum_is_centred_on_the_mean_of_each_position(open_page: OPEN, demo: rs.Model, basis: rs.Basis) -> None:
+    page = open_page(address((0.75, PCA[0]), (-1.5, PCA[1])))
+    page.get_by_label("Centre").select_option("position")
+    expect(page.locator(".picture")).not_to_have_class("picture old")
+    direction = 0.75 * basis[2] - 1.5 * basis[5]
+    means = rs.position_means(demo, read_texts(rs.demo.texts)[:60], SITE)
+    run = demo.run(read_texts(rs.demo.texts)[0])
+    values, plain = (rs.project(run, direction, centre=centre).values[0] for centre in (means, "mean"))
+    for pos in (3, 11):
+        assert read_value(page, pos) == pytest.approx(float(values[pos]), abs=0.011)
+        assert abs(float(values[pos] - plain[pos])) > 0.05
+    page.reload()
+    expect(page.locator(".sentence")).to_contain_text("the mean of each position")
+    assert read_value(page, 3) == pytest.approx(float(values[3]), abs=0.011)
 
 
 def test_a_slider_repaints_and_asks_nothing(open_page: OPEN) -> None:

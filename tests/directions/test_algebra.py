@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,3 +199,14 @@ def test_the_length_of_a_vector_may_be_no_number() -> None:
     assert rs.Direction.of([1.0, 1e-9], "resid_pre.0").vector[1] == 1e-9  # a list is read in float64
     with pytest.raises(BadDirection, match="it is complex"):
         rs.Direction.of([1j, 2.0], "resid_pre.0")
+
+
+def test_the_code_of_a_sum_tells_bases_apart(demo: rs.Model) -> None:
+    few, more = (
+        rs.pca(demo, texts, "resid_pre.1") for texts in (["Tom ran to Lily", "One cat"], ["Two dogs sat", "A bird"])
+    )
+    summed = few[0] + 2 * more[0]
+    told: dict[str, Any] = {}
+    exec("\n".join(summed.python), told)
+    torch.testing.assert_close(told["direction"].vector, summed.vector, rtol=0, atol=1e-9)
+    assert sum("rs.load" in line for line in summed.python) == 1

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
 import residscope as rs
 from residscope.direction import Direction
+from residscope.errors import BadArgument
+from residscope.running.texts import read_texts
 from residscope.sites import Site
 
 TEXTS = ["Once upon a time, there was a tree.", "Tom ran"]
@@ -45,6 +48,59 @@ def test_sample_texts_have_mean_zero_and_the_said_deviation(stories: rs.Model, b
         assert len(values) == basis.n_tokens
         assert values.mean().item() == pytest.approx(0, abs=1e-4)
         assert values.std().item() == pytest.approx(basis[component].deviation, rel=1e-4)
+
+
+def test_means_of_positions(stories: rs.Model, basis: rs.Basis) -> None:
+    texts = read_texts(rs.demo.texts)[:40]
+    means = rs.position_means(stories, texts, "resid_pre.3", least=3)
+    run = stories.run(texts)
+    x, mask = run["resid_pre.3"].double(), run.tokens.mask
+    direction = basis[2]
+    result = rs.project(run, direction, centre=means)
+    reached = mask.sum(0) >= 3
+    assert 0 < int(reached.sum()) < len(reached)
+    for pos in (0, 1, int(reached.nonzero()[-1])):
+        torch.testing.assert_close(means.values[pos], x[mask[:, pos], pos].mean(0), rtol=0, atol=1e-5)
+        assert result.values[mask[:, pos], pos].mean().item() == pytest.approx(0, abs=1e-4)
+    late = int((~reached).nonzero()[0])
+    torch.testing.assert_close(means.values[late], x[:, 1:][mask[:, 1:]].mean(0), rtol=0, atol=1e-5)
+    assert (int(means.n_texts[1]), int(means.n_texts[-1])) == (40, 0)
+
+    plain = rs.project(run, direction)
+    assert result.by_position is not None
+    torch.testing.assert_close(
+        result.values, plain.values - torch.tensor(result.by_position), rtol=0, atol=1e-4, equal_nan=True
+    )
+    torch.testing.assert_close(
+        rs.project(run, direction, centre="none").values,
+        plain.values + direction.offset,
+        rtol=0,
+        atol=1e-4,
+        equal_nan=True,
+    )
+    many = rs.project(run, basis[2:4], centre=means)
+    torch.testing.assert_close(many.values[0], result.values, rtol=0, atol=1e-5, equal_nan=True)
+    assert [one.settings["centre"] for one in (plain, result, many)] == ["mean", "position", "position"]
+
+
+def test_means_of_positions_of_a_head(llama: rs.Model) -> None:
+    texts = ["one two", "three four five"]
+    means = rs.position_means(llama, texts, "z.1", head=1, least=1)
+    run = llama.run(texts)
+    torch.testing.assert_close(means.values[1], run["z.1"][:, 1, 1].mean(0), rtol=0, atol=1e-10)
+    again: dict[str, object] = {"rs": rs, "model": llama}
+    exec(means.python[-1], again)
+    torch.testing.assert_close(again["means"].values, means.values)  # type: ignore[attr-defined]
+
+
+def test_centres_that_do_not_fit(stories: rs.Model, basis: rs.Basis) -> None:
+    run = stories.run(TEXTS)
+    with pytest.raises(BadArgument, match=r"of resid_pre\.2, and PCA 0 of resid_pre\.3 lives"):
+        rs.project(run, basis[0], centre=rs.position_means(stories, TEXTS, "resid_pre.2"))
+    with pytest.raises((BadArgument, TypeCheckError), match="centre"):
+        rs.project(run, basis[0], centre="middle")  # type: ignore[call-overload]
+    with pytest.raises(BadArgument, match="least=0"):
+        rs.position_means(stories, TEXTS, "resid_pre.2", least=0)
 
 
 def test_a_basis_projects_each_component(stories: rs.Model, basis: rs.Basis) -> None:

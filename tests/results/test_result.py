@@ -117,7 +117,7 @@ def test_html_is_one_file_that_points_nowhere(results: dict[str, rs.Result], nam
 
 def test_html_holds_the_bytes_that_the_view_reads(results: dict[str, rs.Result]) -> None:
     for name in ("projection", "vocabulary"):
-        found = re.search(r'id="data">([^<]+)<', results[name].to_html())
+        found = re.search(r'class="data">([^<]+)<', results[name].to_html())
         assert found
         assert gzip.decompress(base64.b64decode(found[1])) == results[name].to_bytes(torch.float32)
 

@@ -1,5 +1,6 @@
 """The routes, over a real connection."""
 
+import io
 import json
 import struct
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -143,7 +145,7 @@ def test_rivers_are_binary(server: Server, stories: rs.Model) -> None:
 
 
 def test_exports(server: Server) -> None:
-    asked = {"texts": TEXTS, "site": "resid_pre.3", "along": pca(2)}
+    asked = {"texts": TEXTS, "panels": [{"site": "resid_pre.3", "along": pca(2)}]}
     csv = server.client.post("/api/v1/export/csv", json=asked)
     assert csv.text.splitlines()[0] == "batch,pos,token,value"
     python = server.client.post("/api/v1/export/python", json=asked).text
@@ -151,6 +153,43 @@ def test_exports(server: Server) -> None:
     html = server.client.post("/api/v1/export/html", json=asked).text
     assert html.startswith("<!doctype html>")
     assert "onerror=alert" not in html
+
+
+def test_several_directions_are_exported_together(server: Server, stories: rs.Model) -> None:
+    panels = [{"site": f"resid_pre.{layer}", "along": pca(2)} for layer in (3, 1)]
+    asked = {"texts": TEXTS, "panels": panels, "centre": "position"}
+    files = {
+        format: server.client.post(f"/api/v1/export/{format}", json=asked).text for format in ("csv", "python", "html")
+    }
+    frame = pd.read_csv(io.StringIO(files["csv"]))
+    assert list(frame.columns) == ["panel", "site", "direction", "batch", "pos", "token", "value"]
+    run = stories.run(TEXTS)
+    told: dict[str, Any] = {}
+    exec(files["python"], told)
+    for number, layer in enumerate((3, 1)):
+        direction = rs.pca(stories, rs.demo.texts, f"resid_pre.{layer}")[2]
+        means = rs.position_means(stories, rs.demo.texts, f"resid_pre.{layer}")
+        expected = rs.project(run, direction, centre=means)
+        ours = frame[frame["panel"] == number]
+        assert set(ours["direction"]) == {direction.name}
+        np.testing.assert_allclose(ours["value"], expected.to_frame()["value"], atol=1e-4)
+        torch.testing.assert_close(told[f"projection_{number}"].values, expected.values, equal_nan=True)
+    assert files["html"].count('class="data"') == 2
+    alone = server.client.post("/api/v1/export/csv", json={**asked, "panels": panels[:1]}).text
+    assert alone.splitlines()[0] == "batch,pos,token,value"
+    nothing = server.client.post("/api/v1/export/csv", json={**asked, "panels": []})
+    assert (nothing.status_code, nothing.json()["error"]["code"]) == (422, "bad_request")
+
+
+def test_what_position_means_take_off(server: Server, stories: rs.Model) -> None:
+    made = [term["of"] for term in pca(2) + pca(0)]
+    content = server.client.post("/api/v1/by_position", json={"site": "resid_pre.3", "directions": made}).content
+    _, values = read_arrays(content)
+    basis = rs.pca(stories, rs.demo.texts, "resid_pre.3")
+    means = rs.position_means(stories, rs.demo.texts, "resid_pre.3").values
+    for row, direction in zip(values, (basis[2], basis[0]), strict=True):
+        expected = (means @ direction.vector - direction.offset).float()
+        torch.testing.assert_close(torch.tensor(row.copy()), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +231,7 @@ def test_exports(server: Server) -> None:
         (
             "POST",
             "/api/v1/export/pdf",
-            {"texts": ["x"], "site": "embed", "along": pca(0)},
+            {"texts": ["x"], "panels": [{"site": "embed", "along": pca(0)}]},
             422,
             "bad_request",
             "format",
@@ -316,7 +355,7 @@ def test_pages(server: Server) -> None:
 def test_every_route_is_described(server: Server) -> None:
     described = server.client.get("/api/openapi.json").json()["paths"]
     documented = (Path(__file__).parents[2] / "docs/reference/http.md").read_text()
-    assert len(described) == 49
+    assert len(described) == 50
     for path, methods in described.items():
         for method in methods:
             assert f"`{method.upper()} {path}" in documented, (method, path)

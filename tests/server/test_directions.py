@@ -133,7 +133,7 @@ def test_a_sum_is_the_sum_of_its_values_over_its_length(
         client.post("/api/v1/values", json={"site": SITE, "directions": specs, "texts": TEXTS}).content
     )
     along = [{"weight": weight, "of": spec} for weight, spec in zip(weights, specs, strict=True)]
-    csv = client.post("/api/v1/export/csv", json={"site": SITE, "along": along, "texts": TEXTS}).text
+    csv = client.post("/api/v1/export/csv", json={"panels": [{"site": SITE, "along": along}], "texts": TEXTS}).text
     shown = torch.tensor([float(line.rsplit(",", 1)[1]) for line in csv.splitlines()[1:]])
     cosines = torch.tensor([one["cosines"] for one in described], dtype=torch.float64)
     summed = torch.tensor(weights, dtype=torch.float64) @ cosines

@@ -1,4 +1,4 @@
-// A saved file: one view, its data beside it, no network.
+// A saved file: its views, their data beside them, no network.
 
 import { hostedModel } from "./host.ts";
 import type { View } from "./host.ts";
@@ -42,17 +42,22 @@ const VIEWS: Record<string, View> = {
   vocabulary,
 };
 
-const el = document.getElementById("view")!;
-try {
-  const text = document.getElementById("data")!.textContent!;
-  const zipped = new Blob([Uint8Array.from(atob(text.trim()), (char) => char.charCodeAt(0))]);
-  const data = await new Response(zipped.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
-  const { payload } = parseArrays<{ view: string; name: string }>(data);
-  const view = VIEWS[payload.view];
-  if (!view) throw new Error(`No view is called "${payload.view}"; this file knows ${Object.keys(VIEWS).join(", ")}.`);
-  document.documentElement.classList.add("residscope");
-  document.title ||= payload.name;
-  view.render({ model: hostedModel({ data }), el });
-} catch (error) {
-  el.textContent = `This file cannot be shown. ${error instanceof Error ? error.message : error}`;
+/** Shows what a script of this page holds, at the end of the page. */
+async function show(script: Element): Promise<void> {
+  const el = document.createElement("div");
+  document.getElementById("view")!.append(el);
+  try {
+    const zipped = new Blob([Uint8Array.from(atob(script.textContent!.trim()), (char) => char.charCodeAt(0))]);
+    const data = await new Response(zipped.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+    const { payload } = parseArrays<{ view: string; name: string }>(data);
+    const view = VIEWS[payload.view];
+    if (!view) throw new Error(`No view is called "${payload.view}"; this file knows ${Object.keys(VIEWS).join(", ")}.`);
+    document.documentElement.classList.add("residscope");
+    document.title ||= payload.name;
+    view.render({ model: hostedModel({ data }), el });
+  } catch (error) {
+    el.textContent = `This file cannot be shown. ${error instanceof Error ? error.message : error}`;
+  }
 }
+
+for (const script of document.querySelectorAll(".data")) void show(script);

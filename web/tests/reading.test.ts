@@ -19,6 +19,17 @@ test("values in each unit and on each centre", () => {
   assert.deepEqual(read({ centre: "none" }), [46.5, 3.5, 0.5]);
 });
 
+test("each position may have a mean of its own", () => {
+  const by_position = [80, 1, -1];
+  assert.deepEqual(read({ units: "stream", centre: "position", payload: { by_position } }), [10, 3, -1]);
+  assert.deepEqual(read({ units: "stream", centre: "position" }), [90, 4, -2]);
+  const centred = { by_position, centre: "position" };
+  assert.deepEqual(read({ units: "stream", payload: centred }), [90, 4, -2]);
+  assert.deepEqual(read({ units: "stream", centre: "mean", payload: centred }), [170, 5, -3]);
+  assert.deepEqual(read({ units: "stream", payload: { centre: "none" } }), [90, 4, -2]);
+  assert.deepEqual(read({ units: "stream", centre: "mean", payload: { centre: "none" } }), [87, 1, -5]);
+});
+
 test("values and parts of the payload can be replaced", () => {
   assert.deepEqual(read({ values: Float32Array.of(1, 2, 3), payload: { deviation: 0.5 } }), [2, 4, 6]);
   assert.deepEqual(read({ units: "sd", payload: { deviation: null } }), [90, 4, -2]);

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, Literal, overload
 
 import torch
 from jaxtyping import Float
@@ -10,11 +10,15 @@ from torch import Tensor
 
 from residscope.direction import Direction
 from residscope.directions.pca import Basis
+from residscope.directions.position_means import PositionMeans
 from residscope.directions.vectors import check_direction, pick_head
+from residscope.errors import BadArgument
 from residscope.results.result import Indices, TokenResult
 from residscope.running.run import Run
 from residscope.running.texts import describe_texts, token_facts
 from residscope.sites import Site
+
+Centre = Literal["mean", "none"] | PositionMeans
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -29,6 +33,8 @@ class Projection(TokenResult):
       centred: Whether the direction has a mean.
       left_out: Positions that the direction's making left out: they are shown, and do not set the scale.
       head: Of which head, where the site has heads.
+      centre: What `values` are centred on: "mean", "none", or "position".
+      by_position: [pos] What each position's mean has along the direction, less `offset`; None where it is not known.
     """
 
     values: Float[Tensor, "batch pos"]
@@ -38,6 +44,8 @@ class Projection(TokenResult):
     centred: bool
     left_out: Sequence[int]
     head: int | None = None
+    centre: str = "mean"
+    by_position: Sequence[float] | None = None
 
     axes: ClassVar[tuple[str, ...]] = ("batch", "pos")
     view: ClassVar[str | None] = "coloured_text"
@@ -68,20 +76,22 @@ class Projections(TokenResult):
 
 
 @overload
-def project(run: Run, direction: Direction) -> Projection: ...
+def project(run: Run, direction: Direction, *, centre: Centre = "mean") -> Projection: ...
 @overload
-def project(run: Run, direction: Basis) -> Projections: ...
-def project(run: Run, direction: Direction | Basis) -> Projection | Projections:
+def project(run: Run, direction: Basis, *, centre: Centre = "mean") -> Projections: ...
+def project(run: Run, direction: Direction | Basis, *, centre: Centre = "mean") -> Projection | Projections:
     """Every token's value along a direction, or along each component of a basis.
 
     Args:
       run: Any run; what it did not keep is computed by one more pass.
       direction: Of a site that the run's model has.
+      centre: What is taken off: "mean" the direction's own, where it has one; "none" nothing; or of each position its
+        mean, as `rs.position_means` gives them.
     Returns:
       values  [batch pos], or [component batch pos]; `(x - mean) . v`, NaN where padded
     Raises:
       UnknownSite: The run's model has no such site, or it holds no vectors.
-      BadArgument: The site has heads, and the direction is of none of them.
+      BadArgument: The site has heads, and the direction is of none of them; or the means are of another site.
       BadDirection: It has another width than the site.
     Holds:
       Equal to `(run[site] - mean) @ v`, of a head to that of `run[site][:, :, head]`; a text's values do not depend on
@@ -89,37 +99,76 @@ def project(run: Run, direction: Direction | Basis) -> Projection | Projections:
     """
     texts = token_facts(run.tokens)
     check_direction(run.model, direction[0] if isinstance(direction, Basis) else direction)
+    mean = _find_mean(direction, centre, run.tokens.ids.shape[1])
     if isinstance(direction, Basis):
         return Projections(
             name=direction.name,
-            settings={**direction.settings, **run.settings},
-            python=(*run_lines(direction.python, run), "rs.project(run, basis)"),
+            settings={**direction.settings, "centre": _name(centre, mean), **run.settings},
+            python=(
+                *run_lines(direction.python, run),
+                *_lines(centre, direction),
+                f"rs.project(run, basis{_say(centre)})",
+            ),
             **texts,
-            values=read_along(run, direction.site, direction.components, direction.mean, direction.head).movedim(-1, 0),
+            values=read_along(run, direction.site, direction.components, mean, direction.head).movedim(-1, 0),
             site=direction.site,
             first=direction.first,
             head=direction.head,
         )
     return Projection(
         name=direction.name,
-        settings={**direction.history, "centre": "mean" if direction.mean is not None else "none", **run.settings},
-        python=(*run_lines(direction.python, run), "rs.project(run, direction)"),
+        settings={**direction.history, "centre": _name(centre, mean), **run.settings},
+        python=(
+            *run_lines(direction.python, run),
+            *_lines(centre, direction),
+            f"rs.project(run, direction{_say(centre)})",
+        ),
         **texts,
-        values=read_along(run, direction.site, direction.vector[None], direction.mean, direction.head)[..., 0],
+        values=read_along(run, direction.site, direction.vector[None], mean, direction.head)[..., 0],
         site=str(direction.site),
         deviation=direction.deviation,
         offset=direction.offset,
         centred=direction.mean is not None,
         left_out=list(direction.left_out),
         head=direction.head,
+        centre=_name(centre, mean),
+        by_position=None if mean is None or mean.ndim == 1 else (mean @ direction.vector - direction.offset).tolist(),
     )
+
+
+def _find_mean(direction: Direction | Basis, centre: Centre, n_pos: int) -> Tensor | None:
+    """What is taken off: nothing, [d], or [pos d]."""
+    if isinstance(centre, PositionMeans):
+        if centre.place != direction.place:
+            raise BadArgument(
+                f"The means are of {centre.place}, and {direction.name} lives at {direction.place}.",
+                "Make them there: rs.position_means(model, texts, site).",
+            )
+        return centre.values[:n_pos]
+    if centre not in ("mean", "none"):
+        raise BadArgument(f"centre={centre!r} was given.", 'Choose "mean" or "none", or give rs.position_means(...).')
+    return direction.mean if centre == "mean" else None
+
+
+def _name(centre: Centre, mean: Tensor | None) -> str:
+    return "position" if isinstance(centre, PositionMeans) else "none" if mean is None else "mean"
+
+
+def _say(centre: Centre) -> str:
+    return {"mean": "", "none": ', centre="none"'}[centre] if isinstance(centre, str) else ", centre=means"
+
+
+def _lines(centre: Centre, direction: Direction | Basis) -> list[str]:
+    """Those that make the means, and are not there already."""
+    made = centre.python if isinstance(centre, PositionMeans) else []
+    return [line for line in made if line not in direction.python]
 
 
 def read_along(
     run: Run,
     site: str | Site,
     vectors: Float[Tensor, "n d"],
-    mean: Float[Tensor, " d"] | None,
+    mean: Float[Tensor, " d"] | Float[Tensor, "pos d"] | None,
     head: int | None,
 ) -> Float[Tensor, "batch pos n"]:
     """`(x - mean) . v` for every token and vector, in float32 at least, on the CPU."""

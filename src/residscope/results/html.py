@@ -10,13 +10,15 @@ from residscope.results.static_files import read_static
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
-def render_html(title: str, data: bytes) -> str:
+def render_html(title: str, *results: bytes) -> str:
     """A whole page.
 
     Args:
       title: Of the window.
-      data: The result's bytes, its view named in the payload.
+      results: The bytes of each, its view named in the payload; they stand one below the other.
     """
+    packed = (base64.b64encode(gzip.compress(one, mtime=0)).decode() for one in results)
+    data = "\n".join(f'<script type="application/gzip" class="data">{one}</script>' for one in packed)
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -25,7 +27,7 @@ def render_html(title: str, data: bytes) -> str:
 <title>{escape(title)}</title>
 <style>{read_static("saved.css")}</style>
 <main id="view"></main>
-<script type="application/gzip" id="data">{base64.b64encode(gzip.compress(data, mtime=0)).decode()}</script>
+{data}
 <script type="module">{read_static("saved.js")}</script>
 </html>
 """

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Hashable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +15,6 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from residscope.directions.projection import Projection
 from residscope.errors import (
     AnotherSite,
     BadDatabase,
@@ -34,7 +33,8 @@ from residscope.errors import (
 )
 from residscope.results.static_files import STATIC
 from residscope.server.analyses import ANALYSES, Analysis
-from residscope.server.directions import Along, Texts
+from residscope.server.directions import Texts
+from residscope.server.exports import MEDIA_TYPES, ExportRequest, Format
 from residscope.server.guard import Guard, error_response
 from residscope.server.library import make_library_routes
 from residscope.server.questions import QUESTIONS, Question
@@ -59,11 +59,6 @@ _STATUS: dict[type[ResidscopeError], int] = {
     TooManyAttempts: 429,
     BadDatabase: 503,
 }
-_EXPORTS: dict[str, tuple[str, Callable[[Projection], str]]] = {
-    "html": ("text/html", Projection.to_html),
-    "csv": ("text/csv", lambda result: result.to_frame().to_csv(index=False)),
-    "python": ("text/x-python", Projection.as_python),
-}
 _EVENT_SECONDS = 0.1
 
 
@@ -71,15 +66,6 @@ class TokensRequest(BaseModel):
     """Texts to be split."""
 
     texts: Texts
-
-
-class ExportRequest(BaseModel):
-    """Texts, and a direction at a site: a sum of one or several, of length one or, `free`, as long as it comes."""
-
-    texts: Texts
-    site: str
-    along: Along
-    free: bool = False
 
 
 def create_app(
@@ -156,12 +142,10 @@ def _add_api(app: APIRouter, bench: Workbench) -> None:
         return JSONResponse(bench.describe_basis(found))
 
     @app.post("/api/v1/export/{format}", response_class=Response)
-    async def export(request: Request, format: Literal["html", "csv", "python"], asked: ExportRequest) -> Response:
-        found = bench.place(asked.site)
-        key = ("export", format, found, asked.along, asked.free, *asked.texts)
-        call = lambda: _EXPORTS[format][1](bench.projection(asked.texts, found, asked.along, free=asked.free))  # noqa: E731
-        content = await _compute(request, key, call, long=not bench.has_basis(found))
-        return Response(content, media_type=_EXPORTS[format][0])
+    async def export(request: Request, format: Format, asked: ExportRequest) -> Response:
+        long = asked.centre == "position" or not all(map(bench.has_basis, asked.list_places(bench)))
+        content = await _compute(request, (format, asked), lambda: asked.write(bench, format), long=long)
+        return Response(content, media_type=MEDIA_TYPES[format])
 
     for name, question in QUESTIONS.items():
         _add_question(app, bench, name, question)
@@ -174,7 +158,11 @@ def _add_question(app: APIRouter, bench: Workbench, name: str, kind: type[Questi
     async def ask(request: Request, asked: kind) -> Any:  # type: ignore[valid-type]
         place = bench.place(asked.site)  # type: ignore[attr-defined]
         call = lambda: asked.answer(bench, place)  # type: ignore[attr-defined]  # noqa: E731
-        answer = await _compute(request, asked, call, long=kind.long or not bench.has_basis(place))
+        long = kind.long or not bench.has_basis(place)
+        if _wants(request, "text/event-stream"):
+            job = _queue(request).submit(asked, call, long=long)
+            return _events(request, job, lambda answer: {"data": base64.b64encode(answer).decode()})
+        answer = await _compute(request, asked, call, long=long)
         return _binary(answer) if isinstance(answer, bytes) else answer
 
 

@@ -68,6 +68,17 @@ class Values(Question):
         return bench.values(self.texts, place, self.directions)
 
 
+class ByPosition(Question):
+    """What the mean of each position has along directions, less their offset: what centring on it takes off besides."""
+
+    long = True
+
+    directions: Directions
+
+    def answer(self, bench: Workbench, place: Place) -> bytes:
+        return bench.by_position(place, self.directions)
+
+
 class Active(Question):
     """What is most active in a text, at one of its tokens or all."""
 
@@ -115,6 +126,7 @@ QUESTIONS: dict[str, type[Question]] = {
     "home": Home,
     "describe": Describe,
     "values": Values,
+    "by_position": ByPosition,
     "active": Active,
     "nearest": Nearest,
     "order": Order,

@@ -15,6 +15,7 @@ from residscope.cards.search import Match, find_active, find_nearest, find_texts
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.direction import Direction, combine
 from residscope.directions.pca import Basis, pca_of_heads, pca_of_sites
+from residscope.directions.position_means import PositionMeans, position_means_of_places
 from residscope.directions.projection import Projection, project
 from residscope.directions.river import river
 from residscope.directions.vectors import check_direction, find_vectors, list_vector_sites, width_of
@@ -64,6 +65,7 @@ class Workbench:
         self._store = BasisStore(data, model, self.texts) if data else None
         self._streams: list[str | Site] = ["resid_pre", Site("resid_post", model.config.n_layers - 1)]
         self._bases: dict[Place, Basis] = {}
+        self._position_means: dict[Place, PositionMeans] = {}
         self._runs: OrderedDict[tuple[str, ...], Run] = OrderedDict()
         self._made: OrderedDict[tuple[Place, Of], Direction] = OrderedDict()
 
@@ -158,6 +160,13 @@ class Workbench:
         return {
             Place(site): one for site, one in pca_of_sites(self.model, self.path, [one.site for one in kin]).items()
         }
+
+    def position_means(self, place: Place) -> PositionMeans:
+        """Means of the sample texts there at each position, computed with its kin."""
+        if place not in self._position_means:
+            kin = self.kin(place)
+            self._position_means |= zip(kin, position_means_of_places(self.model, self.path, kin), strict=True)
+        return self._position_means[place]
 
     def dictionary(self, place: Place) -> SparseAutoencoder:
         """The dictionary that reads a place.
@@ -297,14 +306,23 @@ class Workbench:
         found = [project(run, self.make(place, of)) for of in made]
         return _pack(torch.stack([one.values for one in found]), {"axes": ("direction", *found[0].axes)})
 
+    def by_position(self, place: Place, made: Sequence[Of]) -> bytes:
+        """Of some directions [direction pos]: what each position's mean has along it, less its offset."""
+        means, found = self.position_means(place).values, [self.make(place, of) for of in made]
+        rows = [means @ direction.vector - direction.offset for direction in found]
+        return _pack(torch.stack(rows), {"axes": ("direction", "pos")})
+
     def river(self, text: str, place: Place, along: Sequence[Term]) -> bytes:
         """Values [layer pos] of one text, and the names of the rows."""
         found = river(self.run([text]), self.find(place, along))
         return _pack(found.values[0], {"axes": found.axes[1:], "rows": found.rows, "here": found.here})
 
-    def projection(self, texts: Sequence[str], place: Place, along: Sequence[Term], *, free: bool) -> Projection:
+    def projection(
+        self, texts: Sequence[str], place: Place, along: Sequence[Term], *, free: bool, centre: str
+    ) -> Projection:
         """The coloured text itself, to be exported; `free` is of the sum as long as it comes."""
-        found = project(self.run(texts), self.find(place, along))
+        taken: Any = self.position_means(place) if centre == "position" else centre
+        found = project(self.run(texts), self.find(place, along), centre=taken)
         if not free:
             return found
         vectors = torch.stack([term.weight * self.make(place, term.of).vector for term in along])
@@ -317,6 +335,7 @@ class Workbench:
             values=length * found.values,
             deviation=found.deviation and length * found.deviation,
             offset=length * found.offset,
+            by_position=found.by_position and [length * one for one in found.by_position],
         )
 
     def run(self, texts: Sequence[str]) -> Run:

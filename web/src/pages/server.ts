@@ -234,9 +234,12 @@ export const server = {
   describe: (site: string, directions: readonly Made[], signal?: AbortSignal) => json<{ directions: DirectionFacts[] }>("describe", { body: { site, directions }, signal }),
   /** values [direction batch pos], in units of the stream. */
   values: (texts: string[], site: string, directions: readonly Made[], signal?: AbortSignal) => arrays("values", { body: { texts, site, directions }, signal }),
+  /** values [direction pos]: what the mean of each position has along each, less its offset. */
+  byPosition: async (site: string, directions: readonly Made[], onProgress: (progress: Progress) => void, signal?: AbortSignal) =>
+    parseArrays(await server.analysis("by_position", { site, directions }, onProgress, signal)),
   active: (text: string, site: string, pos: number | null, top: number, signal?: AbortSignal) => json<Found>("active", { body: { text, site, pos, top }, signal }),
   nearest: (site: string, along: readonly Term[], top: number, signal?: AbortSignal) => json<Found>("nearest", { body: { site, along, top }, signal }),
   /** values [layer pos] */
   river: (text: string, site: string, along: readonly Term[], signal?: AbortSignal) => arrays<{ rows: string[] }>("river", { body: { text, site, along }, signal }),
-  export: (format: "html" | "csv" | "python", asked: { texts: string[]; site: string; along: readonly Term[]; free: boolean }) => call(`export/${format}`, { body: asked }),
+  export: (format: "html" | "csv" | "python", asked: { texts: string[]; panels: { site: string; along: readonly Term[] }[]; free: boolean; centre: string }) => call(`export/${format}`, { body: asked }),
 };

@@ -27,6 +27,7 @@ export function Word<T extends string>({ label, value, options, onChange }: Word
 export const CENTRES: readonly (readonly [Centre, string])[] = [
   ["mean", "its mean"],
   ["none", "nothing"],
+  ["position", "the mean of each position"],
 ];
 export const UNITS: readonly (readonly [Units, string])[] = [
   ["sd", "standard deviations"],
@@ -126,7 +127,7 @@ export function Header({ payload, centre, onCentre, onUnits, ...legend }: Header
       <strong>{payload.name}</strong>
       {payload.centred && (
         <span>
-          centred on <Word label="Centre" value={centre} options={CENTRES} onChange={onCentre} />
+          centred on <Word label="Centre" value={centre} options={CENTRES.filter(([one]) => one !== "position" || payload.by_position)} onChange={onCentre} />
         </span>
       )}
       {payload.deviation !== null && (

@@ -14,12 +14,14 @@ export interface Payload {
   offset: number; // mean . v
   centred: boolean;
   left_out: number[]; // positions that are not coloured
+  centre?: Centre; // of the values as they come: the mean, where nothing is said
+  by_position?: ArrayLike<number> | null; // [pos] what each position's mean has along the direction, less the offset
   rows?: string[]; // river: site of each layer, lowest first
   here?: number; // river: the row the direction is from; -1 where none is
 }
 
 export type Units = "stream" | "sd";
-export type Centre = "mean" | "none";
+export type Centre = "mean" | "none" | "position";
 export type Scale = { mode: "shared" } | { mode: "text" } | { mode: "fixed"; limit: number };
 export type Picked = { text: number; pos: number } | null;
 
@@ -32,11 +34,12 @@ export interface Reading {
   scale: Scale;
 }
 
-/** Projections in units of the stream, as they are shown. */
-export function shownValues(raw: Float32Array, { deviation, offset }: Pick<Payload, "deviation" | "offset">, units: Units, centre: Centre): Float32Array {
-  const shift = centre === "none" ? offset : 0;
+/** Projections in units of the stream, as they are shown; rows of `width` positions, one after the other. */
+export function shownValues(raw: Float32Array, payload: Pick<Payload, "deviation" | "offset" | "by_position" | "centre">, units: Units, centre: Centre, width = raw.length): Float32Array {
+  const { deviation, offset, by_position } = payload;
   const factor = units === "sd" && deviation ? 1 / deviation : 1;
-  return raw.map((value) => (value + shift) * factor);
+  const above = (one: Centre, pos: number): number => (one === "none" ? -offset : one === "position" ? (by_position?.[pos] ?? 0) : 0); // what it takes off more than the mean
+  return raw.map((value, i) => (value + above(payload.centre ?? "mean", i % width) - above(centre, i % width)) * factor);
 }
 
 const parsed = new WeakMap<object, Arrays<Payload>>();
@@ -52,9 +55,10 @@ export function readModel(model: Model): Reading {
   const { payload: own, arrays } = parseOnce(model.get("data"));
   const payload: Payload = { ...own, ...(model.get("payload") as Partial<Payload> | undefined) };
   const units: Units = payload.deviation === null ? "stream" : (model.get("units") ?? "sd");
-  const centre: Centre = payload.centred ? (model.get("centre") ?? "mean") : "mean";
+  const own_centre = payload.centre ?? "mean";
+  const centre: Centre = payload.centred ? (model.get("centre") ?? own_centre) : own_centre;
   const raw = (model.get("values") as Float32Array | undefined) ?? arrays.values.data;
-  return { payload, shape: arrays.values.shape, values: shownValues(raw, payload, units, centre), units, centre, scale: model.get("scale") ?? { mode: "shared" } };
+  return { payload, shape: arrays.values.shape, values: shownValues(raw, payload, units, centre, arrays.values.shape.at(-1)), units, centre, scale: model.get("scale") ?? { mode: "shared" } };
 }
 
 /** The end of a colour range: the 99th percentile of |value| over rows of positions; left-out positions and padding do not count. */

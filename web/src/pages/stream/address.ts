@@ -123,7 +123,7 @@ export function readQuery(query: URLSearchParams, start: Shown): { shown: Shown;
   );
   take("mix", oneOf("1"), () => (shown.mixing = true));
   take("units", oneOf("sd", "stream"), (units) => (shown.units = units));
-  take("centre", oneOf("mean", "none"), (centre) => (shown.centre = centre));
+  take("centre", oneOf("mean", "none", "position"), (centre) => (shown.centre = centre));
   take(
     "scale",
     (text): Scale | undefined => (text === "text" || text === "shared" ? { mode: text } : Number(text) > 0 && Number.isFinite(Number(text)) ? { mode: "fixed", limit: Number(text) } : undefined),

@@ -4,15 +4,17 @@ import { copyText, say } from "../notes.tsx";
 import { server } from "../server.ts";
 import { writeAddress } from "./history.ts";
 import { drawSvg } from "./picture.ts";
-import { alongOf, picture, wanted } from "./state.ts";
+import { alongOf, panelsOf, picture, wanted } from "./state.ts";
 
 function download(blob: Blob, extension: string): void {
   say(`${saveFile(blob, picture.value!.name, extension)} saved to your downloads.`, { seconds: 4 });
 }
 
 async function fromServer(format: "html" | "csv" | "python"): Promise<Response> {
-  const { texts, site } = picture.value!;
-  return server.export(format, { texts: texts.filter(({ problem }) => !problem).map(({ text }) => text), site, along: alongOf(picture.value!), free: wanted.value.free });
+  const { texts } = picture.value!;
+  const { free, centre } = wanted.value;
+  const panels = panelsOf(picture.value!).map((panel) => ({ site: panel.site, along: alongOf(panel) }));
+  return server.export(format, { texts: texts.filter(({ problem }) => !problem).map(({ text }) => text), panels, free, centre });
 }
 
 const svg = (): string => drawSvg(document.querySelector<HTMLElement>("main")!);

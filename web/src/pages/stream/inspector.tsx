@@ -110,7 +110,7 @@ const tokenFacts = computed((): TokenFacts | null => {
     label: text.label,
     leftOut: direction.left_out.includes(at.pos),
     rows,
-    curve: rows.length ? Array.from(shownValues(Float32Array.from(rows, (_, layer) => flow!.values[layer * flow!.width + at.pos]), direction, units, centre)) : null,
+    curve: rows.length ? Array.from(shownValues(Float32Array.from(rows, (_, layer) => flow!.values[layer * flow!.width + at.pos]), { ...direction, by_position: direction.by_position && [direction.by_position[at.pos]] }, units, centre, 1)) : null,
     here: rows.indexOf(rowOfPlace(direction.site!)),
     active,
     among: ready?.components ?? pca.shares.length,

@@ -3,6 +3,7 @@
 import { count, percent, rounded } from "../../numbers.ts";
 import { readPalette, STEPS, stepOf } from "../../shades.ts";
 import { escapeXml as escape } from "../../views/pen.ts";
+import { CENTRES } from "../../views/legend.tsx";
 import { shownValues, unitName } from "../../views/reading.ts";
 import { chosen, direction, limits, picture, settings, stripsOf } from "./state.ts";
 
@@ -47,7 +48,7 @@ export function drawSvg(root: HTMLElement): string {
   const say = (x: number, y: number, text: string, fill = colours.ink2, extra = "font-size=\"12\""): void =>
     void out.push(`<text x="${x}" y="${y}" fill="${fill}" ${sans} ${extra}>${escape(text)}</text>`);
   say(24, 36, name, colours.ink, 'font-size="16" font-weight="600"');
-  say(24, 56, `${percent(sum.share)} of variance, ${count(pca.n_tokens)} tokens, centred on ${centre === "mean" ? "its mean" : "nothing"}`);
+  say(24, 56, `${percent(sum.share)} of variance, ${count(pca.n_tokens)} tokens, centred on ${CENTRES.find(([one]) => one === centre)![1]}`);
   const end = rounded(Math.max(...limits.value));
   say(24, 81, `−${end}`);
   out.push(`<rect x="72" y="72" width="${WIDTH_OF_BAR}" height="10" rx="4" fill="url(#range)" stroke="${colours.line}"/>`);

@@ -34,6 +34,7 @@ export interface Panel {
   factor: number; // what values on the sum's direction are multiplied by: 1, or its length
   name: string;
   pca: Pca;
+  byPosition: Float32Array | null; // where it is centred so: what each position's mean has along the sum, less its offset
 }
 
 export interface Picture extends Panel {
@@ -285,14 +286,16 @@ function wishes(shown: Shown): { site: string; rows: readonly Row[] }[] {
 }
 
 /** A direction at a site from what is here already; null where something has to be asked for. */
-function panelOf(site: string, rows: readonly Row[], free: boolean): Panel | null {
+function panelOf(site: string, rows: readonly Row[], { free, centre }: Shown): Panel | null {
   const pca = store.pca(site);
   if (!pca) return null;
   const facts = rows.flatMap(({ of }) => store.facts(site, of) ?? []);
   if (facts.length < rows.length) return null;
   const sum = sumOf(rows, facts, pca);
   if (!sum) throw new Error("Nothing is left of the sum. Raise a slider, or take another direction.");
-  return { site, rows, facts, sum, factor: free ? sum.length : 1, name: sum.name, pca };
+  const parts = centre === "position" ? rows.flatMap(({ of }) => store.byPosition(site, of) ?? []) : [];
+  if (centre === "position" && parts.length < rows.length) return null;
+  return { site, rows, facts, sum, factor: free ? sum.length : 1, name: sum.name, pca, byPosition: parts.length ? addUp(rows, parts, sum, free) : null };
 }
 
 function valuesOf({ site, rows, sum }: Panel, text: string, free: boolean): Float32Array | null {
@@ -307,7 +310,7 @@ function pictureOf(shown: Shown): Picture | null {
   if (store.pca(siteName(shown)) && !shown.rows.every(({ of }) => store.facts(siteName(shown), of))) return null; // the muted too have sliders
   const panels: Panel[] = [];
   for (const { site, rows } of wishes(shown)) {
-    const panel = panelOf(site, rows, shown.free);
+    const panel = panelOf(site, rows, shown);
     if (!panel) return null;
     panels.push(panel);
   }
@@ -345,6 +348,7 @@ async function load(shown: Shown, signal: AbortSignal, onProgress: (progress: Pr
   for (const wish of wishes(shown)) {
     await store.loadPca(wish.site, onProgress, signal);
     await store.loadAlong(wish.site, wish.rows.map(({ of }) => of), texts, signal);
+    if (shown.centre === "position") await store.loadByPosition(wish.site, wish.rows.map(({ of }) => of), onProgress, signal);
   }
 }
 
@@ -426,7 +430,7 @@ function prefetch({ site, component, pca, texts }: Picture): void {
   store.loadValues(site, next, texts.map(({ text }) => text), ahead.signal).catch(() => {}); // asked for again, and reported, when it is needed
 }
 
-const need = computed(() => JSON.stringify([wishes(wanted.value), wanted.value.free, wanted.value.count, wanted.value.order, own.value, model.value?.name]));
+const need = computed(() => JSON.stringify([wishes(wanted.value), wanted.value.free, wanted.value.centre === "position", wanted.value.count, wanted.value.order, own.value, model.value?.name]));
 effect(() => {
   need.value;
   untracked(draw);
@@ -434,10 +438,10 @@ effect(() => {
 
 // What follows from the picture ----------------------------------------------------------------------------------
 
-type Direction = Pick<Payload, "name" | "site" | "deviation" | "offset" | "centred" | "left_out">;
+type Direction = Pick<Payload, "name" | "site" | "deviation" | "offset" | "centred" | "left_out" | "by_position">;
 
 /** The fields of a view's payload that belong to a direction. */
-export const payloadOf = ({ sum, factor, name, site }: Panel): Direction => ({ name, site, deviation: sum.deviation && factor * sum.deviation, offset: factor * sum.offset, centred: true, left_out: sum.left_out });
+export const payloadOf = ({ sum, factor, name, site, byPosition }: Panel): Direction => ({ name, site, deviation: sum.deviation && factor * sum.deviation, offset: factor * sum.offset, centred: true, left_out: sum.left_out, by_position: byPosition && Array.from(byPosition) });
 
 export const direction = computed((): Direction | null => picture.value && payloadOf(picture.value));
 
@@ -452,6 +456,9 @@ const shownPanels = computed(() => {
 
 /** Values of each text as they are shown, in order. */
 export const shownTexts = computed(() => shownPanels.value.map(([first = new Float32Array()]) => first));
+
+/** What is shown of each text: the direction of the sentence, or it at every layer, lowest first, and what stands beside it. */
+export const panelsOf = ({ others, ...own }: Picture): Panel[] => (wanted.value.every ? [...others] : [own, ...others]);
 
 /** A strip of colours: a direction on a text, or a difference. */
 export interface Strip {

@@ -21,6 +21,7 @@ export class Store {
   readonly #tokens = new Map<string, Tokens | Refused>();
   readonly #pca = new Map<string, Pca>();
   readonly #facts = new Map<string, DirectionFacts>(); // by site and direction
+  readonly #byPosition = new Map<string, Float32Array>(); // by site and direction [pos]
   readonly #blocks = new Map<string, Values>(); // the least recently used first
   #floats = 0;
   #computing: { site: string; answer: Promise<Pca>; controller: AbortController; listeners: Set<(progress: Progress) => void> } | null = null;
@@ -136,6 +137,15 @@ export class Store {
     if (!unknown.length) return;
     const { directions } = await server.describe(site, unknown, signal);
     unknown.forEach((of, i) => this.#facts.set(`${site}:${JSON.stringify(of)}`, directions[i]));
+  }
+
+  byPosition = (site: string, of: Made): Float32Array | undefined => this.#byPosition.get(`${site}:${JSON.stringify(of)}`);
+
+  async loadByPosition(site: string, made: readonly Made[], onProgress: (progress: Progress) => void, signal: AbortSignal): Promise<void> {
+    const unknown = made.filter((of) => !this.byPosition(site, of));
+    if (!unknown.length) return;
+    const { shape, data } = (await server.byPosition(site, unknown, onProgress, signal)).arrays.values;
+    unknown.forEach((of, i) => this.#byPosition.set(`${site}:${JSON.stringify(of)}`, data.subarray(i * shape[1], (i + 1) * shape[1])));
   }
 
   /** The facts of directions, and the values of texts on them. */

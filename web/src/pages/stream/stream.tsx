@@ -1,6 +1,6 @@
 // The page Stream: texts coloured by one direction of the residual stream.
 
-import { Legend } from "../../views/legend.tsx";
+import { CENTRES, Legend } from "../../views/legend.tsx";
 import { open, type Command } from "../keys.ts";
 import { isSomebody } from "../me.tsx";
 import { say } from "../notes.tsx";
@@ -122,8 +122,7 @@ export const commands: Command[] = [
   ...EXPORTS.slice(1).map(([name, title]): Command => ({ id: `export-${name}`, label: `${name}: ${title[0].toLowerCase()}${title.slice(1)}`, run: () => void runExport(name) })),
   { id: "sd", label: "Show standard deviations", run: () => state.change({ units: "sd" }) },
   { id: "stream", label: "Show units of the stream", run: () => state.change({ units: "stream" }) },
-  { id: "centre-mean", label: "Centre on the mean", run: () => state.change({ centre: "mean" }) },
-  { id: "centre-none", label: "Centre on nothing", run: () => state.change({ centre: "none" }) },
+  ...CENTRES.map(([centre, name]): Command => ({ id: `centre-${centre}`, label: `Centre on ${name}`, run: () => state.change({ centre }) })),
   { id: "shared", label: "One range of colours for all texts", run: () => state.change({ scale: { mode: "shared" } }) },
   { id: "per-text", label: "A range of colours for each text", run: () => state.change({ scale: { mode: "text" } }) },
 ];
