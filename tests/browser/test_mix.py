@@ -66,7 +66,8 @@ def test_a_sum_is_what_python_gives(open_page: OPEN, demo: rs.Model, basis: rs.B
 def test_a_sum_is_centred_on_the_mean_of_each_position(open_page: OPEN, demo: rs.Model, basis: rs.Basis) -> None:
     page = open_page(address((0.75, PCA[0]), (-1.5, PCA[1])))
     page.get_by_label("Centre").select_option("position")
-    expect(page.locator(".picture")).not_to_have_class("picture old")
+    page.evaluate("() => new Promise(requestAnimationFrame)")  # until it shows that it works
+    expect(page.locator(".picture")).to_have_attribute("aria-busy", "false")
     direction = 0.75 * basis[2] - 1.5 * basis[5]
     means = rs.position_means(demo, read_texts(rs.demo.texts)[:60], SITE)
     run = demo.run(read_texts(rs.demo.texts)[0])
