@@ -37,6 +37,9 @@ def filled(library: Library, ada: Person, bob: Person) -> Library:
     library.directions.revise(ada, first.id, direction(4, 3, 2, 1, mean=True))
     better = library.descriptions.add(bob, first.id, "plural nouns")
     library.descriptions.vote(bob, better.id, 1)
+    library.descriptions.vote(ada, better.id, -1)
+    library.descriptions.vote(library.people.name("Dan"), better.id, 1)
+    library.descriptions.vote(library.people.name("Eva"), better.id, 0)
     library.comments.add(bob, first.id, "sure?")
     second = library.directions.save(bob, direction(1, 0, site="z.0", head=1), name="number")
     gone = library.directions.save(bob, direction(), name="gone")
@@ -49,7 +52,7 @@ def filled(library: Library, ada: Person, bob: Person) -> Library:
 
 def test_everything_that_one_may_see_comes_in(filled: Library, ada: Person, other: Library, cleo: Person) -> None:
     content = filled.exchange.write(ada)
-    assert other.exchange.bring(cleo, content) == Imported(2, 1, 2)
+    assert other.exchange.bring(cleo, content) == Imported(2, 1, 2, 3)
     found = {one.origin: one for one in other.directions.find(cleo).directions}
     assert {origin: (one.name, one.owner) for origin, one in found.items()} == {
         "Ada": ("number", "Cleo"),
@@ -80,15 +83,15 @@ def test_everything_that_one_may_see_comes_in(filled: Library, ada: Person, othe
 
 def test_a_second_time_brings_nothing(filled: Library, ada: Person, other: Library, cleo: Person) -> None:
     content = filled.exchange.write(ada)
-    assert filled.exchange.bring(ada, content) == Imported(0, 0, 0)
+    assert filled.exchange.bring(ada, content) == Imported(0, 0, 0, 0)
     other.exchange.bring(cleo, content)
-    assert other.exchange.bring(cleo, content) == Imported(0, 0, 0)
-    assert other.exchange.bring(cleo, other.exchange.write(cleo)) == Imported(0, 0, 0)
+    assert other.exchange.bring(cleo, content) == Imported(0, 0, 0, 0)
+    assert other.exchange.bring(cleo, other.exchange.write(cleo)) == Imported(0, 0, 0, 0)
 
 
 def test_chosen_directions_come_alone(filled: Library, ada: Person, other: Library, cleo: Person) -> None:
     (mine,) = filled.directions.find(ada, owner="Ada").directions
-    assert other.exchange.bring(cleo, filled.exchange.write(ada, [mine.id])) == Imported(1, 0, 0)
+    assert other.exchange.bring(cleo, filled.exchange.write(ada, [mine.id])) == Imported(1, 0, 0, 3)
     with pytest.raises(NotSaved, match="Direction 999 is not there"):
         filled.exchange.write(ada, [mine.id, 999])
 
@@ -101,6 +104,9 @@ def test_the_file_is_what_its_documentation_says(filled: Library, ada: Person, t
         assert [one["site"] for one in header["vectors"]] == ["resid_pre.1", "resid_pre.1", "z.0"]
         assert [one["revisions"][-1]["vector"] for one in header["directions"]] == [1, 2]
         assert header["lists"] == [{"name": "best", "owner": "Bob", "directions": [1, 0]}]
+        assert header["exported_by"] == "Ada"
+        tallies = [(one["votes_for"], one["votes_against"]) for one in header["directions"][0]["descriptions"]]
+        assert tallies == [(2, 1), (0, 0)]
         assert header["texts"][0] == {"name": "mine", "text": "Once upon", "pinned": False}
         assert {*file.keys()} == {"0.vector", "0.mean", "1.vector", "1.mean", "2.vector"}
         assert torch.equal(file.get_tensor("1.vector"), direction(4, 3, 2, 1).vector)
@@ -121,6 +127,11 @@ def spoil(content: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
         (lambda all: all["directions"][0].pop("owner"), BadLibrary, r"directions\.0\.owner: Field required"),
         (lambda all: all["directions"][0]["revisions"].clear(), BadLibrary, "number has no vector"),
         (lambda all: all["directions"][0]["revisions"][0].update(vector=3), BadLibrary, "counts 3 and names 3"),
+        (
+            lambda all: all["directions"][0]["descriptions"][0].update(votes_for=-1),
+            BadLibrary,
+            r"votes_for: Input should",
+        ),
         (lambda all: all["lists"][0].update(directions=[-1]), BadLibrary, "counts 2 and names -1"),
         (lambda all: all["vectors"].pop(), BadLibrary, "cut short"),
         (lambda all: all["vectors"][0].update(deviation="x"), BadLibrary, "its deviation is no number"),

@@ -99,7 +99,8 @@ def import_library(model: str, file: Path, user: str, as_json: bool, data: Path 
     content = file.read_bytes()
     with _open(model, data, dtype) as library:
         brought = library.exchange.bring(library.people.name(user), content)
-    said = f"{brought.n_directions} directions, {brought.n_lists} lists and {brought.n_texts} texts came in."
+    said = f"{brought.n_directions} directions, {brought.n_lists} lists and {brought.n_texts} texts came in"
+    said += f"; {brought.n_votes_left} votes stayed behind."
     _give(brought, as_json, said)
 
 
