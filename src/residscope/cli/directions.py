@@ -271,7 +271,7 @@ def _show(direction: "Direction", out: Path | None, as_json: bool) -> None:
     from residscope.cli.direction_tables import write_direction
 
     Console().print(write_direction(direction))
-    click.echo("\n".join(direction.python))  # whole, however narrow the terminal is
+    click.echo(direction.as_python(), nl=False)  # whole, however narrow the terminal is
     if out:
         click.echo(f"The direction: {out}")
 

@@ -264,6 +264,7 @@ class SparseAutoencoder:
         """
         self._check(feature)
         vector = (self.decoder[feature] if side == "decoder" else self.encoder[:, feature]).double()
+        load = ("import residscope as rs", "", f"dictionary = rs.load_dictionary({self.source!r})")
         return Direction(
             name=f"feature {feature} of {self.name} ({side})",
             site=self.writes if side == "decoder" else self.site,
@@ -276,6 +277,7 @@ class SparseAutoencoder:
                 "source": self.source,
                 "fingerprint": self.fingerprint,
             },
+            python=(*load, f"direction = dictionary.direction({feature}, side={side!r})") if self.source else (),
         )
 
     def check(self, model: Model, texts: Texts) -> Contract:

@@ -61,7 +61,7 @@ def load_direction(
         content = path.read_bytes()
     except OSError as error:
         raise BadDirection(f"{path} cannot be read ({error.strerror}).", "Name a file.") from None
-    found = read_file(content, path.name, site=site, head=head)
+    found = read_file(content, str(path), site=site, head=head)
     check_dictionaries(found, dictionaries)
     return found
 
@@ -96,12 +96,14 @@ def _list_mappings(value: Any) -> Iterator[Mapping[str, Any]]:
 
 def read_file(content: bytes, name: str, *, site: str | Site | None = None, head: int | None = None) -> Direction:
     """What `load_direction` reads of a file with this content and name."""
-    stem, dot, suffix = name.rpartition(".")
-    if dot and suffix in ("json", "npy"):
+    path = Path(name)
+    if path.suffix in (".json", ".npy"):
         if site is None:
             raise BadDirection(f"{name} is a bare vector.", 'Say where it lives: site="resid_pre.5".')
-        made = {"kind": "upload", "file": name}
-        return Direction.of(_read_bare(content, name), site, stem, head=head, history=made)
+        made = {"kind": "upload", "file": path.name}
+        call = f"direction = rs.load_direction({name!r}, site={str(site)!r}, head={head})"
+        python = ("import residscope as rs", "", call)
+        return Direction.of(_read_bare(content, name), site, path.stem, head=head, history=made, python=python)
     found = read_direction(content, name)
     asked = found.site if site is None else read_site(str(site)), found.head if head is None else head
     if asked != (found.site, found.head):
