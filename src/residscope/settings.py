@@ -27,7 +27,7 @@ class Settings(BaseSettings):
       queue_limit: Requests that may wait for computing; more are answered 429.
       hosts: Other names under which the server is reached, with commas between; requests that name another are refused.
       public_read: Whether those who have not signed in may read.
-      sign_in_limit: Attempts to sign in, of one address or for one name, in a minute.
+      sign_in_limit: Failed attempts to sign in, in a minute, of one address for one name; five times as many for all.
       name_limit: Characters of a name or a tag.
       description_limit: Characters of a description or a comment.
       text_limit: Bytes of a text that is kept.
