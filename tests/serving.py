@@ -18,6 +18,7 @@ from residscope.server.who import Door
 from residscope.server.workbench import Workbench
 from residscope.store.home import Home
 from residscope.store.library import Library
+from residscope.store.limits import Limits
 from tests.patience import PATIENCE
 
 
@@ -28,11 +29,12 @@ def serve(
     *,
     queue_limit: int = 64,
     dictionaries: Mapping[str, rs.SparseAutoencoder] | None = None,
+    limits: Limits | None = None,
     **door: Any,
 ) -> Iterator[tuple[str, Workbench, FastAPI]]:
     """The server's origin, what it keeps, and the application with an empty library; `door` is what `Door` takes."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as listener:
-        library = Library(Path(folder), Home.of(model))
+        library = Library(Path(folder), Home.of(model, (dictionaries or {}).values()), limits=limits)
         bench = Workbench(model, texts, dictionaries=dictionaries, library=library)
         app = create_app(bench, library, door=Door(library.people, **door), queue_limit=queue_limit)
         running = uvicorn.Server(uvicorn.Config(app, log_level="error"))

@@ -113,7 +113,7 @@ def test_all_of_it_goes_out_and_comes_in(ada: rs.Client, bob: rs.Client, tmp_pat
     ada.export_library(tmp_path / "one.safetensors", [saved])
     ada.export_library(tmp_path / "all.safetensors")
     with serve(stories, rs.demo.texts) as (address, _, _), rs.Client(address, user="Cleo") as there:
-        assert there.import_library(tmp_path / "one.safetensors") == Imported(1, 0, 0)
+        assert there.import_library(tmp_path / "one.safetensors") == Imported(1, 0, 0, 0)
         (found,) = there.directions()
         assert (found.origin, found.owner) == (ada.user, "Cleo")
         assert torch.equal(there.load(found).vector, direction(8).vector)

@@ -42,7 +42,7 @@ class Direction:
         by side, as dictionaries write them.
       left_out: Positions that its making left out.
       history: How it was made.
-      python: The expression that makes it again, and the lines before it.
+      python: The lines that make it again, where it was not given as numbers.
       shuffled: [n d] Unit vectors that the same making gives where its labels are shuffled; None without labels.
       terms: Of a sum or product that has no name of its own yet: its parts and their weights, which go on adding up.
     Holds:
@@ -103,7 +103,7 @@ class Direction:
 
     def named(self, name: str) -> "Direction":
         """The same under another name; a sum is one part from here on, of weight one."""
-        return replace(self, name=name, terms=(), python=(*self.python, f"direction = direction.named({name!r})"))
+        return replace(self, name=name, terms=(), python=(*self.lines(), f"direction = direction.named({name!r})"))
 
     @property
     def place(self) -> str:
@@ -124,7 +124,7 @@ class Direction:
         moved = {**self.history, "moved_from": self.place}
         name = f"{self.name}, at {name_place(to, head)}"
         line = f"direction = direction.{_write_move(to, head)}"
-        return Direction(name, to, self.vector, head=head, history=moved, python=(*self.python, line))
+        return Direction(name, to, self.vector, head=head, history=moved, python=(*self.lines(), line))
 
     def cosine(self, other: "Direction") -> float:
         """Of the angle between two; of any sites, as long as they are as wide.
@@ -149,7 +149,7 @@ class Direction:
         weights = torch.linalg.lstsq(span, self.vector[:, None], driver="gelsd").solution[:, 0]
         parts = [(-weight, other) for weight, other in zip(weights.tolist(), others, strict=True)]
         names = ", ".join(other.name for other in others)
-        return replace(combine([(1.0, self), *parts]), name=f"{self.name} without {names}", terms=())
+        return combine([(1.0, self), *parts]).named(f"{self.name} without {names}")
 
     def __add__(self, other: object) -> "Direction":
         if not isinstance(other, Direction):
@@ -172,6 +172,14 @@ class Direction:
 
     def _as_terms(self) -> list[tuple[float, "Direction"]]:
         return list(self.terms) or [(1.0, self)]
+
+    def as_python(self) -> str:
+        """The code that makes this direction again, and names it `direction`."""
+        return "\n".join(self.lines()) + "\n"
+
+    def lines(self, *more: Sequence[str]) -> list[str]:
+        """The lines of `as_python`, and then those of `more`, as of a model, that are not there already."""
+        return write_once([self.python or _write_numbers(self), *more])
 
     def save(self, path: str | Path) -> None:
         """Write it to a file, whole or not at all; `rs.load_direction` reads it back bit for bit."""
@@ -313,7 +321,20 @@ def _write_term(weight: float, name: str, number: int) -> str:
 
 
 def _write_sum(terms: Sequence[tuple[float, Direction]]) -> tuple[str, ...]:
-    """The lines of every part, each under a name of its own, and their sum."""
-    lines = write_once((*one.python, f"direction_{number} = direction") for number, (_, one) in enumerate(terms))
-    summed = " + ".join(f"{weight!r} * direction_{number}" for number, (weight, _) in enumerate(terms))
+    """The lines of every part, each under a name that none of them uses, and their sum."""
+    parts = [one.lines() for _, one in terms]
+    used = [int(number) for line in chain.from_iterable(parts) for number in re.findall(r"^direction_(\d+) =", line)]
+    names = [
+        f"direction_{number}" for number in range(max(used, default=-1) + 1, max(used, default=-1) + 1 + len(parts))
+    ]
+    lines = write_once((*part, f"{name} = direction") for name, part in zip(names, parts, strict=True))
+    summed = " + ".join(f"{weight!r} * {name}" for name, (weight, _) in zip(names, terms, strict=True))
     return (*lines, f"direction = {summed}")
+
+
+def _write_numbers(one: Direction) -> tuple[str, ...]:
+    """The lines of a direction of which nothing but its numbers is known."""
+    said = f"{one.vector.tolist()}, {str(one.site)!r}, {one.name!r}, deviation={one.deviation}, head={one.head}"
+    mean = "" if one.mean is None else f", mean=torch.tensor({one.mean.tolist()}, dtype=torch.float64)"
+    imports = ("import residscope as rs", *(["import torch"] if mean else []))
+    return (*imports, "", f"direction = rs.Direction.of({said}, left_out={one.left_out}{mean})")

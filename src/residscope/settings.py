@@ -27,7 +27,7 @@ class Settings(BaseSettings):
       queue_limit: Requests that may wait for computing; more are answered 429.
       hosts: Other names under which the server is reached, with commas between; requests that name another are refused.
       public_read: Whether those who have not signed in may read.
-      sign_in_limit: Attempts to sign in, of one address or for one name, in a minute.
+      sign_in_limit: Failed attempts to sign in, in a minute, of one address for one name; five times as many for all.
       name_limit: Characters of a name or a tag.
       description_limit: Characters of a description or a comment.
       text_limit: Bytes of a text that is kept.
@@ -35,6 +35,9 @@ class Settings(BaseSettings):
       directions_limit: Directions of one person.
       tags_limit: Tags of one direction.
       import_limit: Bytes of an imported library.
+      request_texts_limit: Texts of a request.
+      request_tokens_limit: Tokens of each text of a request, where the model's context is longer.
+      request_bytes_limit: Bytes of a request that is no imported library.
     """
 
     model_config = SettingsConfigDict(env_prefix="RESIDSCOPE_")
@@ -59,6 +62,9 @@ class Settings(BaseSettings):
     directions_limit: int = Limits.directions_limit
     tags_limit: int = Limits.tags_limit
     import_limit: int = Limits.import_limit
+    request_texts_limit: int = Limits.request_texts_limit
+    request_tokens_limit: int = Limits.request_tokens_limit
+    request_bytes_limit: int = Limits.request_bytes_limit
 
     def loading(self, dtype: str | None, device: str | None) -> dict[str, Any]:
         """What `rs.load` takes, with what the command was told in front."""

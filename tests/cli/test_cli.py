@@ -17,7 +17,12 @@ from tests.cli.conftest import CALL, Serving
 from tests.patience import PATIENCE
 
 HEAVY = {"torch", "transformers", "pydantic", "numpy", "pandas", "fastapi", "rich", "sqlalchemy", "argon2"}
-COMMANDS = [[], *([name] for name in cli.list_commands(click.Context(cli))), ["users", "add"]]
+COMMANDS = [
+    [],
+    *([name] for name in cli.list_commands(click.Context(cli))),
+    ["users", "add"],
+    ["directions", "explain"],
+]
 
 
 def residscope(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,9 @@
 """Who is who: nothing is read by strangers, nothing is changed by others, and no other site's page does either."""
 
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 import residscope as rs
+from residscope.server import attempts
 from residscope.server.analyses import ANALYSES
 from residscope.server.guard import find_names, is_loopback
 from residscope.server.questions import QUESTIONS
@@ -184,12 +188,44 @@ def test_a_name_alone_opens_no_closed_door(closed: Closed) -> None:
     assert code(client.get("/api/v1/directions", headers={"Cookie": f"residscope={token}"})) == (401, "not_signed_in")
 
 
-def test_attempts_are_limited(closed: Closed) -> None:
+def sign_in(client: httpx.Client, name: str, password: str, address: str = "10.0.0.1") -> httpx.Response:
+    """As if from another address: what a proxy on this machine says is believed."""
+    return client.post("/api/v1/me", json={"name": name, "password": password}, headers={"X-Forwarded-For": address})
+
+
+def test_who_guesses_is_stopped_and_nobody_else(closed: Closed) -> None:
     client = closed.client()
     for _ in range(5):
-        assert code(client.post("/api/v1/me", json={"name": "Ada", "password": "wrong"})) == (401, "sign_in_refused")
-    asked = {"name": "Ada", "password": PASSWORDS["Ada"]}
-    assert code(client.post("/api/v1/me", json=asked)) == (429, "too_many_attempts")
+        assert code(sign_in(client, "Ada", "wrong")) == (401, "sign_in_refused")
+    refused = sign_in(client, " Ada ", PASSWORDS["Ada"])
+    assert code(refused) == (429, "too_many_attempts")
+    assert "10.0.0.1 failed 5 times" in refused.json()["error"]["message"]
+    assert sign_in(client, "Ada", PASSWORDS["Ada"], "10.0.0.2").is_success
+    for _ in range(12):  # what succeeds does not count
+        assert sign_in(client, "Bob", PASSWORDS["Bob"]).is_success
+    for number in range(20):
+        assert code(sign_in(client, f"Nobody {number}", "wrong")) == (401, "sign_in_refused")
+    assert code(sign_in(client, "Bob", PASSWORDS["Bob"])) == (429, "too_many_attempts")
+
+
+def test_many_at_once_are_no_way_round(closed: Closed) -> None:
+    client = closed.client()
+    with ThreadPoolExecutor(20) as pool:
+        answers = pool.map(lambda _: sign_in(client, "Ada", "wrong").status_code, range(20))
+    assert Counter(answers) == {401: 5, 429: 15}
+
+
+def test_a_name_that_many_guess_is_answered_late(closed: Closed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "SLOW_SECONDS", 0.5)
+    client = closed.client()
+    for number in range(5):
+        sign_in(client, "Ada", "wrong", f"10.0.1.{number}")
+    started = time.perf_counter()
+    assert sign_in(client, "Ada", PASSWORDS["Ada"], "10.0.2.1").is_success
+    assert time.perf_counter() - started >= 0.5
+    counted = attempts.Attempts(1)
+    counted.fail("10.0.1.1", "Ada")
+    assert (counted.delay("Ada"), counted.delay("Bob")) == (0.5, 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ def filled(library: Library, ada: Person, bob: Person) -> Library:
     library.directions.revise(ada, first.id, direction(4, 3, 2, 1, mean=True))
     better = library.descriptions.add(bob, first.id, "plural nouns")
     library.descriptions.vote(bob, better.id, 1)
+    library.descriptions.vote(ada, better.id, -1)
+    library.descriptions.vote(library.people.name("Dan"), better.id, 1)
+    library.descriptions.vote(library.people.name("Eva"), better.id, 0)
     library.comments.add(bob, first.id, "sure?")
     second = library.directions.save(bob, direction(1, 0, site="z.0", head=1), name="number")
     gone = library.directions.save(bob, direction(), name="gone")
@@ -48,7 +52,7 @@ def filled(library: Library, ada: Person, bob: Person) -> Library:
 
 def test_everything_that_one_may_see_comes_in(filled: Library, ada: Person, other: Library, cleo: Person) -> None:
     content = filled.exchange.write(ada)
-    assert other.exchange.bring(cleo, content) == Imported(2, 1, 2)
+    assert other.exchange.bring(cleo, content) == Imported(2, 1, 2, 3)
     found = {one.origin: one for one in other.directions.find(cleo).directions}
     assert {origin: (one.name, one.owner) for origin, one in found.items()} == {
         "Ada": ("number", "Cleo"),
@@ -79,15 +83,15 @@ def test_everything_that_one_may_see_comes_in(filled: Library, ada: Person, othe
 
 def test_a_second_time_brings_nothing(filled: Library, ada: Person, other: Library, cleo: Person) -> None:
     content = filled.exchange.write(ada)
-    assert filled.exchange.bring(ada, content) == Imported(0, 0, 0)
+    assert filled.exchange.bring(ada, content) == Imported(0, 0, 0, 0)
     other.exchange.bring(cleo, content)
-    assert other.exchange.bring(cleo, content) == Imported(0, 0, 0)
-    assert other.exchange.bring(cleo, other.exchange.write(cleo)) == Imported(0, 0, 0)
+    assert other.exchange.bring(cleo, content) == Imported(0, 0, 0, 0)
+    assert other.exchange.bring(cleo, other.exchange.write(cleo)) == Imported(0, 0, 0, 0)
 
 
 def test_chosen_directions_come_alone(filled: Library, ada: Person, other: Library, cleo: Person) -> None:
     (mine,) = filled.directions.find(ada, owner="Ada").directions
-    assert other.exchange.bring(cleo, filled.exchange.write(ada, [mine.id])) == Imported(1, 0, 0)
+    assert other.exchange.bring(cleo, filled.exchange.write(ada, [mine.id])) == Imported(1, 0, 0, 3)
     with pytest.raises(NotSaved, match="Direction 999 is not there"):
         filled.exchange.write(ada, [mine.id, 999])
 
@@ -100,6 +104,9 @@ def test_the_file_is_what_its_documentation_says(filled: Library, ada: Person, t
         assert [one["site"] for one in header["vectors"]] == ["resid_pre.1", "resid_pre.1", "z.0"]
         assert [one["revisions"][-1]["vector"] for one in header["directions"]] == [1, 2]
         assert header["lists"] == [{"name": "best", "owner": "Bob", "directions": [1, 0]}]
+        assert header["exported_by"] == "Ada"
+        tallies = [(one["votes_for"], one["votes_against"]) for one in header["directions"][0]["descriptions"]]
+        assert tallies == [(2, 1), (0, 0)]
         assert header["texts"][0] == {"name": "mine", "text": "Once upon", "pinned": False}
         assert {*file.keys()} == {"0.vector", "0.mean", "1.vector", "1.mean", "2.vector"}
         assert torch.equal(file.get_tensor("1.vector"), direction(4, 3, 2, 1).vector)
@@ -120,6 +127,11 @@ def spoil(content: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
         (lambda all: all["directions"][0].pop("owner"), BadLibrary, r"directions\.0\.owner: Field required"),
         (lambda all: all["directions"][0]["revisions"].clear(), BadLibrary, "number has no vector"),
         (lambda all: all["directions"][0]["revisions"][0].update(vector=3), BadLibrary, "counts 3 and names 3"),
+        (
+            lambda all: all["directions"][0]["descriptions"][0].update(votes_for=-1),
+            BadLibrary,
+            r"votes_for: Input should",
+        ),
         (lambda all: all["lists"][0].update(directions=[-1]), BadLibrary, "counts 2 and names -1"),
         (lambda all: all["vectors"].pop(), BadLibrary, "cut short"),
         (lambda all: all["vectors"][0].update(deviation="x"), BadLibrary, "its deviation is no number"),
@@ -151,6 +163,37 @@ def test_another_models_file_is_refused(filled: Library, ada: Person, tmp_path: 
     with pytest.raises(BadLibrary, match=r"of the model small \(f1\), and this library of large \(f2\)"):
         elsewhere.exchange.bring(elsewhere.people.name("Cleo"), filled.exchange.write(ada))
     assert not list((tmp_path / "elsewhere").rglob("*.safetensors"))
+
+
+@dataclass(frozen=True)
+class Known:
+    """A dictionary, as far as a library knows it."""
+
+    name: str
+    fingerprint: str
+
+
+def test_a_feature_of_another_dictionary_is_refused_whole(
+    library: Library, ada: Person, other: Library, cleo: Person, tmp_path: Path
+) -> None:
+    made = {"kind": "feature", "feature": 3, "dictionary": "topk", "fingerprint": "d1"}
+    feature = replace(direction(), history={"kind": "combination", "terms": [{"history": made}, "x", 1]})
+    library.directions.save(ada, direction(), name="plain")
+    library.directions.save(ada, feature, name="feature")
+    content = library.exchange.write(ada)
+    assert other.exchange.bring(cleo, content).n_directions == 2
+    elsewhere = Library(tmp_path / "elsewhere", replace(HOME, dictionaries=[Known("topk", "d2"), Known("other", "d3")]))
+    user = elsewhere.people.name("Cleo")
+    mine = elsewhere.directions.save(user, direction(), name="mine")
+    for bring in (
+        lambda: elsewhere.exchange.bring(user, content),
+        lambda: elsewhere.directions.save(user, feature, name="feature"),
+        lambda: elsewhere.directions.revise(user, mine.id, feature),
+    ):
+        with pytest.raises(BadDirection, match=r"topk with the fingerprint d1, and the one of that name here has d2"):
+            bring()
+    assert [(one.name, one.revision) for one in elsewhere.directions.find(user).directions] == [("mine", 0)]
+    assert len(list((tmp_path / "elsewhere").rglob("*.safetensors"))) == 1
 
 
 def test_a_file_cut_short_is_refused_wherever_it_is_cut(

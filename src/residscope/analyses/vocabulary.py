@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from residscope.direction import Direction
+from residscope.direction import Direction, write_once
 from residscope.errors import BadArgument, BadTokenizer, UnknownPosition, UnknownToken, count
 from residscope.results.result import Result
 from residscope.running.arguments import read_whole
@@ -268,10 +268,11 @@ def _describe(source: Vector, model: Model, pos: int) -> str:
 
 
 def _write_call(given: Mapping[str, Vector], model: Model, asked: str) -> list[str]:
-    lines: list[str] = []
+    blocks: list[Sequence[str]] = [model.python]
     for name, one in given.items():
-        made = one.python if isinstance(one, Direction) else ()
-        lines += [*made, f"{name} = {'direction' if made else source_of(one)}"]
+        made = one.lines() if isinstance(one, Direction) else []
+        blocks.append([*made, f"{name} = {'direction' if made else source_of(one)}"])
     minus = ", minus=minus" if "minus" in given else ""
     own = "" if isinstance(given["source"], Run) else ", model=model"
-    return write_lines(model.python, [*lines, f"rs.vocabulary(source, {asked}{minus}{own})"])
+    call = f"rs.vocabulary(source, {asked}{minus}{own})"
+    return write_lines([], write_once([*blocks, model.python, [call]]))

@@ -149,7 +149,7 @@ def explain(
             "dtype": str(model.dtype).removeprefix("torch."),
         },
         python=write_lines(
-            direction.python or model.python, [f"rs.explain(model, direction, {describe_texts(texts)}, {said})"]
+            direction.lines(model.python), [f"rs.explain(model, direction, {describe_texts(texts)}, {said})"]
         ),
         values=strengths,
         token_ids=ids,

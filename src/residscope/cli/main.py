@@ -19,6 +19,7 @@ _COMMANDS = {
     "patch": "residscope.cli.patch",
     "heads": "residscope.cli.heads",
     "graph": "residscope.cli.graph",
+    "directions": "residscope.cli.directions",
     "reproduce": "residscope.cli.reproduce",
     "users": "residscope.cli.users",
     "doctor": "residscope.cli.doctor",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
     from residscope.results.result import Result
 
@@ -26,7 +26,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def give(result: "Result", make_table: "Callable[[], Table]", html: Path | None, as_json: bool) -> None:
+def give(result: "Result", make_picture: "Callable[[], RenderableType]", html: Path | None, as_json: bool) -> None:
     """Print a result as JSON or as a table, and save its picture where that was asked for."""
     if html:
         result.save_html(html)
@@ -35,6 +35,6 @@ def give(result: "Result", make_table: "Callable[[], Table]", html: Path | None,
         return
     from rich.console import Console
 
-    Console().print(make_table())
+    Console().print(make_picture())
     if html:
         click.echo(f"The picture: {html}")

@@ -187,7 +187,7 @@ def causal_check(
             "dtype": str(model.dtype).removeprefix("torch."),
         },
         python=write_lines(
-            direction.python or model.python, [f"rs.causal_check(model, direction, {describe_texts(texts)}, {said})"]
+            direction.lines(model.python), [f"rs.causal_check(model, direction, {describe_texts(texts)}, {said})"]
         ),
         values=changes[:, :-1].view(len(MEASURES), len(actions), len(vectors), -1),
         whole=changes[:, -1],

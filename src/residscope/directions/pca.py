@@ -1,6 +1,6 @@
 """Principal components of a site over much text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -125,6 +125,9 @@ class Basis(Result):
             python=(*self.python, f"direction = basis[{component}]"),
         )
 
+    def __iter__(self) -> Iterator[Direction]:
+        return (self[number] for number in range(len(self)))
+
     def measure(self, direction: Direction) -> Direction:
         """A direction with what it lacks of mean and deviation: those of the texts that this basis was made of.
 
@@ -146,14 +149,13 @@ class Basis(Result):
                 f"The basis of {self.place} has {len(self)} of {len(self.mean)} components.", "Make it with n=None."
             )
         deviation = float(((self.components @ direction.vector).square() @ self.variances).sqrt())
-        lines = [line for line in self.python if line not in direction.python]
         return replace(
             direction,
             mean=self.mean if direction.mean is None else direction.mean,
             deviation=direction.deviation or deviation or None,
             left_out=direction.left_out or tuple(self.left_out),
             history={**direction.history, "measured": {"n_texts": self.n_texts, "n_tokens": self.n_tokens}},
-            python=(*direction.python, *lines, "direction = basis.measure(direction)"),
+            python=(*direction.lines(self.python), "direction = basis.measure(direction)"),
         )
 
     def _part(self, which: slice) -> "Basis":

@@ -78,7 +78,7 @@ def probe(
     length = float(weights.norm())
     vector, mean = weights / length, torch.from_numpy(scaler.mean_)
     boundary = -float(regression.intercept_[0]) / length
-    said = f"{describe_texts(texts)}, {list(labels)!r}, site={str(found)!r}, pos={pos}"
+    said = f"{describe_texts(texts)}, {np.asarray(labels).tolist()!r}, site={str(found)!r}, pos={pos}"
     said += f", held_out={held_out}, strength={strength}, seed={seed}"
     said += "" if head is None else f", head={head}"
     return Direction(

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from residscope.direction import Direction
+from residscope.direction import Direction, write_once
 from residscope.directions.pca import Basis
 from residscope.directions.position_means import PositionMeans
 from residscope.directions.vectors import check_direction, pick_head
@@ -100,15 +100,12 @@ def project(run: Run, direction: Direction | Basis, *, centre: Centre = "mean") 
     texts = token_facts(run.tokens)
     check_direction(run.model, direction[0] if isinstance(direction, Basis) else direction)
     mean = _find_mean(direction, centre, run.tokens.ids.shape[1])
+    made = centre.python if isinstance(centre, PositionMeans) else []
     if isinstance(direction, Basis):
         return Projections(
             name=direction.name,
             settings={**direction.settings, "centre": _name(centre, mean), **run.settings},
-            python=(
-                *run_lines(direction.python, run),
-                *_lines(centre, direction),
-                f"rs.project(run, basis{_say(centre)})",
-            ),
+            python=(*run_lines(direction.python, run, made), f"rs.project(run, basis{_say(centre)})"),
             **texts,
             values=read_along(run, direction.site, direction.components, mean, direction.head).movedim(-1, 0),
             site=direction.site,
@@ -118,11 +115,7 @@ def project(run: Run, direction: Direction | Basis, *, centre: Centre = "mean") 
     return Projection(
         name=direction.name,
         settings={**direction.history, "centre": _name(centre, mean), **run.settings},
-        python=(
-            *run_lines(direction.python, run),
-            *_lines(centre, direction),
-            f"rs.project(run, direction{_say(centre)})",
-        ),
+        python=(*run_lines(direction.lines(), run, made), f"rs.project(run, direction{_say(centre)})"),
         **texts,
         values=read_along(run, direction.site, direction.vector[None], mean, direction.head)[..., 0],
         site=str(direction.site),
@@ -158,12 +151,6 @@ def _say(centre: Centre) -> str:
     return {"mean": "", "none": ', centre="none"'}[centre] if isinstance(centre, str) else ", centre=means"
 
 
-def _lines(centre: Centre, direction: Direction | Basis) -> list[str]:
-    """Those that make the means, and are not there already."""
-    made = centre.python if isinstance(centre, PositionMeans) else []
-    return [line for line in made if line not in direction.python]
-
-
 def read_along(
     run: Run,
     site: str | Site,
@@ -178,6 +165,6 @@ def read_along(
     return (centred @ vectors.T.to(wide)).cpu()
 
 
-def run_lines(python: Sequence[str], run: Run) -> tuple[str, ...]:
-    """Lines that make a direction, and then the run."""
-    return (*python, f"run = model.run({describe_texts(run.source)})")
+def run_lines(python: Sequence[str], run: Run, *more: Sequence[str]) -> list[str]:
+    """Lines that make a direction, then the run, and then others that are not there already."""
+    return write_once([python, run.model.python, [f"run = model.run({describe_texts(run.source)})"], *more])

@@ -69,7 +69,7 @@ def river(run: Run, direction: Direction) -> River:
     return River(
         name=direction.name,
         settings={**direction.history, **run.settings},
-        python=(*run_lines(direction.python, run), "rs.river(run, direction)"),
+        python=(*run_lines(direction.lines(), run), "rs.river(run, direction)"),
         **token_facts(run.tokens),
         values=torch.stack(values, dim=1),
         rows=[str(row) for row in rows],

@@ -118,7 +118,7 @@ def steer(
         return Steering(
             name=f"{direction.name}, {strength:+g} {'of the norm' if unit == 'norm' else unit}",
             settings=settings,
-            python=write_lines(direction.python or model.python, [call]),
+            python=write_lines(direction.lines(model.python), [call]),
             **token_facts(both),
             values=torch.full(both.ids.shape, torch.nan) if values is None else values,
             n_prompt=n_prompt,

@@ -46,7 +46,8 @@ def token_direction(
         rows = rows - folded.mean(1) if less else rows
     vector = rows[0] - rows[1] if minus is not None else rows[0]
     pieces = [repr(model.tokenizer.piece(one)) for one in ids]
-    asked = f"{token!r}" + (f", minus={minus!r}" if minus is not None else "") + f", read={read!r}"
+    said = [repr(one if isinstance(one, str) else i) for one, i in zip((token, minus), ids, strict=False)]
+    asked = ", minus=".join(said) + f", read={read!r}"
     facts = {"token": ids[0], "minus": ids[1] if minus is not None else None, "read": read, "less": less}
     return _make(
         model, vector, site, f"{' less '.join(pieces)}, {read}ded", "token", f"token_direction(model, {asked})", facts

@@ -80,6 +80,8 @@ class Patch(Analysis):
 
     def compute(self, bench: Workbench) -> Result:
         pairs = self._pairs()
+        if self.task is None:
+            bench.tokenize([self.clean, self.corrupted])
         return patch(bench.model, pairs, site=self.site, pos=[*pairs.roles] or None, direction=self.direction)
 
     def _pairs(self) -> Pairs:
@@ -198,6 +200,7 @@ class Steer(Analysis):
 
     def compute(self, bench: Workbench) -> Result:
         direction = bench.find(bench.place(self.site), self.along)
+        bench.tokenize([self.prompt])
         asked = self.model_dump(exclude={"site", "along", "prompt"})
         return steer(bench.model, direction, self.prompt, **asked)
 

@@ -100,7 +100,7 @@ def create_app(
         title="Residscope", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None, lifespan=run_queue
     )
     app.state.door, app.state.library = door or Door(library.people), library
-    app.add_middleware(Guard, names=names, larger={"/api/v1/library": library.limits.import_limit})
+    app.add_middleware(Guard, names=names, limits=library.limits)
     api = APIRouter(dependencies=[Depends(admit)])
     _add_api(api, workbench)
     _add_errors(app)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Whole = Annotated[StrictInt, Field(ge=0)]
 Number = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
-Texts = Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
+Texts = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Made(BaseModel, ABC):
@@ -116,6 +116,7 @@ class Contrast(Made):
     negative: Texts
 
     def make(self, bench: "Workbench", place: Place) -> Direction:
+        bench.limits.check_texts(len(self.positive) + len(self.negative))
         return contrast(bench.model, list(self.positive), list(self.negative), site=place.site, head=place.head)
 
 
@@ -127,6 +128,7 @@ class Probe(Made):
     negative: Texts
 
     def make(self, bench: "Workbench", place: Place) -> Direction:
+        bench.limits.check_texts(len(self.positive) + len(self.negative))
         labels = [True] * len(self.positive) + [False] * len(self.negative)
         return probe(bench.model, [*self.positive, *self.negative], labels, site=place.site, head=place.head)
 

@@ -9,7 +9,7 @@ import psutil
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MOST_BYTES = 4 * 2**20
+from residscope.store.limits import Limits, say_higher
 
 _HEADERS = [
     (
@@ -20,7 +20,7 @@ _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
-_NONE: Mapping[str, int] = {}
+_IMPORT = "/api/v1/library"
 
 
 def find_names(host: str, more: str = "") -> frozenset[str]:
@@ -49,16 +49,16 @@ class Guard:
     """Refuses a foreign Host (a name that was rebound to this machine) or Origin (another site's page) with 403.
 
     A browser that keeps the Origin to itself says in Sec-Fetch-Site whose page asks; following a link to a page is let
-    through. A body over `MOST_BYTES` is refused with 413, before it is read.
+    through. A body over the limits is refused with 413, before it is read.
 
     Args:
       app: What is guarded.
       names: Of the server, beside those of the loopback interface.
-      larger: How many bytes a body may have at the paths that take more.
+      limits: How large a body may be; an imported library more than any other.
     """
 
-    def __init__(self, app: ASGIApp, names: Collection[str] = (), larger: Mapping[str, int] = _NONE) -> None:
-        self._app, self._names, self._larger = app, names, larger
+    def __init__(self, app: ASGIApp, names: Collection[str] = (), limits: Limits | None = None) -> None:
+        self._app, self._names, self._limits = app, names, limits or Limits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,7 +68,8 @@ class Guard:
         host, origin = headers.get(b"host", ""), headers.get(b"origin")
         name = _name(host)
         here = is_loopback(name) or name in self._names
-        most = self._larger.get(scope["path"], MOST_BYTES)
+        limit = "import_limit" if scope["path"] == _IMPORT else "request_bytes_limit"
+        most = getattr(self._limits, limit)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -88,9 +89,7 @@ class Guard:
             await answer(scope, receive, send_guarded)
         elif b"transfer-encoding" in headers or int(headers.get(b"content-length", 0)) > most:
             message = f"A request may have {most:,} bytes, and say how many."
-            await error_response(413, "too_large", message, "Send fewer or shorter texts.")(
-                scope, receive, send_guarded
-            )
+            await error_response(413, "too_large", message, say_higher(limit))(scope, receive, send_guarded)
         else:
             await self._app(scope, receive, send_guarded)
 

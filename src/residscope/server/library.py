@@ -90,7 +90,7 @@ class NewText(BaseModel):
 class TextsRequest(BaseModel):
     """Several texts at a time."""
 
-    texts: Annotated[list[NewText], Field(min_length=1, max_length=1000)]
+    texts: Annotated[list[NewText], Field(min_length=1)]
 
 
 class TextChange(BaseModel):
@@ -260,6 +260,7 @@ def _add_texts(router: APIRouter, library: Library) -> None:
 
     @router.post("/my_texts")
     def add_texts(who: Actor, asked: TextsRequest) -> list[values.Text]:
+        library.limits.check_texts(len(asked.texts))
         return library.texts.add(who, [(one.name, one.text) for one in asked.texts])
 
     @router.patch("/my_texts/{id}")

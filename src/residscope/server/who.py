@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from pydantic import BaseModel
 
-from residscope.errors import NotSignedIn, SignInRefused, TooManyAttempts
+from residscope.errors import NotSignedIn, SignInRefused
+from residscope.server.attempts import Attempts
 from residscope.store.people import SESSION_DAYS, People
 from residscope.store.values import Person
 
@@ -25,7 +23,7 @@ class Door:
       people: Who is who.
       closed: Whether people have to sign in by a password; else a name is enough, for all sit at one machine.
       public_read: Whether strangers may read.
-      attempts: How often sign-in may be tried in a minute, from one address and for one name.
+      attempts: How often sign-in may fail in a minute, from one address for one name; see `Attempts`.
     """
 
     people: People
@@ -87,7 +85,7 @@ async def admit(request: Request) -> None:
 def make_door_routes(door: Door) -> APIRouter:
     """The routes by which one says who one is. They are open to all."""
     router = APIRouter(prefix="/api/v1/me")
-    limiter, limit = MovingWindowRateLimiter(MemoryStorage()), RateLimitItemPerMinute(door.attempts)
+    attempts, turn = Attempts(door.attempts), asyncio.Lock()
 
     def describe(who: Person | None) -> Me:
         return Me(name=who.name if who else None, sign_in=door.closed, public_read=door.public_read)
@@ -96,18 +94,29 @@ def make_door_routes(door: Door) -> APIRouter:
     def me(who: Visitor) -> Me:
         return describe(who)
 
+    async def check_password(address: str, asked: MeRequest) -> str:
+        name = asked.name.strip()
+        if asked.password is None:
+            raise SignInRefused("A password is needed here.", "Give it beside the name.")
+        attempts.check(address, name)
+        await asyncio.sleep(attempts.delay(name))
+        async with turn:  # else a hundred at once would all be before the first failure
+            attempts.check(address, name)
+            try:
+                return await asyncio.to_thread(door.people.sign_in, name, asked.password)
+            except SignInRefused:
+                attempts.fail(address, name)
+                raise
+
     @router.post("")
-    def sign_in(request: Request, response: Response, asked: MeRequest) -> Me:
+    async def sign_in(request: Request, response: Response, asked: MeRequest) -> Me:
         if door.closed:
-            address = request.client.host if request.client else ""
-            if not all([limiter.hit(limit, "address", address), limiter.hit(limit, "name", asked.name)]):
-                raise TooManyAttempts(f"Sign-in may be tried {door.attempts} times a minute.", "Wait for a minute.")
-            if asked.password is None:
-                raise SignInRefused("A password is needed here.", "Give it beside the name.")
-        token = door.people.sign_in(asked.name, asked.password if door.closed else None)
+            token = await check_password(request.client.host if request.client else "", asked)
+        else:
+            token = await asyncio.to_thread(door.people.sign_in, asked.name)
         cookie: dict[str, Any] = {"httponly": True, "samesite": "strict", "secure": request.url.scheme == "https"}
         response.set_cookie(COOKIE, token, max_age=SESSION_DAYS * 86400, **cookie)
-        return describe(door.people.who(token))
+        return describe(await asyncio.to_thread(door.people.who, token))
 
     @router.delete("")
     def sign_out(request: Request, response: Response) -> Me:

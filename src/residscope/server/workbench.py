@@ -27,7 +27,9 @@ from residscope.server.directions import Kept, Of, Term
 from residscope.sites import KINDS, Place, Site
 from residscope.store.bases import BasisStore
 from residscope.store.library import Library
+from residscope.store.limits import Limits
 from residscope.store.values import Saved
+from residscope.transformer.tokens import Tokens
 
 _RUNS_BYTES = 2**29
 _MOMENTS_BYTES = 2**30
@@ -59,6 +61,7 @@ class Workbench:
         library: Library | None = None,
     ) -> None:
         self.model, self._library = model, library
+        self.limits = library.limits if library else Limits()
         self._dictionaries = dictionaries or {}
         self.path = texts
         self.texts = read_texts(texts)
@@ -104,11 +107,24 @@ class Workbench:
 
     def tokens(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Each text's pieces, and which of them are marks."""
-        tokens = self.model.tokenize(texts)
+        tokens = self.tokenize(texts)
         return [
             {"pieces": pieces, "special": special[: len(pieces)]}
             for pieces, special in zip(tokens.pieces, tokens.special.tolist(), strict=True)
         ]
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Texts of a request.
+
+        Raises:
+          OverLimit: They are too many, or one is too long.
+          PromptTooLong: One is longer than the model's context.
+        """
+        self.limits.check_texts(len(texts))
+        tokens = self.model.tokenize(list(texts))
+        longest = int(tokens.n_tokens.max())
+        self.limits.check("request_tokens_limit", longest, f"The longest text has {longest:,} tokens")
+        return tokens
 
     def place(self, name: str) -> Place:
         """The place of that name, `resid_pre.3` or `z.3:1`.
@@ -341,7 +357,9 @@ class Workbench:
     def run(self, texts: Sequence[str]) -> Run:
         """A run of the texts, kept while those used since leave room."""
         key = tuple(texts)
-        run = self._runs.pop(key, None) or self.model.run(list(texts), keep=self._streams)
+        if (run := self._runs.pop(key, None)) is None:
+            self.tokenize(texts)
+            run = self.model.run(list(texts), keep=self._streams)
         self._runs[key] = run
         while len(self._runs) > 1 and sum(kept.n_bytes for kept in self._runs.values()) > _RUNS_BYTES:
             self._runs.popitem(last=False)

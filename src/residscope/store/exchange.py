@@ -7,7 +7,7 @@ from importlib.metadata import version
 from itertools import count
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, NonNegativeInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from sqlalchemy import select
@@ -41,6 +41,11 @@ class _Words(BaseModel):
     created: AwareDatetime
 
 
+class _Description(_Words):
+    votes_for: NonNegativeInt = 0
+    votes_against: NonNegativeInt = 0
+
+
 class _Revision(BaseModel):
     name: str
     vector: int
@@ -56,7 +61,7 @@ class _Direction(_Owned):
     created: AwareDatetime
     tags: list[str]
     revisions: list[_Revision]
-    descriptions: list[_Words]
+    descriptions: list[_Description]
     comments: list[_Words]
 
 
@@ -73,6 +78,7 @@ class _Text(BaseModel):
 class _Header(BaseModel):
     format: str
     tool: str
+    exported_by: str | None = None
     model: _Model
     vectors: list[dict[str, Any]]
     directions: list[_Direction]
@@ -85,12 +91,13 @@ class Exchange:
     """Writes libraries to files, and brings them back.
 
     A file is safetensors. Its metadata entry `residscope` is a JSON object with `format` ("residscope library 1"),
-    `tool`, `model` (`name` and `fingerprint`), and:
+    `tool`, `exported_by` (a name, or null of a stranger), `model` (`name` and `fingerprint`), and:
 
     - `vectors`: what a direction's file says of it, in the order of the tensors `0.vector`, `0.mean` (where it is
       centred), `0.shuffled` (where labels made it), `1.vector`, and so on, in float64;
     - `directions`: `name`, `owner`, `created`, `tags`, `revisions` (`name`, `created`, and the number of the `vector`;
-      the last is what it is), `descriptions`, the best voted first, and `comments` (`text`, `author`, `created`);
+      the last is what it is), `descriptions`, the best voted first, with what they had of `votes_for` and
+      `votes_against` when they were exported, and `comments` (of both `text`, `author`, `created`);
     - `lists`: `name`, `owner`, and `directions`, which count in this file from 0;
     - `texts`: `name` (or null), `text`, `pinned`.
 
@@ -110,7 +117,8 @@ class Exchange:
         """
         query = select(Direction).where(Direction.model == self.home.fingerprint, Direction.deleted.is_(None))
         query = query.order_by(Direction.id).options(
-            *map(selectinload, (Direction.tags, Direction.revisions, Direction.descriptions, Direction.comments))
+            *map(selectinload, (Direction.tags, Direction.revisions, Direction.comments)),
+            selectinload(Direction.descriptions).selectinload(Description.votes),
         )
         with self.database.reading() as session:
             rows = list(session.scalars(query if chosen is None else query.where(Direction.id.in_(chosen))).unique())
@@ -122,6 +130,7 @@ class Exchange:
             header = _Header(
                 format=FORMAT,
                 tool=f"residscope {version('residscope')}",
+                exported_by=reader.name if reader else None,
                 model=_Model(name=self.home.name, fingerprint=self.home.fingerprint),
                 vectors=[vector.facts for vector in vectors],
                 directions=[_write_direction(row, artefacts) for row in rows],
@@ -136,10 +145,11 @@ class Exchange:
 
         Whose a direction, description or comment was is kept as its `origin`. What is there already, the same vector of
         the same person, is left as it is; a name that `user` has already gets the former owner's behind it. Votes stay
-        behind.
+        behind, and are counted.
 
         Raises:
           BadLibrary: The file is no library, is cut short, or is another model's.
+          BadDirection: One of its directions is a feature of another dictionary than the one of that name here.
           OverLimit: It is larger than is allowed, or something in it is, or there would be too much.
         """
         self.limits.check("import_limit", len(content), f"The file has {len(content):,} bytes")
@@ -187,7 +197,8 @@ class Exchange:
         for row, one in new:
             self._say(session, user, row, one)
         n_lists = self._insert_lists(session, user, header, rows)
-        return Imported(len(new), n_lists, self._insert_texts(session, user, header))
+        n_votes = sum(said.votes_for + said.votes_against for _, one in new for said in one.descriptions)
+        return Imported(len(new), n_lists, self._insert_texts(session, user, header), n_votes)
 
     def _new(
         self, user: Person, one: _Direction, vector: directions.Direction, name: str, artefacts: list[str]
@@ -319,9 +330,15 @@ def _write_direction(row: Direction, artefacts: Mapping[str, int]) -> _Direction
         revisions=[
             _Revision(name=old.name, vector=artefacts[old.artefact], created=old.created) for old in row.revisions
         ],
-        descriptions=[_write_words(one) for one in row.descriptions],
+        descriptions=[_write_description(one) for one in row.descriptions],
         comments=[_write_words(one) for one in row.comments],
     )
+
+
+def _write_description(row: Description) -> _Description:
+    values = [vote.value for vote in row.votes]
+    said = _write_words(row).model_dump()
+    return _Description(**said, votes_for=values.count(1), votes_against=values.count(-1))
 
 
 def _shown(row: List) -> list[int]:

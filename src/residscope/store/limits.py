@@ -1,4 +1,4 @@
-"""How much is kept. Every limit is a setting, and the error names it."""
+"""How much is kept, and taken at a time. Every limit is a setting, and the error names it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from residscope.errors import BadArgument, OverLimit
 
 @dataclass(frozen=True)
 class Limits:
-    """What the library takes, a field for each setting.
+    """What the library and the server take, a field for each setting.
 
     Attributes:
       name_limit: Characters of a name or a tag.
@@ -18,6 +18,9 @@ class Limits:
       directions_limit: Directions of one person.
       tags_limit: Tags of one direction.
       import_limit: Bytes of an imported file.
+      request_texts_limit: Texts of a request.
+      request_tokens_limit: Tokens of each of them, where the model's context is longer.
+      request_bytes_limit: Bytes of a request.
     """
 
     name_limit: int = 120
@@ -27,6 +30,9 @@ class Limits:
     directions_limit: int = 10_000
     tags_limit: int = 20
     import_limit: int = 2**28
+    request_texts_limit: int = 1_000
+    request_tokens_limit: int = 8_192
+    request_bytes_limit: int = 2**22
 
     def check(self, limit: str, found: int, what: str) -> None:
         """Refuse more than a limit allows.
@@ -39,10 +45,11 @@ class Limits:
           OverLimit: It is more.
         """
         if found > (most := getattr(self, limit)):
-            raise OverLimit(
-                f"{what}, and {most:,} are allowed.",
-                f"Give less, or start the server with a higher RESIDSCOPE_{limit.upper()}.",
-            )
+            raise OverLimit(f"{what}, and {most:,} are allowed.", say_higher(limit))
+
+    def check_texts(self, n: int) -> None:
+        """Refuse more texts than a request may have."""
+        self.check("request_texts_limit", n, f"{n:,} texts were given at once")
 
     def check_text(self, limit: str, text: str, what: str) -> str:
         """The text, if it can be kept.
@@ -77,3 +84,8 @@ class Limits:
         found = sorted({self.check_name(tag, "A tag") for tag in tags})
         self.check("tags_limit", len(found), f"The direction would have {len(found)} tags")
         return found
+
+
+def say_higher(limit: str) -> str:
+    """What to do where there is more than the limit of that name allows."""
+    return f"Give less, or start the server with a higher RESIDSCOPE_{limit.upper()}."

@@ -150,8 +150,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Imported:
-    """How much a file brought; what was there already is not counted."""
+    """How much a file brought, and how many votes on its descriptions stay behind; what was there is not counted."""
 
     n_directions: int
     n_lists: int
     n_texts: int
+    n_votes_left: int

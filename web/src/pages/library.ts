@@ -102,5 +102,5 @@ export const library = {
   restore: (kind: "directions" | "descriptions" | "comments" | "lists", id: number) => call(`${kind}/${id}/restore`, { method: "POST" }),
 
   export: async (): Promise<Blob> => (await call("library")).blob(),
-  import: (file: File) => json<{ n_directions: number; n_lists: number; n_texts: number }>("library", { bytes: file }),
+  import: (file: File) => json<{ n_directions: number; n_lists: number; n_texts: number; n_votes_left: number }>("library", { bytes: file }),
 };

@@ -53,8 +53,9 @@ function Files() {
   };
   const bring = (file: File): Promise<boolean> =>
     act(async () => {
-      const { n_directions, n_lists, n_texts } = await library.import(file);
-      say(`Brought ${counted(n_directions, "direction")}, ${counted(n_lists, "list")} and ${counted(n_texts, "text")}; what was here already was left as it is.`, { seconds: 6 });
+      const { n_directions, n_lists, n_texts, n_votes_left } = await library.import(file);
+      const left = n_votes_left ? ` ${counted(n_votes_left, "vote")} stayed behind: everybody votes here anew.` : "";
+      say(`Brought ${counted(n_directions, "direction")}, ${counted(n_lists, "list")} and ${counted(n_texts, "text")}; what was here already was left as it is.${left}`, { seconds: 6 });
     });
   return (
     <div class="tools">
