@@ -1,5 +1,6 @@
 """The client speaks to a real server: what it gives is what the library holds."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -106,6 +107,19 @@ def test_lists_and_texts(ada: rs.Client, bob: rs.Client) -> None:
     ada.restore(text)
     assert (len(ada.texts()), bob.texts()) == (2, [])
     assert other.name is None
+
+
+def test_runs(ada: rs.Client, bob: rs.Client, stories: rs.Model) -> None:
+    run = ada.start("heads", n_sequences=2, n_tokens=10)
+    while (run := ada.run(run)).state in ("waiting", "running"):
+        time.sleep(0.02)
+    assert (run.state, [one.id for one in ada.runs()], bob.runs()) == ("done", [run.id], [])
+    expected = rs.head_scores(stories, n_sequences=2, n_tokens=10)
+    torch.testing.assert_close(bob.result(run).values, expected.values, rtol=0, atol=1e-5, equal_nan=True)
+    with pytest.raises(errors.BadArgument, match="does not run on this server; it is done"):
+        ada.stop(run)
+    ada.delete(run)
+    assert ada.runs() == []
 
 
 def test_all_of_it_goes_out_and_comes_in(ada: rs.Client, bob: rs.Client, tmp_path: Path, stories: rs.Model) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import httpx
@@ -11,6 +12,8 @@ from residscope import errors
 from residscope.direction import Direction
 from residscope.directions.file import read_direction
 from residscope.errors import BadArgument, ResidscopeError, Unreachable
+from residscope.results.result import Result
+from residscope.results.result import open as open_result
 from residscope.store.values import (
     Card,
     Comment,
@@ -183,6 +186,42 @@ class Client:
         """Keep texts; all of them or none."""
         asked = {"texts": [{"text": text} for text in texts]}
         return _read(list[Text], self._ask("POST", "/my_texts", json=asked))
+
+    def runs(self) -> list[Run]:
+        """One's runs, the last asked for first."""
+        return _read(list[Run], self._ask("GET", "/runs"))
+
+    def run(self, run: Run | int) -> Run:
+        """A run as it is now."""
+        return _read(Run, self._ask("GET", f"/runs/{_number(run)}"))
+
+    def start(self, kind: str, **settings: Any) -> Run:
+        """Let the workbench compute an analysis; it goes on though nobody waits.
+
+        Args:
+          kind: Its name in the workbench's interface, as "patch" or "heads".
+          settings: The words of the request, as that has them.
+        Raises:
+          BadArgument: There is no such analysis.
+          ResidscopeError: The words are none of its.
+        """
+        return _read(Run, self._ask("POST", "/runs", json={"kind": kind, "settings": settings}))
+
+    def stop(self, run: Run | int) -> Run:
+        """Cancel one's own run."""
+        return _read(Run, self._ask("POST", f"/runs/{_number(run)}/stop"))
+
+    def result(self, run: Run | int) -> Result:
+        """What came of a run.
+
+        Raises:
+          NotSaved: There is nothing yet.
+        """
+        content = self._ask("GET", f"/runs/{_number(run)}/result").content
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "result.safetensors"
+            path.write_bytes(content)
+            return open_result(path)
 
     def delete(self, thing: Saved | Description | Comment | DirectionList | Run | Text) -> None:
         """Delete what is one's own; `restore` brings it back."""

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
       text_limit: Bytes of a text that is kept.
       texts_limit: Texts of one person.
       directions_limit: Directions of one person.
+      runs_limit: Runs of one person; of more the oldest are deleted.
       tags_limit: Tags of one direction.
       import_limit: Bytes of an imported library.
       request_texts_limit: Texts of a request.
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     text_limit: int = Limits.text_limit
     texts_limit: int = Limits.texts_limit
     directions_limit: int = Limits.directions_limit
+    runs_limit: int = Limits.runs_limit
     tags_limit: int = Limits.tags_limit
     import_limit: int = Limits.import_limit
     request_texts_limit: int = Limits.request_texts_limit

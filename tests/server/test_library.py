@@ -130,7 +130,6 @@ def test_what_is_no_direction_is_refused(client: httpx.Client, file: str, conten
         ("POST", "/lists", {"json": {"name": "a", "directions": [9999]}}, 404, "not_saved", "Direction 9999"),
         ("POST", "/lists", {"json": {"name": "a\0"}}, 400, "bad_argument", "no text"),
         ("POST", "/my_texts", {"json": {"texts": [{"text": "x" * 300_000}]}}, 413, "over_limit", "262,144"),
-        ("POST", "/runs", {"json": {"kind": "lens", "settings": {"a": "x" * 300_000}}}, 413, "over_limit", "262,144"),
         ("POST", "/library", {"content": b"x" * 5_000_000}, 400, "bad_library", "cut short"),
         ("POST", "/directions/file", {"content": b"x" * 5_000_000}, 413, "too_large", "4,194,304"),
         (
@@ -177,17 +176,6 @@ def test_texts_over_http(client: httpx.Client) -> None:
     assert client.get("/my_texts").json() == []
     client.post("/my_texts/restore", params=ids)
     assert len(client.get("/my_texts").json()) == 2
-
-
-def test_runs_over_http(client: httpx.Client, stories: rs.Model) -> None:
-    asked = {"kind": "lens", "settings": {"text": "Once upon", "top": 3}}
-    run = client.post("/runs", json=asked).json()
-    assert client.patch(f"/runs/{run['id']}", json={"state": "running"}).json()["state"] == "running"
-    result = rs.logit_lens(stories.run("Once upon"), top=3).to_bytes()
-    done = client.put(f"/runs/{run['id']}/result", content=result).json()
-    assert (done["state"], done["settings"]) == ("done", asked["settings"])
-    assert client.get(f"/runs/{run['id']}/result").content == result
-    assert [one["id"] for one in client.get("/runs").json()] == [run["id"]]
 
 
 def test_what_is_saved_is_shown_again_and_revised(client: httpx.Client, stories: rs.Model) -> None:

@@ -52,7 +52,7 @@ def test_a_newer_database_is_refused(url: str, tmp_path: Path, opened: Opened) -
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
-    with pytest.raises(BadDatabase, match="the schema 9999, which is newer than this version's 0001"):
+    with pytest.raises(BadDatabase, match="the schema 9999, which is newer than this version's 0002"):
         opened()
 
 

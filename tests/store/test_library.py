@@ -118,7 +118,8 @@ CHANGES: dict[str, Callable[[Library, Person, dict[str, int]], Any]] = {
     "texts.change": lambda all, who, ids: all.texts.change(who, ids["text"], pinned=True),
     "texts.delete": lambda all, who, ids: all.texts.delete(who, ids["text"]),
     "texts.restore": lambda all, who, ids: all.texts.restore(who, ids["text"]),
-    "runs.move": lambda all, who, ids: all.runs.move(who, ids["run"], "done"),
+    "runs.check_own": lambda all, who, ids: all.runs.check_own(who, ids["run"]),
+    "runs.finish": lambda all, who, ids: all.runs.finish(who, ids["run"], "done"),
     "runs.delete": lambda all, who, ids: all.runs.delete(who, ids["run"]),
     "runs.restore": lambda all, who, ids: all.runs.restore(who, ids["run"]),
 }
@@ -295,16 +296,35 @@ def test_runs(library: Library, ada: Person, bob: Person) -> None:
     assert (run.state, run.settings, run.owner) == ("waiting", {"text": "a\0b", "layers": [1, 2]}, "Ada")
     with pytest.raises(NotSaved, match=r"has no result; it is waiting"):
         library.runs.result(bob, run.id)
-    library.runs.move(ada, run.id, "done", b"result")
+    log = [("2026-01-02T03:04:05+00:00", "reading")]
+    assert library.runs.finish(ada, run.id, "done", log, b"result").log == tuple(log)
     assert library.runs.result(bob, run.id) == b"result"
     assert library.runs.read(bob, run.id).state == "done"
     newer = library.runs.add(ada, "patch", {})
     assert [one.id for one in library.runs.find(ada)] == [newer.id, run.id]
     assert library.runs.find(bob) == []
-    with pytest.raises(BadArgument, match="no state 'dancing'"):
-        library.runs.move(ada, run.id, "dancing")
+    with pytest.raises(BadArgument, match="no end 'dancing'"):
+        library.runs.finish(ada, run.id, "dancing")
     with pytest.raises(BadArgument, match="no JSON"):
         library.runs.add(ada, "lens", {"x": float("nan")})
+
+
+def test_the_same_words_are_the_same_run(library: Library, ada: Person, bob: Person) -> None:
+    first = library.runs.add(ada, "patch", {"site": "z", "n": 3})
+    library.runs.finish(ada, first.id, "done", [], b"result")
+    other = library.runs.add(ada, "patch", {"site": "q", "n": 3})
+    again = library.runs.add(ada, "patch", {"n": 3, "site": "z"})
+    assert (again.id, again.state, again.artefact) == (first.id, "waiting", None)
+    assert [one.id for one in library.runs.find(ada)] == [first.id, other.id]
+    assert library.runs.add(bob, "patch", {"site": "z", "n": 3}).id not in (first.id, other.id)
+
+
+def test_of_too_many_runs_the_oldest_go(opened: Opened) -> None:
+    library = opened(runs_limit=2)
+    ada = library.people.name("Ada")
+    runs = [library.runs.add(ada, "patch", {"n": n}).id for n in range(4)]
+    assert [one.id for one in library.runs.find(ada)] == runs[:1:-1]
+    assert {one.id for one in library.runs.find(ada, deleted=True)} == {*runs[:2]}
 
 
 @pytest.mark.parametrize(

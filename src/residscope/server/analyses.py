@@ -1,7 +1,7 @@
 """What the pages Lens, Patch and Heads ask for: each request is one call of an analysis, and its answer the result."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt
 
@@ -23,9 +23,14 @@ from residscope.server.workbench import Workbench
 
 
 class Analysis(BaseModel, ABC):
-    """A request. Two of the same words are one."""
+    """A request. Two of the same words are one.
+
+    Attributes:
+      kept: Whether it is long by nature, and kept as a run of who asks.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    kept: ClassVar[bool] = False
 
     @abstractmethod
     def compute(self, bench: Workbench) -> Result:
@@ -68,6 +73,8 @@ class Role(BaseModel):
 class Patch(Analysis):
     """`rs.patch` of one pair of prompts with its answers and roles, or of so many of a task of the bundled model."""
 
+    kept = True
+
     clean: str = ""
     corrupted: str = ""
     correct: str = ""
@@ -93,6 +100,8 @@ class Patch(Analysis):
 
 class Heads(Analysis):
     """`rs.head_scores`."""
+
+    kept = True
 
     n_sequences: Annotated[StrictInt, Field(ge=1, le=64)] = 8
     n_tokens: Annotated[StrictInt, Field(ge=2, le=512)] = 50
@@ -172,6 +181,8 @@ class Explain(Analysis):
 class Check(Analysis):
     """`rs.causal_check` of a direction, on some of the sample texts."""
 
+    kept = True
+
     site: str
     along: Along
     n_texts: Annotated[StrictInt, Field(ge=1, le=100)] = 5
@@ -186,6 +197,8 @@ class Check(Analysis):
 
 class Steer(Analysis):
     """`rs.steer` with a direction."""
+
+    kept = True
 
     site: str
     along: Along

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
@@ -39,7 +40,8 @@ from residscope.server.guard import Guard, error_response
 from residscope.server.library import make_library_routes
 from residscope.server.questions import QUESTIONS, Question
 from residscope.server.refusals import describe_refusal
-from residscope.server.who import Door, admit, make_door_routes
+from residscope.server.runs import RunKeeper, make_run_routes
+from residscope.server.who import Door, Visitor, admit, make_door_routes
 from residscope.server.work import Job, QueueFull, WorkQueue
 from residscope.server.workbench import Workbench
 from residscope.store.library import Library
@@ -102,16 +104,18 @@ def create_app(
     app.state.door, app.state.library = door or Door(library.people), library
     app.add_middleware(Guard, names=names, limits=library.limits)
     api = APIRouter(dependencies=[Depends(admit)])
-    _add_api(api, workbench)
+    keeper = RunKeeper(library, workbench)
+    _add_api(api, workbench, keeper)
     _add_errors(app)
     app.include_router(api)
     app.include_router(make_library_routes(library, workbench, _compute_apart), dependencies=[Depends(admit)])
+    app.include_router(make_run_routes(library, keeper), dependencies=[Depends(admit)])
     app.include_router(make_door_routes(app.state.door))
     _add_pages(app)
     return app
 
 
-def _add_api(app: APIRouter, bench: Workbench) -> None:
+def _add_api(app: APIRouter, bench: Workbench, keeper: RunKeeper) -> None:
     @app.get("/api/v1/model")
     async def model() -> dict[str, Any]:
         return bench.describe()
@@ -150,7 +154,7 @@ def _add_api(app: APIRouter, bench: Workbench) -> None:
     for name, question in QUESTIONS.items():
         _add_question(app, bench, name, question)
     for name, kind in ANALYSES.items():
-        _add_analysis(app, bench, name, kind)
+        _add_analysis(app, keeper, name, kind)
 
 
 def _add_question(app: APIRouter, bench: Workbench, name: str, kind: type[Question]) -> None:
@@ -166,14 +170,13 @@ def _add_question(app: APIRouter, bench: Workbench, name: str, kind: type[Questi
         return _binary(answer) if isinstance(answer, bytes) else answer
 
 
-def _add_analysis(app: APIRouter, bench: Workbench, name: str, kind: type[Analysis]) -> None:
+def _add_analysis(app: APIRouter, keeper: RunKeeper, name: str, kind: type[Analysis]) -> None:
     @app.post(f"/api/v1/{name}", name=name, description=kind.__doc__, response_class=Response)
-    async def analyse(request: Request, asked: kind) -> Response:  # type: ignore[valid-type]
-        call = lambda: asked.compute(bench)  # type: ignore[attr-defined]  # noqa: E731
+    async def analyse(request: Request, who: Visitor, asked: kind) -> Response:  # type: ignore[valid-type]
+        job = await run_in_threadpool(keeper.submit, _queue(request), who, name, asked)
         if _wants(request, "text/event-stream"):
-            job = _queue(request).submit(asked, call, long=True)
             return _events(request, job, lambda result: {"data": base64.b64encode(result.to_bytes()).decode()})
-        result = await _compute(request, asked, call, long=True)
+        result = await _wait(request, job)
         return HTMLResponse(result.to_html()) if _wants(request, "text/html") else _binary(result.to_bytes())
 
 
@@ -184,6 +187,7 @@ def _add_pages(app: FastAPI) -> None:
     @app.get("/patch", include_in_schema=False)
     @app.get("/heads", include_in_schema=False)
     @app.get("/saved", include_in_schema=False)
+    @app.get("/runs", include_in_schema=False)
     async def page() -> Response:
         if not (STATIC / "index.html").is_file():
             raise ViewsNotBuilt("The pages are not built.", "Run `make build` in the checkout, or install a wheel.")
@@ -231,7 +235,10 @@ def _binary(content: bytes) -> Response:
 
 async def _compute(request: Request, key: Hashable, call: Callable[[], Any], *, long: bool = False) -> Any:
     """Wait for the queue's answer, or until the page goes away."""
-    job = _queue(request).submit(key, call, long=long)
+    return await _wait(request, _queue(request).submit(key, call, long=long))
+
+
+async def _wait(request: Request, job: Job) -> Any:
     waiters = [asyncio.ensure_future(_done(job)), asyncio.ensure_future(_left(request))]
     try:
         await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)

@@ -100,19 +100,6 @@ class TextChange(BaseModel):
     pinned: bool = False
 
 
-class RunRequest(BaseModel):
-    """An analysis by its name, and the words of its request."""
-
-    kind: str
-    settings: dict[str, Any]
-
-
-class RunChange(BaseModel):
-    """How far a run is."""
-
-    state: Literal["waiting", "running", "done", "failed", "cancelled"]
-
-
 def make_library_routes(library: Library, bench: Workbench, compute: Compute) -> APIRouter:
     """All of them."""
     router = APIRouter(prefix="/api/v1")
@@ -120,7 +107,6 @@ def make_library_routes(library: Library, bench: Workbench, compute: Compute) ->
     _add_words(router, library)
     _add_lists(router, library)
     _add_texts(router, library)
-    _add_runs(router, library)
     _add_exchange(router, library)
     for name in ("directions", "descriptions", "comments", "lists", "runs"):
         _add_deleting(router, name, getattr(library, name))
@@ -198,7 +184,7 @@ def _add_directions(router: APIRouter, library: Library, bench: Workbench, compu
     @router.get("/directions/{id}/file", response_class=Response)
     def file(who: Visitor, id: Id, revision: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None) -> Response:
         found = library.directions.load(who, id, revision)
-        return _download(found.to_bytes(), f"{found.name}.safetensors")
+        return make_download(found.to_bytes(), f"{found.name}.safetensors")
 
     @router.put("/directions/{id}")
     async def revise_made(request: Request, who: Actor, id: Id, asked: MadeRequest) -> Saved:
@@ -276,37 +262,10 @@ def _add_texts(router: APIRouter, library: Library) -> None:
         library.texts.restore(who, *ids)
 
 
-def _add_runs(router: APIRouter, library: Library) -> None:
-    @router.get("/runs")
-    def runs(who: Actor, deleted: bool = False) -> list[values.Run]:
-        return library.runs.find(who, deleted=deleted)
-
-    @router.post("/runs")
-    def add_run(who: Actor, asked: RunRequest) -> values.Run:
-        return library.runs.add(who, asked.kind, asked.settings)
-
-    @router.get("/runs/{id}")
-    def run(who: Visitor, id: Id) -> values.Run:
-        return library.runs.read(who, id)
-
-    @router.patch("/runs/{id}")
-    def move_run(who: Actor, id: Id, asked: RunChange) -> values.Run:
-        return library.runs.move(who, id, asked.state)
-
-    @router.get("/runs/{id}/result", response_class=Response)
-    def result(who: Visitor, id: Id) -> Response:
-        return _download(library.runs.result(who, id), f"run {id}.safetensors")
-
-    @router.put("/runs/{id}/result")
-    async def keep_result(request: Request, who: Actor, id: Id) -> values.Run:
-        content = await request.body()
-        return await run_in_threadpool(library.runs.move, who, id, "done", content)
-
-
 def _add_exchange(router: APIRouter, library: Library) -> None:
     @router.get("/library", response_class=Response)
     def export_library(who: Visitor, ids: Annotated[Several | None, Query(max_length=1000)] = None) -> Response:
-        return _download(library.exchange.write(who, ids), f"{library.home.name} library.safetensors")
+        return make_download(library.exchange.write(who, ids), f"{library.home.name} library.safetensors")
 
     @router.post("/library")
     async def import_library(request: Request, who: Actor) -> Imported:
@@ -330,6 +289,7 @@ def _read_file(content: bytes, file: str, place: str | None) -> Direction:
     return read_file(content, file, site=site or None, head=int(head) if head.isdecimal() else None)
 
 
-def _download(content: bytes, name: str) -> Response:
+def make_download(content: bytes, name: str) -> Response:
+    """A file for the browser's downloads."""
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
     return Response(content, media_type="application/octet-stream", headers=headers)

@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from typing import Any
 
 from residscope.errors import Cancelled, ResidscopeError
@@ -22,6 +23,7 @@ class Job:
       long: Whether short work may go before it and between its steps.
       result: Set when it is done.
       step: How far it is.
+      log: Times in UTC, each with what began then.
     """
 
     def __init__(self, key: Hashable, call: Callable[[], Any], *, long: bool) -> None:
@@ -30,8 +32,13 @@ class Job:
         self.long = long
         self.result: Future[Any] = Future()
         self.step: Step | None = None
+        self.log: list[tuple[str, str]] = []
         self.n_waiting = 1
         self.work: Work | None = None
+
+    def note(self, what: str) -> None:
+        """Write a line of the log."""
+        self.log.append((datetime.now(UTC).isoformat(timespec="milliseconds"), what))
 
 
 class WorkQueue:
@@ -73,14 +80,22 @@ class WorkQueue:
         """Stop waiting for a job; when nobody waits any more it is dropped, or cancelled at its next step."""
         with self._changed:
             job.n_waiting -= 1
-            if job.n_waiting or job.result.done():
-                return
-            queue = self._long if job.long else self._short
-            if job in queue:
-                queue.remove(job)
-                job.result.set_exception(Cancelled("Nobody waits for it any more."))
-            elif job.work:
-                job.work.cancel()
+            if not job.n_waiting:
+                self._drop(job, "Nobody waits for it any more.")
+
+    def stop(self, job: Job) -> None:
+        """Drop a job, or cancel it at its next step, whoever waits for it."""
+        with self._changed:
+            job.n_waiting = 0
+            self._drop(job, "It was stopped.")
+
+    def _drop(self, job: Job, why: str) -> None:
+        queue = self._long if job.long else self._short
+        if job in queue:
+            queue.remove(job)
+            job.result.set_exception(Cancelled(why))
+        elif job.work and not job.result.done():
+            job.work.cancel()
 
     def close(self) -> None:
         """Cancel everything, and end the thread."""
@@ -106,6 +121,8 @@ class WorkQueue:
         """Run a job that is in `_running`, and take it out."""
 
         def advance(step: Step) -> None:
+            if job.step is None or job.step.what != step.what:
+                job.note(step.what)
             job.step = step
             if job.long:
                 self._run_short()

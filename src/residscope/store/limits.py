@@ -16,6 +16,7 @@ class Limits:
       text_limit: Bytes of a text.
       texts_limit: Texts of one person.
       directions_limit: Directions of one person.
+      runs_limit: Runs of one person; of more the oldest are deleted.
       tags_limit: Tags of one direction.
       import_limit: Bytes of an imported file.
       request_texts_limit: Texts of a request.
@@ -28,6 +29,7 @@ class Limits:
     text_limit: int = 2**18
     texts_limit: int = 1_000
     directions_limit: int = 10_000
+    runs_limit: int = 1_000
     tags_limit: int = 20
     import_limit: int = 2**28
     request_texts_limit: int = 1_000

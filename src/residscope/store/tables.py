@@ -56,7 +56,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {datetime: Moment, dict[str, Any]: JSON}  # noqa: RUF012  # SQLAlchemy's own declaration
+    type_annotation_map = {datetime: Moment, dict[str, Any]: JSON, list[list[str]]: JSON}  # noqa: RUF012  # SQLAlchemy's own declaration
 
 
 class User(Base):
@@ -243,5 +243,6 @@ class Run(Owned, Base):
     state: Mapped[str]
     artefact: Mapped[str | None]
     changed: Mapped[Created]
+    log: Mapped[list[list[str]]] = mapped_column(default=list, server_default="[]")
 
     user: Mapped[User] = relationship(lazy="joined", innerjoin=True)

@@ -134,8 +134,23 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """So many steps of so many, and what of."""
+
+    done: int
+    total: int
+    what: str
+
+
+@dataclass(frozen=True)
 class Run:
-    """An analysis that was asked for; `artefact` names its result, once there is one."""
+    """An analysis that was asked for; `artefact` names its result, once there is one.
+
+    Attributes:
+      state: "waiting", "running", "done", "failed", "cancelled"; or "interrupted", of one that does not run any more.
+      log: Times, each with what began then or went wrong.
+      progress: While it runs.
+    """
 
     id: int
     owner: str
@@ -143,9 +158,11 @@ class Run:
     settings: Mapping[str, Any]
     state: str
     artefact: str | None
+    log: tuple[tuple[str, str], ...]
     created: datetime
     changed: datetime
     deleted: datetime | None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)
