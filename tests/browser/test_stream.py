@@ -505,6 +505,24 @@ def test_an_error_of_the_server_is_shown_and_can_be_tried_again(open_page: OPEN)
     expect(panel).to_have_count(0)
 
 
+def test_only_what_may_pass_is_tried_again(open_page: OPEN) -> None:
+    page = open_page("/?site=resid_pre.1&count=4")
+    page.route("**/api/v1/pca/resid_pre.3", answer(404, "unknown_site", "No such site was found."))
+    page.get_by_label("Layer", exact=True).select_option("3")
+    panel = page.get_by_role("alert")
+    expect(panel).to_contain_text("No such site was found. Do this.")
+    expect(panel).to_contain_text("Below is still PCA 0 of resid_pre.1")
+    expect(panel.get_by_role("button")).to_have_count(0)
+    page.get_by_label("Layer", exact=True).select_option("1")
+    expect(panel).to_have_count(0)
+    for text, status, buttons in ((1, 413, 0), (2, 503, 1)):
+        page.route("**/api/v1/river", answer(status, "told", "The river is not read."))
+        page.locator(".text h2 button[aria-pressed]").nth(text).click()
+        problem = page.locator(".chosen p.problem:not([hidden])")
+        expect(problem).to_contain_text("The river is not read. Do this.")
+        expect(problem.get_by_role("button", name="Try again")).to_have_count(buttons)
+
+
 def test_a_full_queue_is_said_and_asked_again(open_page: OPEN) -> None:
     page = open_page("/?site=resid_pre.1&count=4")
     turned_away = answer(429, "busy", "The queue is full.", **{"Retry-After": "1"})

@@ -175,8 +175,8 @@ def test_what_cannot_be_had_is_refused(
     assert (error["code"], error["hint"] != "") == (code, True)
     assert says in error["message"]
     streamed = client.post(f"/api/v1/{name}", json=asked, headers={"Accept": "text/event-stream"})
-    found = streamed.json() if status == 422 else read_events(streamed)[-1][1]
-    assert found["error"] == error
+    found = {"status": 422, **streamed.json()} if status == 422 else read_events(streamed)[-1][1]
+    assert found == {"status": status, "error": error}
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ _STATUS: dict[type[ResidscopeError], int] = {
     OverLimit: 413,
     TooManyAttempts: 429,
     BadDatabase: 503,
+    Cancelled: 503,
 }
 _EVENT_SECONDS = 0.1
 
@@ -199,7 +200,7 @@ def _add_pages(app: FastAPI) -> None:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ResidscopeError)
     async def of_user(request: Request, error: ResidscopeError) -> Response:
-        return error_response(_STATUS.get(type(error), 400), **describe_error(error))
+        return error_response(_status(error), **describe_error(error))
 
     @app.exception_handler(RequestValidationError)
     async def of_words(request: Request, error: RequestValidationError) -> Response:
@@ -213,6 +214,10 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def of_ours(request: Request, error: Exception) -> Response:
         return error_response(500, **_describe_defect(error))
+
+
+def _status(error: ResidscopeError) -> int:
+    return _STATUS.get(type(error), 400)
 
 
 def describe_error(error: ResidscopeError) -> dict[str, str]:
@@ -280,10 +285,10 @@ async def _stream(request: Request, job: Job, describe: Callable[[Any], dict[str
                 yield _event("progress", {"done": told.done, "total": told.total, "what": told.what, **so_far})
         yield _event("result", describe(job.result.result()))
     except ResidscopeError as error:
-        yield _event("error", {"error": describe_error(error)})
+        yield _event("error", {"status": _status(error), "error": describe_error(error)})
     except Exception as error:
         logging.getLogger("residscope").exception("a job failed")
-        yield _event("error", {"error": _describe_defect(error)})
+        yield _event("error", {"status": 500, "error": _describe_defect(error)})
     finally:
         done.cancel()
         _queue(request).leave(job)

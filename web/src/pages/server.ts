@@ -125,6 +125,9 @@ function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 /** An error in its words, for a person. */
 export const wordsOf = (error: unknown): string => (error instanceof ServerError ? `${error.message} ${error.hint}`.trim() : error instanceof Error ? error.message : String(error));
 
+/** Whether the same request may fare better: the server was away, busy or at fault, or who asks has to sign in first. What is wrong with the request stays so. */
+export const mayPass = (error: unknown): boolean => !(error instanceof ServerError) || [0, 401, 429].includes(error.status) || error.status >= 500;
+
 function errorOf(status: number, body: unknown): ServerError {
   const { code = "error", message = `The server answered ${status}.`, hint = "" } = (body as { error?: Partial<ServerError> })?.error ?? {};
   return new ServerError(status, code, message, hint);
@@ -200,7 +203,7 @@ async function follow<T>(path: string, onProgress: (progress: Progress & Partial
       const message = JSON.parse(data);
       if (event === "progress") onProgress(message);
       else if (event === "result") return message;
-      else if (event === "error") throw errorOf(500, message);
+      else if (event === "error") throw errorOf(message.status, message);
     }
   } catch (error) {
     if (signal?.aborted) throw signal.reason;

@@ -1,19 +1,19 @@
 // What is going on: nothing under 100 ms, a moving line after, how far and a way to stop after a second; what went wrong, and again.
 
 import { useEffect, useState } from "preact/hooks";
-import { type Progress, queued, ServerError } from "./server.ts";
+import { mayPass, type Progress, queued, ServerError } from "./server.ts";
 
 export interface Work {
   stop: () => void;
   progress: Progress | null;
 }
 
-export type Trouble = { kind: "stopped" } | { kind: "failed"; status: number; message: string; hint: string };
+export type Trouble = { kind: "stopped" } | { kind: "failed"; status: number; again: boolean; message: string; hint: string };
 
 export function troubleOf(error: unknown): Trouble {
-  if (error instanceof ServerError) return { kind: "failed", status: error.status, message: error.message, hint: error.hint };
+  if (error instanceof ServerError) return { kind: "failed", status: error.status, again: mayPass(error), message: error.message, hint: error.hint };
   console.error(error);
-  return { kind: "failed", status: 500, message: "The page could not read the server's answer.", hint: error instanceof Error ? error.message : String(error) };
+  return { kind: "failed", status: 500, again: true, message: "The page could not read the server's answer.", hint: error instanceof Error ? error.message : String(error) };
 }
 
 /** True once `since` lies further back than `ms`. */
@@ -49,9 +49,11 @@ export function Status({ work, trouble, retry, still }: StatusProps) {
           </p>
         )}
         <p>
-          <button type="button" class="solid" onClick={retry}>
-            Try again
-          </button>
+          {(trouble.kind === "stopped" || trouble.again) && (
+            <button type="button" class="solid" onClick={retry}>
+              Try again
+            </button>
+          )}
           {still !== null && <span> Below is still {still}.</span>}
         </p>
       </div>

@@ -1,7 +1,7 @@
 // What is asked for because of what is shown: the river of the selected text, and what is most active at the picked token.
 
 import { computed, effect, signal } from "@preact/signals";
-import { type Made, server } from "../server.ts";
+import { type Made, mayPass, server, wordsOf } from "../server.ts";
 import { chosen, picked, picture } from "./state.ts";
 import { Recent } from "./store.ts";
 import { addUp } from "./sum.ts";
@@ -11,7 +11,7 @@ export interface Follower<T> {
   key: string;
   value: T | null;
   old: boolean;
-  problem: string | null;
+  problem: { words: string; again: boolean } | null;
 }
 
 function follow<T>(need: () => { key: string; load: (signal: AbortSignal) => Promise<T> } | null, size: number, delay: number) {
@@ -37,7 +37,7 @@ function follow<T>(need: () => { key: string; load: (signal: AbortSignal) => Pro
           if (!controller.signal.aborted) answer.value = { key, value, old: false, problem: null };
         },
         (error) => {
-          if (!controller.signal.aborted) answer.value = { key, value: null, old: false, problem: error instanceof Error ? error.message : String(error) };
+          if (!controller.signal.aborted) answer.value = { key, value: null, old: false, problem: { words: wordsOf(error), again: mayPass(error) } };
         },
       );
     }, delay);

@@ -12,7 +12,7 @@ import { open } from "../keys.ts";
 import type { DirectionFacts as Made, Pca, Term } from "../server.ts";
 import { Status } from "../status.tsx";
 import { rowOfPlace } from "./address.ts";
-import { activity, river } from "./followers.ts";
+import { activity, type Follower, river } from "./followers.ts";
 import * as state from "./state.ts";
 
 const BINS = 40;
@@ -49,7 +49,7 @@ interface TokenFacts {
   here: number;
   active: { component: number; sd: number }[] | null;
   among: number;
-  problem: string | null;
+  problem: Follower<unknown>["problem"];
 }
 
 type Facts = DirectionFacts | TokenFacts;
@@ -269,7 +269,7 @@ function TokenCard({ facts, action }: { facts: TokenFacts; action: ComponentChil
         </ol>
       ) : problem ? (
         <p>
-          {problem} <button type="button" onClick={activity.retry}>Try again</button>
+          {problem.words} {problem.again && <button type="button" onClick={activity.retry}>Try again</button>}
         </p>
       ) : (
         <p>Reading {among} components…</p>

@@ -375,7 +375,7 @@ export function draw(): void {
   } catch (error) {
     batch(() => {
       work.value = null;
-      trouble.value = { kind: "failed", status: 400, message: (error as Error).message, hint: "" };
+      trouble.value = { kind: "failed", status: 400, again: false, message: (error as Error).message, hint: "" };
     });
     return;
   }

@@ -137,7 +137,7 @@ function River({ text, limit }: { text: state.ShownText; limit: number }) {
   if (problem)
     return (
       <p class="problem">
-        The river could not be read. {problem} <button type="button" onClick={followers.river.retry}>Try again</button>
+        The river could not be read. {problem.words} {problem.again && <button type="button" onClick={followers.river.retry}>Try again</button>}
       </p>
     );
   if (!data) return <div class="river-place">{old && "Reading every layer…"}</div>;
