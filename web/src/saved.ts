@@ -1,46 +1,9 @@
 // A saved file: its views, their data beside them, no network.
 
 import { hostedModel } from "./host.ts";
-import type { View } from "./host.ts";
 import { parseArrays } from "./arrays.ts";
-import attention from "./views/attention.tsx";
-import attribution from "./views/attribution.tsx";
-import colouredText from "./views/coloured_text.tsx";
-import headMosaic from "./views/head_mosaic.tsx";
-import heads from "./views/heads.tsx";
-import logitLens from "./views/logit_lens.tsx";
-import patching from "./views/patching.tsx";
-import river from "./views/river.tsx";
-import vocabulary from "./views/vocabulary.tsx";
-import ablation from "./views/ablation.tsx";
-import causalCheck from "./views/causal_check.tsx";
-import comparison from "./views/comparison.tsx";
-import composition from "./views/composition.tsx";
-import explanation from "./views/explanation.tsx";
-import nextTokens from "./views/next_tokens.tsx";
-import steering from "./views/steering.tsx";
-import singularVectors from "./views/singular_vectors.tsx";
+import { VIEWS } from "./views/table.ts";
 import "./saved.css";
-
-const VIEWS: Record<string, View> = {
-  singular_vectors: singularVectors,
-  next_tokens: nextTokens,
-  composition,
-  explanation,
-  comparison,
-  ablation,
-  attention,
-  attribution,
-  causal_check: causalCheck,
-  coloured_text: colouredText,
-  head_mosaic: headMosaic,
-  heads,
-  logit_lens: logitLens,
-  patching,
-  river,
-  steering,
-  vocabulary,
-};
 
 /** Shows what a script of this page holds, at the end of the page. */
 async function show(script: Element): Promise<void> {

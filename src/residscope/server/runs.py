@@ -85,7 +85,7 @@ class RunKeeper:
         error = result.exception()
         state = "done" if error is None else "cancelled" if isinstance(error, Cancelled) else "failed"
         if error is not None:
-            job.note(f"{error.message} {error.hint}" if isinstance(error, ResidscopeError) else f"{error!r}")
+            job.note(f"{error.message} {error.hint}".strip() if isinstance(error, ResidscopeError) else f"{error!r}")
         try:
             content = result.result().to_bytes() if error is None else None
             self._library.runs.finish(who, id, state, job.log, content)

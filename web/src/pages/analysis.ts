@@ -1,6 +1,7 @@
 // A result that is computed when it is asked for: how far it is, what is known of it already, what went wrong.
 
 import { useEffect, useRef, useState } from "preact/hooks";
+import { hold } from "./hold.ts";
 import { isAbort, server } from "./server.ts";
 import { type Trouble, troubleOf, type Work } from "./status.tsx";
 
@@ -11,7 +12,7 @@ export interface Analysis {
 }
 
 /** One analysis at a time; asking for the next, or for none, gives up the one before. */
-export function useAnalysis(): { found: Analysis | null; ask: (path: string, body: unknown) => void; drop: () => void } {
+export function useAnalysis(): { found: Analysis | null; ask: (path: string, body: Readonly<Record<string, unknown>>) => void; drop: () => void } {
   const [found, setFound] = useState<Analysis | null>(null);
   const current = useRef<AbortController | null>(null);
   const drop = (): void => {
@@ -19,7 +20,7 @@ export function useAnalysis(): { found: Analysis | null; ask: (path: string, bod
     setFound(null);
   };
   useEffect(() => () => current.current?.abort(), []);
-  const ask = (path: string, body: unknown): void => {
+  const ask = (path: string, body: Readonly<Record<string, unknown>>): void => {
     current.current?.abort();
     const controller = (current.current = new AbortController());
     const put = (changed: Partial<Analysis>): void => {
@@ -29,9 +30,10 @@ export function useAnalysis(): { found: Analysis | null; ask: (path: string, bod
       put({ trouble: { kind: "stopped" } });
       controller.abort();
     };
-    setFound({ work: { stop, progress: null }, data: null, trouble: null });
+    const work = { stop, hold: () => void hold(path, body) };
+    setFound({ work: { ...work, progress: null }, data: null, trouble: null });
     server
-      .analysis(path, body, (progress, soFar) => put({ work: { stop, progress }, ...(soFar && { data: soFar }) }), controller.signal)
+      .analysis(path, body, (progress, soFar) => put({ work: { ...work, progress }, ...(soFar && { data: soFar }) }), controller.signal)
       .then(
         (data) => put({ data }),
         (error) => isAbort(error) || put({ trouble: troubleOf(error) }),

@@ -1,7 +1,7 @@
 // What people keep on the server, as docs/reference/http.md states it, and who they are.
 
 import { signal } from "@preact/signals";
-import { call, json, type Made, type Term } from "./server.ts";
+import { call, json, type Made, type Progress, type Term } from "./server.ts";
 
 export interface Me {
   name: string | null;
@@ -57,6 +57,19 @@ export interface OwnText {
   deleted: string | null;
 }
 
+/** An analysis that was asked for, and what came of it. */
+export interface Run {
+  id: number;
+  kind: string;
+  settings: Record<string, unknown>;
+  state: "waiting" | "running" | "done" | "failed" | "cancelled" | "interrupted";
+  log: [time: string, what: string][];
+  progress: Progress | null;
+  created: string;
+  changed: string;
+  deleted: string | null;
+}
+
 export const me = signal<Me | null>(null);
 
 /** A saved direction as it is now, as requests write it. */
@@ -98,8 +111,13 @@ export const library = {
   deleteTexts: (ids: number[]) => call(`my_texts${query({ ids: ids.map(String) })}`, { method: "DELETE" }),
   restoreTexts: (ids: number[]) => call(`my_texts/restore${query({ ids: ids.map(String) })}`, { method: "POST" }),
 
-  remove: (kind: "directions" | "descriptions" | "comments" | "lists", id: number) => call(`${kind}/${id}`, { method: "DELETE" }),
-  restore: (kind: "directions" | "descriptions" | "comments" | "lists", id: number) => call(`${kind}/${id}/restore`, { method: "POST" }),
+  runs: (deleted: boolean) => json<Run[]>(`runs${query({ deleted })}`),
+  startRun: (kind: string, settings: Readonly<Record<string, unknown>>) => json<Run>("runs", { body: { kind, settings } }),
+  stopRun: (id: number) => call(`runs/${id}/stop`, { method: "POST" }),
+  runResult: async (id: number): Promise<Uint8Array<ArrayBuffer>> => new Uint8Array(await (await call(`runs/${id}/result`)).arrayBuffer()),
+
+  remove: (kind: "directions" | "descriptions" | "comments" | "lists" | "runs", id: number) => call(`${kind}/${id}`, { method: "DELETE" }),
+  restore: (kind: "directions" | "descriptions" | "comments" | "lists" | "runs", id: number) => call(`${kind}/${id}/restore`, { method: "POST" }),
 
   export: async (): Promise<Blob> => (await call("library")).blob(),
   import: (file: File) => json<{ n_directions: number; n_lists: number; n_texts: number; n_votes_left: number }>("library", { bytes: file }),

@@ -6,6 +6,8 @@ import { bench as heads, Heads } from "./bench/heads.tsx";
 import { bench as lens, Lens } from "./bench/lens.tsx";
 import { bench as patch, Patch } from "./bench/patch.tsx";
 import type { Command } from "./keys.ts";
+import { Runs } from "./runs/runs.tsx";
+import { start as startRuns } from "./runs/state.ts";
 import { Saved } from "./saved/saved.tsx";
 import { start as startSaved } from "./saved/state.ts";
 import { start } from "./stream/history.ts";
@@ -42,6 +44,7 @@ export const PLACES: readonly Place[] = [
   benchPlace("Patch", Patch, patch),
   benchPlace("Heads", Heads, heads),
   { name: "Saved", paths: ["/saved"], Page: Saved, start: startSaved, commands: [{ id: "words", label: "Look for words", key: "w", run: () => document.getElementById("words")?.focus() }], entries: () => [] },
+  { name: "Runs", paths: ["/runs"], Page: Runs, start: startRuns, commands: [], entries: () => [] },
 ];
 
 export const place = PLACES.find(({ paths }) => paths.includes(location.pathname)) ?? PLACES[0];

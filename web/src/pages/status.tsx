@@ -5,6 +5,7 @@ import { mayPass, type Progress, queued, ServerError } from "./server.ts";
 
 export interface Work {
   stop: () => void;
+  hold?: () => void; // lets it go on without this page
   progress: Progress | null;
 }
 
@@ -60,7 +61,7 @@ export function Status({ work, trouble, retry, still }: StatusProps) {
     );
   }
   if (!work || !late) return <div class="line" />;
-  const { progress, stop } = work;
+  const { progress, stop, hold } = work;
   const share = progress && progress.total > 0 ? progress.done / progress.total : null;
   return (
     <>
@@ -79,6 +80,11 @@ export function Status({ work, trouble, retry, still }: StatusProps) {
           <button type="button" onClick={stop}>
             Stop
           </button>
+          {hold && (
+            <button type="button" title="It goes on when you leave this page" onClick={hold}>
+              Go on in Runs
+            </button>
+          )}
         </p>
       )}
     </>

@@ -7,6 +7,7 @@ import "./frame.css";
 import "./stream/stream.css";
 import "./bench/bench.css";
 import "./saved/saved.css";
+import "./runs/runs.css";
 
 addEventListener("unhandledrejection", ({ reason }) => {
   if (reason instanceof DOMException && reason.name === "AbortError") return;

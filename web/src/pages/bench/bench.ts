@@ -7,6 +7,7 @@ import { isOf, type Look, type Onward } from "../../views/look.ts";
 import { type Named, parseOnce, type Presented } from "../../views/present.tsx";
 import singularVectors from "../../views/singular_vectors.tsx";
 import vocabulary from "../../views/vocabulary.tsx";
+import { hold } from "../hold.ts";
 import { copyText, dismiss, say } from "../notes.tsx";
 import { isAbort, type ModelFacts, type Progress, server } from "../server.ts";
 import { model, readSession, writeSession } from "../session.ts";
@@ -200,14 +201,15 @@ export class Bench {
         this.trouble.value = { kind: "stopped" };
       });
     };
+    const work = { stop, hold: () => void hold(asked.path, asked.body) };
     batch(() => {
-      this.work.value = { stop, progress: null };
+      this.work.value = { ...work, progress: null };
       this.trouble.value = null;
     });
     const mine = (): boolean => this.current === controller && !controller.signal.aborted;
     const advance = (progress: Progress, soFar: Uint8Array<ArrayBuffer> | null): void => {
       if (!mine()) return;
-      this.work.value = { stop, progress };
+      this.work.value = { ...work, progress };
       if (soFar) this.show(soFar, asked, false);
     };
     server.analysis(asked.path, asked.body, advance, controller.signal).then(
