@@ -32,7 +32,7 @@ def serve(
 ) -> Iterator[tuple[str, Workbench, FastAPI]]:
     """The server's origin, what it keeps, and the application with an empty library; `door` is what `Door` takes."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as listener:
-        library = Library(Path(folder), Home.of(model))
+        library = Library(Path(folder), Home.of(model, (dictionaries or {}).values()))
         bench = Workbench(model, texts, dictionaries=dictionaries, library=library)
         app = create_app(bench, library, door=Door(library.people, **door), queue_limit=queue_limit)
         running = uvicorn.Server(uvicorn.Config(app, log_level="error"))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,37 @@ def test_another_models_file_is_refused(filled: Library, ada: Person, tmp_path: 
     with pytest.raises(BadLibrary, match=r"of the model small \(f1\), and this library of large \(f2\)"):
         elsewhere.exchange.bring(elsewhere.people.name("Cleo"), filled.exchange.write(ada))
     assert not list((tmp_path / "elsewhere").rglob("*.safetensors"))
+
+
+@dataclass(frozen=True)
+class Known:
+    """A dictionary, as far as a library knows it."""
+
+    name: str
+    fingerprint: str
+
+
+def test_a_feature_of_another_dictionary_is_refused_whole(
+    library: Library, ada: Person, other: Library, cleo: Person, tmp_path: Path
+) -> None:
+    made = {"kind": "feature", "feature": 3, "dictionary": "topk", "fingerprint": "d1"}
+    feature = replace(direction(), history={"kind": "combination", "terms": [{"history": made}, "x", 1]})
+    library.directions.save(ada, direction(), name="plain")
+    library.directions.save(ada, feature, name="feature")
+    content = library.exchange.write(ada)
+    assert other.exchange.bring(cleo, content).n_directions == 2
+    elsewhere = Library(tmp_path / "elsewhere", replace(HOME, dictionaries=[Known("topk", "d2"), Known("other", "d3")]))
+    user = elsewhere.people.name("Cleo")
+    mine = elsewhere.directions.save(user, direction(), name="mine")
+    for bring in (
+        lambda: elsewhere.exchange.bring(user, content),
+        lambda: elsewhere.directions.save(user, feature, name="feature"),
+        lambda: elsewhere.directions.revise(user, mine.id, feature),
+    ):
+        with pytest.raises(BadDirection, match=r"topk with the fingerprint d1, and the one of that name here has d2"):
+            bring()
+    assert [(one.name, one.revision) for one in elsewhere.directions.find(user).directions] == [("mine", 0)]
+    assert len(list((tmp_path / "elsewhere").rglob("*.safetensors"))) == 1
 
 
 def test_a_file_cut_short_is_refused_wherever_it_is_cut(

@@ -1,5 +1,6 @@
 """A sparse autoencoder: an activation as the sum of a few features of a large dictionary."""
 
+import hashlib
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -21,6 +22,7 @@ Activation = Literal["relu", "topk", "groupmax", "jumprelu", "gated"]
 Scaling = Literal["none", "constant", "norm", "layer_norm"]
 
 _EPS = 1e-5  # added where an input is divided, and not where it is put back
+_TOLD = ("name", "facts", "source")  # of people's use: they change nothing that is computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +93,23 @@ class SparseAutoencoder:
         """Length of each row of the decoder."""
         norms: Tensor = self.decoder.norm(dim=-1)
         return norms
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of every byte of the weights and of all that changes what is read or written, or where.
+
+        Holds:
+          The same whatever its name, its place on disk and its device.
+        """
+        found = hashlib.sha256()
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, Tensor):
+                found.update(f"{one.name} {value.dtype} {list(value.shape)}".encode())
+                found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            elif one.name not in _TOLD and value != one.default:  # so that a field that is added changes no older one
+                found.update(f"{one.name} {value}".encode())
+        return found.hexdigest()
 
     def to(self, device: torch.device) -> "SparseAutoencoder":
         """The same on another device."""
@@ -249,7 +268,14 @@ class SparseAutoencoder:
             name=f"feature {feature} of {self.name} ({side})",
             site=self.writes if side == "decoder" else self.site,
             vector=vector / vector.norm(),
-            history={"kind": "feature", "dictionary": self.name, "feature": feature, "side": side},
+            history={
+                "kind": "feature",
+                "feature": feature,
+                "side": side,
+                "dictionary": self.name,
+                "source": self.source,
+                "fingerprint": self.fingerprint,
+            },
         )
 
     def check(self, model: Model, texts: Texts) -> Contract:

@@ -1,11 +1,11 @@
 """Directions from files: our own, and bare vectors once their site is said."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from safetensors import SafetensorError
@@ -19,7 +19,22 @@ from residscope.sites import Site, name_place, read_site
 _UNREADABLE = (SafetensorError, LookupError, ValueError, TypeError, AttributeError, RecursionError)
 
 
-def load_direction(path: str | Path, *, site: str | Site | None = None, head: int | None = None) -> Direction:
+class Fingerprinted(Protocol):
+    """A dictionary, as far as directions know it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+
+def load_direction(
+    path: str | Path,
+    *,
+    site: str | Site | None = None,
+    head: int | None = None,
+    dictionaries: Iterable[Fingerprinted] = (),
+) -> Direction:
     """Read a direction.
 
     A file of our own is safetensors: in float64 the tensors `vector` `[d]`, where it is centred `mean`, and where
@@ -33,9 +48,10 @@ def load_direction(path: str | Path, *, site: str | Site | None = None, head: in
       path: The file.
       site: Where a bare vector lives. One of our own says that itself.
       head: Of which head, where the site has heads.
+      dictionaries: Those in use: what was made of another one of the same name is refused.
     Raises:
       BadDirection: It cannot be read, is cut short, holds no direction, or a bare vector's site was not said; the site
-        has no such head, or the direction is of another place than was asked for.
+        has no such head, the direction is of another place than was asked for, or a feature of another dictionary.
       UnknownSite: The site is no site's name.
     Holds:
       What `direction.save` wrote is read back bit for bit; nothing but numbers is read of a `.npy`.
@@ -45,7 +61,37 @@ def load_direction(path: str | Path, *, site: str | Site | None = None, head: in
         content = path.read_bytes()
     except OSError as error:
         raise BadDirection(f"{path} cannot be read ({error.strerror}).", "Name a file.") from None
-    return read_file(content, path.name, site=site, head=head)
+    found = read_file(content, path.name, site=site, head=head)
+    check_dictionaries(found, dictionaries)
+    return found
+
+
+def check_dictionaries(direction: Direction, known: Iterable[Fingerprinted]) -> None:
+    """Refuse a feature, or a sum that has one, of another dictionary than the known one of that name.
+
+    Raises:
+      BadDirection: Their fingerprints differ. Files from before fingerprints were kept have none, and pass.
+    """
+    theirs = [one for one in _list_mappings(direction.history) if one.get("kind") == "feature"]
+    for ours in known:
+        for one in theirs:
+            found = one.get("fingerprint")
+            if one.get("dictionary") == ours.name and found is not None and found != ours.fingerprint:
+                raise BadDirection(
+                    f"{direction.name} is made of a dictionary {ours.name} with the fingerprint {str(found)[:8]}, and "
+                    f"the one of that name here has {ours.fingerprint[:8]}.",
+                    "Take the feature of the dictionary that is here, or give the bare vector as .npy or .json.",
+                )
+
+
+def _list_mappings(value: Any) -> Iterator[Mapping[str, Any]]:
+    """All mappings in a JSON value, however deep: the parts of sums have histories of their own."""
+    pending = [value]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, Mapping):
+            yield one
+        pending += one.values() if isinstance(one, Mapping) else one if isinstance(one, (list, tuple)) else ()
 
 
 def read_file(content: bytes, name: str, *, site: str | Site | None = None, head: int | None = None) -> Direction:

@@ -61,12 +61,13 @@ def serve(
     if not as_json:
         click.echo(f"Loading {wanted} ...", err=True)
     loaded = load(wanted, **settings.loading(dtype, device))
-    library = Library(folder, Home.of(loaded), url=database, limits=settings.limits)
+    dictionaries = demo.dictionaries if wanted == "demo" else {}
+    library = Library(folder, Home.of(loaded, dictionaries.values()), url=database, limits=settings.limits)
     bench = Workbench(
         loaded,
         texts or settings.texts or demo.texts,
         data=folder,
-        dictionaries=demo.dictionaries if wanted == "demo" else None,
+        dictionaries=dictionaries,
         library=library,
     )
     door = Door(

@@ -140,6 +140,7 @@ class Exchange:
 
         Raises:
           BadLibrary: The file is no library, is cut short, or is another model's.
+          BadDirection: One of its directions is a feature of another dictionary than the one of that name here.
           OverLimit: It is larger than is allowed, or something in it is, or there would be too much.
         """
         self.limits.check("import_limit", len(content), f"The file has {len(content):,} bytes")
