@@ -10,6 +10,7 @@ from torch import Tensor
 from residscope.errors import BadArgument
 from residscope.graphs.attribution import Attribution, compare
 from residscope.graphs.edges import Edges, Rule
+from residscope.graphs.elsewhere import measure_elsewhere
 from residscope.graphs.graph import Graph, Paths, find_paths
 from residscope.graphs.levels import (
     TOKEN,
@@ -65,7 +66,9 @@ def causal_graph(
 ) -> Graph:
     """Ablate every active feature of a prompt alone, and measure what every feature of the next dictionary does.
 
-    What is taken off is what the feature writes; what its dictionary leaves unexplained stays where it is.
+    What is taken off is what the feature writes; what its dictionary leaves unexplained stays where it is. What comes
+    to these positions from others has no edge; `settings["from_elsewhere"]` says which share of the stream's change
+    from the first dictionary to the last that is.
 
     Args:
       model: Any.
@@ -106,9 +109,9 @@ def causal_graph(
     """
     rule = _read_rule(top, threshold, share)
     levels = arrange(model, dictionaries)
-    run = read_prompt(model, prompt, levels)
-    names = name_parts(model, levels) if split else []
     budget = find_budget(model, memory_bytes)
+    run = read_prompt(model, prompt, levels, budget // 16)
+    names = name_parts(model, levels) if split else []
     tracer = Tracer(run, levels, choose_positions(run, positions), names, competition, budget)
     sources = tracer.find_sources(errors, tokens)
     if method not in ("exact", "attribution") or (split and method != "exact"):
@@ -148,6 +151,7 @@ def causal_graph(
             "skipped": list_skipped(levels),
             "n_active": [len(one) for level, one in sources if level != TOKEN],
             "n_measured": tracer.n_measured,
+            "from_elsewhere": measure_elsewhere(tracer),
             "noise_floor": tracer.noise_floor,
             "has_bos": run.tokens.has_bos,
             "dtype": str(model.dtype).removeprefix("torch."),

@@ -229,8 +229,17 @@ def make_ablations(run: Run, sources: Sources, positions: Int[Tensor, " pos"]) -
         yield [Change(sources.place, at[slot], shift=shift)]
 
 
-def read_prompt(model: Model, prompt: Texts, levels: Sequence[Level]) -> Run:
-    """The run that everything is compared with."""
+def list_patterns(model: Model, levels: Sequence[Level]) -> list[Site]:
+    """Patterns of all attention between the first dictionary and the last."""
+    first, last = model.depth(levels[0].written), model.depth(levels[-1].read)
+    return [site for site in model.sites if site.kind == "pattern" and first < model.depth(site) < last]
+
+
+def read_prompt(model: Model, prompt: Texts, levels: Sequence[Level], room: int = 0) -> Run:
+    """The run that everything is compared with; it keeps patterns where they fit into so many bytes."""
     first, last = (model.last_attention(place) for place in (levels[0].written, levels[-1].read))
     places = [place for level in levels for place in (level.read, level.written)]
-    return model.run(prompt, keep=[*places, *list_carried(model, range(first + 1, last + 1))])
+    patterns, tokens = list_patterns(model, levels), model.tokenize(prompt)
+    n_bytes = len(patterns) * model.config.n_heads * tokens.ids.shape[1] ** 2 * model.dtype.itemsize
+    carried = list_carried(model, range(first + 1, last + 1))
+    return model.run(prompt, keep=[*places, *carried, *(patterns if n_bytes <= room else [])])
