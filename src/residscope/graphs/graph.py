@@ -17,7 +17,8 @@ from residscope.graphs.circuits import Errors, With
 from residscope.graphs.edges import find_largest
 from residscope.graphs.evaluation import Evaluation, evaluate
 from residscope.graphs.influence import check_linear, find_influential, start_at
-from residscope.graphs.levels import ERROR, TOKEN, Dictionaries
+from residscope.graphs.levels import ERROR, TOKEN, Dictionaries, Node
+from residscope.graphs.merging import merge
 from residscope.results.result import Result
 from residscope.running.arguments import read_choice
 from residscope.running.metrics import Metric
@@ -25,7 +26,6 @@ from residscope.running.model import Model
 from residscope.running.texts import Texts
 
 Paths = Literal["any", "long"]
-Node = tuple[int, int, int]  # layer, feature, position
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,6 +49,7 @@ class Graph(Result):
       token_ids: The same as numbers.
       positions: Those that were looked at.
       total: Summed size of all weights that were measured, those of edges left out among them.
+      measured: The same of each source, by level, feature and position as "3.17@7"; level and feature as in the arrays.
     """
 
     values: Float[Tensor, " edge"]
@@ -68,6 +69,7 @@ class Graph(Result):
     token_ids: Sequence[int]
     positions: Sequence[int]
     total: float
+    measured: Mapping[str, float]
 
     axes: ClassVar[tuple[str, ...]] = ("edge",)
 
@@ -205,6 +207,22 @@ class Graph(Result):
             **some,
         )
         return replace(small, settings={**small.settings, "n_edges": len(small.values), "share": small.share})
+
+    def merge(self, other: "Graph") -> "Graph":
+        """This graph and another of the same prompt as one.
+
+        Args:
+          other: Of the same prompt, model, dictionaries and outputs, measured alike; of any positions and edges.
+        Returns:
+          The nodes and edges of either. `total` counts every source that was measured for either once, so that `share`
+          is of all that was measured.
+        Raises:
+          BadArgument: They are of another kind, or say different weights of an edge that both have.
+        Holds:
+          A graph cut in two and merged again is the graph; in whichever order two are merged, nodes and edges are the
+          same.
+        """
+        return merge(self, other)
 
     def evaluate(
         self,

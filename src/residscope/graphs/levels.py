@@ -23,6 +23,7 @@ from residscope.sites import Site
 
 Dictionaries = Mapping[str, SparseAutoencoder] | Sequence[SparseAutoencoder]
 Where = Positions | Literal["last", "all"]
+Node = Sequence[int]  # layer, feature, position
 
 TOKEN = -1  # in place of a level's number
 ERROR = -1  # in place of a feature's number: what the dictionary leaves unexplained
@@ -131,6 +132,29 @@ def list_steps(model: Model, levels: Sequence[Level], later: bool) -> list[tuple
         if after:
             steps.append((number, after if later else after[:1]))
     return steps
+
+
+def find_nodes(
+    levels: Sequence[Level], positions: Int[Tensor, " pos"], n_tokens: int, nodes: Sequence[Node]
+) -> Int[Tensor, "node 3"]:
+    """Level, slot and feature of nodes that somebody names; of layer -1 they are tokens.
+
+    Raises:
+      BadArgument: No dictionary is of such a layer and has such a feature, or the position is not looked at.
+    """
+    found = []
+    for layer, feature, pos in nodes:
+        known = [-1] if layer == TOKEN else [i for i, one in enumerate(levels) if one.layer == layer]
+        known = [i for i in known if i == TOKEN or ERROR <= feature < levels[i].dictionary.n_features]
+        at = (positions == (pos + n_tokens if pos < 0 else pos)).nonzero()[:, 0].tolist()
+        if not known or not at:
+            raise BadArgument(
+                f"Node {layer}.{feature}@{pos} was named.",
+                f"Layers are {[one.layer for one in levels]}, positions {positions.tolist()}, features those of the "
+                "layer's dictionary.",
+            )
+        found.append([known[0], at[0], feature])
+    return torch.tensor(found, dtype=torch.long).view(-1, 3)
 
 
 def list_skipped(levels: Sequence[Level]) -> list[str]:

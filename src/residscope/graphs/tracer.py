@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from residscope.errors import BadArgument, BadMetric
@@ -54,7 +54,10 @@ class Tracer:
         self.run, self.model, self.levels, self.positions = run, run.model, levels, positions
         self.part_names = part_names
         self.competition, self.budget = competition, budget
-        self.noise_floor, self.total, self.n_measured = 0.0, 0.0, 0
+        self.noise_floor, self.n_measured = 0.0, 0
+        self.sizes: list[tuple[Tensor, Tensor]] = []  # of sources that were traced: numbers, summed size of all edges
+        self.pins = torch.zeros(0, dtype=torch.long)  # keys of nodes whose edges to each other are held
+        self._source_keys = self.pins
         self._n_done = self._n_all = 0
         self._readers: dict[int, Reader] = {}
 
@@ -74,7 +77,23 @@ class Tracer:
                 f"{self.positions.tolist()}.",
                 "Choose other positions, or dictionaries of this model.",
             )
-        return [(TOKEN, find_tokens(self.run, self.positions)), *found] if tokens else found
+        found = [(TOKEN, find_tokens(self.run, self.positions)), *found] if tokens else found
+        keys = [self.key_of(torch.full_like(one.slots, number), one.slots, one.features) for number, one in found]
+        self._source_keys = torch.cat(keys).cpu()
+        return found
+
+    def key_of(self, levels: Tensor, slots: Tensor, features: Tensor) -> Tensor:
+        """One number for each node."""
+        most = max(self.model.config.d_vocab, *(level.dictionary.n_features for level in self.levels))
+        key: Tensor = ((levels + 1) * len(self.positions) + slots) * (most + 1) + features + 1
+        return key
+
+    def find_held(self, edges: Edges) -> Bool[Tensor, " edge"]:
+        """Edges that join pinned nodes; sources are numbered among all."""
+        if not len(self.pins):
+            return torch.zeros(len(edges), dtype=torch.bool)
+        targets = self.key_of(edges.levels, edges.slots, edges.features)
+        return torch.isin(self._source_keys[edges.sources], self.pins) & torch.isin(targets, self.pins)
 
     def reader(self, number: int) -> "Reader":
         """A dictionary as a target; held where all of them take little."""
@@ -86,8 +105,8 @@ class Tracer:
         return found
 
     def begin(self, n_sources: int) -> None:
-        """Say how many sources there will be, each counted as often as something is measured of it."""
-        self._n_all = n_sources
+        """Say how many more sources there will be, each counted as often as something is measured of it."""
+        self._n_all += n_sources
         self.advance(0)
 
     def advance(self, n_sources: int) -> None:
@@ -95,14 +114,24 @@ class Tracer:
         self._n_done += n_sources
         report(self._n_done, self._n_all, "tracing")
 
-    def count(self, edges: Edges, n_sources: int) -> None:
-        """Count all edges of some sources, those that will not be kept too."""
-        self.total += float(edges.weights.abs().sum(dtype=torch.float64))
+    def count(self, edges: Edges, numbers: Int[Tensor, " source"]) -> None:
+        """Count all edges of some sources, that count these from 0; those that will not be kept too."""
+        sizes = torch.zeros(len(numbers), dtype=torch.float64)
+        self.sizes.append((numbers, sizes.index_add_(0, edges.sources, edges.weights.abs().double())))
         self.n_measured += len(edges)
-        self.advance(n_sources)
+        self.advance(len(numbers))
 
-    def step(self, sources: Sources, targets: Sequence[int], before: int, rule: Rule) -> Iterator[Edges]:
-        """Edges from sources of one place, part by part; what no edit at all may do too is left out."""
+    def step(
+        self, sources: Sources, targets: Sequence[int], numbers: Int[Tensor, " source"], rule: Rule
+    ) -> Iterator[Edges]:
+        """Edges from sources of one place, part by part; what no edit at all may do too is left out.
+
+        Args:
+          sources: What is ablated.
+          targets: Numbers of dictionaries.
+          numbers: Of the sources among all.
+          rule: Which edges may be kept.
+        """
         if not len(sources) or not targets:
             return
         readers = [self.reader(target) for target in targets]
@@ -125,11 +154,12 @@ class Tracer:
                 floor = max(found.weights[found.sources == len(part)].abs().tolist(), default=0.0)
                 self.noise_floor = max(self.noise_floor, floor)
             found = found.take((found.weights.abs() > floor) & (found.sources < len(part)))
-            self.count(found, len(part))
-            found = rule.thin(found)
+            own = numbers[start : start + len(part)]
+            self.count(found, own)
+            found = rule.thin(found, self.find_held(replace(found, sources=own[found.sources])))
             if way:
                 found = replace(found, parts=self._split(found, way, part, readers[0], base[0] - values))
-            yield replace(found, sources=found.sources + before + start)
+            yield replace(found, sources=own[found.sources])
 
     def _split(
         self, edges: Edges, way: Way, sources: Sources, reader: "Reader", changes: Float[Tensor, "source pos d"]
