@@ -24,7 +24,7 @@ def make_circuits(
     model: rs.Model, dictionaries: Dictionaries, errors: Errors, fill: list[torch.Tensor] | None = None
 ) -> Circuits:
     levels = arrange(model, dictionaries)
-    tracer = Tracer(read_prompt(model, PROMPT, levels), levels, torch.tensor([4, 7]), [], True, 10**9)
+    tracer = Tracer(read_prompt(model, PROMPT, levels), levels, torch.tensor([4, 7]), None, True, 10**9)
     sources = dict(tracer.find_sources(errors == "node", tokens=False))
     return Circuits(tracer, sources, rs.logit(" had"), errors, fill, None)
 

@@ -108,7 +108,7 @@ def make_graph(
         parts=edges.parts,
         dictionaries=[level.describe() for level in tracer.levels],
         outputs=[repr(metric) for metric in outputs],
-        part_names=tracer.part_names,
+        part_names=[*tracer.parts.names] if tracer.parts else [],
         pieces=run.tokens.pieces[0],
         token_ids=run.tokens.lists()[0],
         positions=positions,

@@ -13,7 +13,6 @@ from residscope.graphs.attribution import Attribution, compare
 from residscope.graphs.edges import Edges, Rule
 from residscope.graphs.graph import Graph, Paths, find_paths
 from residscope.graphs.levels import (
-    TOKEN,
     Dictionaries,
     Node,
     Sources,
@@ -22,9 +21,10 @@ from residscope.graphs.levels import (
     choose_positions,
     find_nodes,
     list_steps,
+    list_ways,
     read_prompt,
 )
-from residscope.graphs.split import name_parts
+from residscope.graphs.split import Parts
 from residscope.graphs.tracer import Tracer
 from residscope.running.arguments import read_seed, read_whole
 from residscope.running.metrics import Metric
@@ -79,7 +79,8 @@ def causal_graph(
       tokens: Ablate also each token's embedding.
       outputs: Metrics with one number: each node's total effect on them is measured.
       split: Say for each edge what of `before` comes straight, through each head, and through the MLP, which contains
-        what attention fed it; between dictionaries of the stream with at most one layer between.
+        what attention fed it; between dictionaries of the stream. Where an edge leads through several layers, each
+        layer has heads and an MLP of its own.
       competition: Whether features of a top-k dictionary make room for others. Without, each holds against what it had
         to reach in the prompt.
       pinned: Layer, feature and position of nodes that stay, with the edges between them, whatever else is kept.
@@ -107,8 +108,9 @@ def causal_graph(
     levels = arrange(model, dictionaries)
     budget = find_budget(model, memory_bytes)
     run = read_prompt(model, prompt, levels, budget // 16)
-    names = name_parts(model, levels) if split else []
-    tracer = Tracer(run, levels, choose_positions(run, positions), names, competition, budget)
+    steps = list_steps(model, levels, later, tokens)
+    parts = Parts.list(model, levels, list_ways(levels, steps)) if split else None
+    tracer = Tracer(run, levels, choose_positions(run, positions), parts, competition, budget)
     sources = tracer.find_sources(errors, tokens)
     pins = find_nodes(levels, tracer.positions, int(run.tokens.n_tokens[0]), pinned)
     tracer.pins = tracer.key_of(*pins.T)
@@ -118,8 +120,6 @@ def causal_graph(
         )
     estimate = method == "attribution"
     how = Attribution(tracer, read_whole("integrated_gradients", integrated_gradients)) if estimate else tracer
-    steps = dict(list_steps(model, levels, later))
-    steps[TOKEN] = list(range(len(levels))) if later else [0]
     found, effects = _trace(tracer, how, sources, steps, rule, outputs)
     edges = rule.finish(found, tracer.find_held(found))
     error = None
@@ -178,7 +178,7 @@ def _sample(
 ) -> dict[str, Any]:
     """The error of estimates on a sample of sources: half the strongest of their level, half others at random."""
     everything, first = Rule(share=1.0), how.tracer
-    tracer = Tracer(first.run, first.levels, first.positions, [], first.competition, first.budget)
+    tracer = Tracer(first.run, first.levels, first.positions, None, first.competition, first.budget)
     how = Attribution(tracer, how.n_steps)
     generator = torch.Generator().manual_seed(seed)
     usable = [(number, one) for number, one in sources if number in steps and len(one)]

@@ -222,7 +222,7 @@ def _trace_again(graph: "Graph", model: Model, levels: Sequence[Level], budget: 
     if told != here:
         raise BadArgument(f"The graph is of dictionaries of {told[0]}, and given were {here[0]}.", hint)
     run = read_prompt(model, stack([list(graph.token_ids)], model.tokenizer), levels)
-    tracer = Tracer(run, levels, torch.tensor(graph.positions), [], graph.settings["competition"], budget)
+    tracer = Tracer(run, levels, torch.tensor(graph.positions), None, graph.settings["competition"], budget)
     for node in graph.is_feature.nonzero()[:, 0].tolist():
         level, slot = int(graph.levels[node]), list(graph.positions).index(int(graph.pos[node]))
         found = float(tracer.reader(level).features[slot, graph.features[node]])
@@ -282,7 +282,7 @@ class _Groups:
     ) -> None:
         self.graph, self.tracer, self.sources = graph, tracer, sources
         self.n_groups, self.generator = n_groups, generator
-        self.steps = dict(list_steps(tracer.model, tracer.levels, later=False))
+        self.steps = list_steps(tracer.model, tracer.levels, later=False, tokens=False)
         self.slot_of = {pos: slot for slot, pos in enumerate(graph.positions)}
 
     def measure(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,6 @@ from residscope.graphs.assembly import make_graph, write_call
 from residscope.graphs.edges import Edges, Rule, rank_within
 from residscope.graphs.graph import Graph
 from residscope.graphs.levels import (
-    TOKEN,
     Dictionaries,
     Node,
     Sources,
@@ -22,9 +21,10 @@ from residscope.graphs.levels import (
     choose_positions,
     find_nodes,
     list_steps,
+    list_ways,
     read_prompt,
 )
-from residscope.graphs.split import name_parts
+from residscope.graphs.split import Parts
 from residscope.graphs.tracer import Tracer
 from residscope.running.arguments import read_choice, read_whole
 from residscope.running.metrics import Metric
@@ -85,14 +85,13 @@ def grow_graph(
     top, n_steps = read_whole("top", top, 1), None if n_steps is None else read_whole("n_steps", n_steps, 1)
     levels, budget = arrange(model, dictionaries), find_budget(model, memory_bytes)
     run = read_prompt(model, prompt, levels, budget // 16)
-    names = name_parts(model, levels) if split else []
-    tracer = Tracer(run, levels, choose_positions(run, positions), names, competition, budget)
+    steps = list_steps(model, levels, False, tokens)
+    parts = Parts.list(model, levels, list_ways(levels, steps)) if split else None
+    tracer = Tracer(run, levels, choose_positions(run, positions), parts, competition, budget)
     begin = find_nodes(levels, tracer.positions, int(run.tokens.n_tokens[0]), [node])
     sources = tracer.find_sources(errors, tokens)
-    steps = {number: after[0] for number, after in list_steps(model, levels, later=False)}
-    if tokens:
-        steps[TOKEN] = 0
-    growth = _Growth(tracer, sources, steps, top, n_steps or len(levels))
+    to = {number: after[0] for number, after in steps.items()}
+    growth = _Growth(tracer, sources, to, top, n_steps or len(levels) + 1)
     tracer.begin(growth.count(int(begin[0, 0]), ways))
     found = [tracer.nothing]
     if ways != "effects":

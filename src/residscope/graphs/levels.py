@@ -27,6 +27,7 @@ Node = Sequence[int]  # layer, feature, position
 
 TOKEN = -1  # in place of a level's number
 ERROR = -1  # in place of a feature's number: what the dictionary leaves unexplained
+_EMBEDDED = Site("embed")
 STREAM = ("resid_pre", "resid_mid", "resid_post")
 
 
@@ -124,13 +125,15 @@ def _place(model: Model, dictionary: SparseAutoencoder) -> Level:
     return Level(dictionary.to(model.device_of(model.place(site))), layer, model.place(site), model.place(written))
 
 
-def list_steps(model: Model, levels: Sequence[Level], later: bool) -> list[tuple[int, list[int]]]:
-    """From which level to which edges lead: to the next, or to all that follow."""
-    steps = []
+def list_steps(model: Model, levels: Sequence[Level], later: bool, tokens: bool) -> dict[int, list[int]]:
+    """From which level to which edges lead: to the next, or to all that follow; tokens stand before all."""
+    steps: dict[int, list[int]] = {}
+    if tokens:
+        steps[TOKEN] = [*range(len(levels) if later else 1)]
     for number, level in enumerate(levels):
         after = [other for other, target in enumerate(levels) if model.depth(target.read) > model.depth(level.written)]
         if after:
-            steps.append((number, after if later else after[:1]))
+            steps[number] = after if later else after[:1]
     return steps
 
 
@@ -155,6 +158,12 @@ def find_nodes(
             )
         found.append([known[0], at[0], feature])
     return torch.tensor(found, dtype=torch.long).view(-1, 3)
+
+
+def list_ways(levels: Sequence[Level], steps: Mapping[int, Sequence[int]]) -> list[tuple[Site, Level]]:
+    """From which place to which dictionary edges lead."""
+    places = {number: _EMBEDDED if number == TOKEN else levels[number].written for number in steps}
+    return [(places[number], levels[target]) for number, targets in steps.items() for target in targets]
 
 
 def list_skipped(levels: Sequence[Level]) -> list[str]:
@@ -237,7 +246,7 @@ def find_sources(
 
 def find_tokens(run: Run, positions: Int[Tensor, " pos"]) -> Sources:
     """The embeddings of the tokens at some positions."""
-    place = Site("embed")
+    place = _EMBEDDED
     vectors = read_stream(run, place, positions)
     ids = run.tokens.ids[0, positions].to(vectors.device)
     slots = torch.arange(len(positions), device=vectors.device)

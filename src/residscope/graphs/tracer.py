@@ -19,7 +19,7 @@ from residscope.graphs.levels import (
     make_ablations,
     read_stream,
 )
-from residscope.graphs.split import Way
+from residscope.graphs.split import Parts, Way
 from residscope.running.changes import Change
 from residscope.running.metrics import Metric, Reading
 from residscope.running.progress import report
@@ -37,7 +37,7 @@ class Tracer:
       run: Of the prompt.
       levels: In the order of the model.
       positions: Where features are ablated and read.
-      part_names: Of what `before` is split into; empty where it is not.
+      parts: Of what `before` is split into; None where it is not.
       competition: Whether features of a top-k dictionary make room for others.
       budget: Bytes.
     """
@@ -47,12 +47,12 @@ class Tracer:
         run: Run,
         levels: Sequence[Level],
         positions: Int[Tensor, " pos"],
-        part_names: Sequence[str],
+        parts: Parts | None,
         competition: bool,
         budget: int,
     ) -> None:
         self.run, self.model, self.levels, self.positions = run, run.model, levels, positions
-        self.part_names = part_names
+        self.parts = parts
         self.competition, self.budget = competition, budget
         self.noise_floor, self.n_measured = 0.0, 0
         self.sizes: list[tuple[Tensor, Tensor]] = []  # of sources that were traced: numbers, summed size of all edges
@@ -135,11 +135,11 @@ class Tracer:
         if not len(sources) or not targets:
             return
         readers = [self.reader(target) for target in targets]
-        way = None
-        if self.part_names:
-            level, scaled = self.levels[targets[-1]], "scale" in self.part_names
-            way = Way.between(self.model, sources.place, level, scaled)
-        reading = self.make_reading([*(reader.level.read for reader in readers), *(way.writers if way else ())])
+        ways = []
+        if self.parts:
+            ways = [Way.between(self.model, sources.place, reader.level, self.parts) for reader in readers]
+        writers = max((way.writers for way in ways), key=len, default=())  # the last way's are those of all
+        reading = self.make_reading([*(reader.level.read for reader in readers), *writers])
         base = Metric.evaluate(reading, self.run)
         floor = None
         for start in range(0, len(sources), self._n_at_once(base)):
@@ -157,20 +157,33 @@ class Tracer:
             own = numbers[start : start + len(part)]
             self.count(found, own)
             found = rule.thin(found, self.find_held(replace(found, sources=own[found.sources])))
-            if way:
-                found = replace(found, parts=self._split(found, way, part, readers[0], base[0] - values))
+            if ways:
+                found = replace(found, parts=self._split(found, ways, part, readers, base[0] - values))
             yield replace(found, sources=own[found.sources])
 
     def _split(
-        self, edges: Edges, way: Way, sources: Sources, reader: "Reader", changes: Float[Tensor, "source pos d"]
+        self,
+        edges: Edges,
+        ways: Sequence[Way],
+        sources: Sources,
+        readers: "Sequence[Reader]",
+        changes: Float[Tensor, "source pos d"],
     ) -> Float[Tensor, "edge part"]:
-        """Parts of what edges to one dictionary do before its threshold."""
-        source, slot = edges.sources.to(changes.device), edges.slots.to(changes.device)
-        straight = sources.vectors[source] * (sources.slots[source] == slot)[:, None]
-        widths = [reader.x.shape[1], *(self.run.raw(writer)[0, 0].numel() for writer in way.writers)]
-        pieces = torch.split(changes[source, slot].to(straight), widths, dim=-1)
-        readout = reader.read_out(edges.features.to(changes.device), slot)
-        return way.split(straight, pieces[1:], readout, edges.before.to(readout)).cpu()
+        """Parts of what edges do before the target's threshold."""
+        writers = max((way.writers for way in ways), key=len)
+        widths = [reader.x.shape[1] for reader in readers]
+        widths += [self.run.raw(writer)[0, 0].numel() for writer in writers]
+        pieces = torch.split(changes, widths, dim=-1)[len(readers) :]
+        found = edges.parts.clone()
+        for way, reader in zip(ways, readers, strict=True):
+            own = (edges.levels == reader.number).nonzero()[:, 0]
+            some = edges.take(own)
+            source, slot = some.sources.to(changes.device), some.slots.to(changes.device)
+            straight = sources.vectors[source] * (sources.slots[source] == slot)[:, None]
+            on_the_way = [piece[source, slot].to(straight) for piece in pieces[: len(way.writers)]]
+            readout = reader.read_out(some.features.to(changes.device), slot)
+            found[own] = way.split(straight, on_the_way, readout, some.before.to(readout)).to(found)
+        return found
 
     def measure(self, sources: Sources, outputs: Sequence[Metric]) -> Float[Tensor, "source output"]:
         """What of each output every source is the cause of."""
@@ -226,11 +239,16 @@ class Tracer:
             at += width
         return Edges.join(found)
 
+    @property
+    def n_parts(self) -> int:
+        """Of an edge."""
+        return len(self.parts.names) if self.parts else 0
+
     @cached_property
     def nothing(self) -> Edges:
         """No edges."""
         whole, wide = torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=self.levels[0].dictionary.decoder.dtype)
-        return Edges(whole, whole, whole, whole, wide, wide, wide.view(0, len(self.part_names)))
+        return Edges(whole, whole, whole, whole, wide, wide, wide.view(0, self.n_parts))
 
 
 def bind_output(metric: Metric, run: Run) -> tuple[Reading, Tensor]:
@@ -251,7 +269,7 @@ class Reader:
     """A dictionary as a target: what its features are in the prompt, and what they become."""
 
     def __init__(self, tracer: Tracer, number: int) -> None:
-        self.level, self.number, self._n_parts = tracer.levels[number], number, len(tracer.part_names)
+        self.level, self.number, self._n_parts = tracer.levels[number], number, tracer.n_parts
         self.x = read_stream(tracer.run, self.level.read, tracer.positions)
         dictionary = self.level.dictionary
         self._projected = dictionary.project(self.x)
