@@ -184,8 +184,11 @@ def test_graphs_of_others_are_refused(wide: rs.Model, dictionaries: Dictionaries
     with pytest.raises(BadArgument, match="The graph is of dictionaries of"):
         graph.evaluate(wide, list(dictionaries.values())[1:])
     changed = replace(dictionaries["resid_pre.1"], encoder=dictionaries["resid_pre.1"].encoder * 2)
-    with pytest.raises(BadArgument, match="in the graph"):
+    with pytest.raises(BadArgument, match=r"has the fingerprint .* in the graph"):
         graph.evaluate(wide, {**dictionaries, "resid_pre.1": changed})
+    older = replace(graph, dictionaries=[{**one, "fingerprint": None} for one in graph.dictionaries])
+    with pytest.raises(BadArgument, match=r"here, and .* in the graph"):
+        older.evaluate(wide, {**dictionaries, "resid_pre.1": changed})
     several = rs.causal_graph(wide, PROMPT, dictionaries, [4, 7])
     with pytest.raises(BadArgument, match="of as many tokens"):
         several.evaluate(wide, dictionaries, texts="The cat sat. It")

@@ -221,6 +221,14 @@ def _trace_again(graph: "Graph", model: Model, levels: Sequence[Level], budget: 
     here = [[level.describe()[name] for level in levels] for name in ("site", "writes", "n_features")]
     if told != here:
         raise BadArgument(f"The graph is of dictionaries of {told[0]}, and given were {here[0]}.", hint)
+    for one, dictionary in zip(graph.dictionaries, [level.dictionary for level in levels], strict=True):
+        kept = one.get("fingerprint")
+        if kept not in (None, dictionary.fingerprint):  # files from before fingerprints were kept have none
+            raise BadArgument(
+                f"{dictionary.name} has the fingerprint {dictionary.fingerprint[:8]}, and {one['dictionary']} has "
+                f"{kept[:8]} in the graph.",
+                hint,
+            )
     run = read_prompt(model, stack([list(graph.token_ids)], model.tokenizer), levels)
     tracer = Tracer(run, levels, torch.tensor(graph.positions), None, graph.settings["competition"], budget)
     for node in graph.is_feature.nonzero()[:, 0].tolist():

@@ -1,5 +1,6 @@
 """The dictionaries of a graph, in the order of the model, and what each finds at the chosen positions of a prompt."""
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ Node = Sequence[int]  # layer, feature, position
 TOKEN = -1  # in place of a level's number
 ERROR = -1  # in place of a feature's number: what the dictionary leaves unexplained
 _EMBEDDED = Site("embed")
+_ALIASES = {"gpt2small": "gpt2"}  # TransformerLens's name for it, which dictionaries' files have
 STREAM = ("resid_pre", "resid_mid", "resid_post")
 
 
@@ -55,6 +57,7 @@ class Level:
             "dictionary": dictionary.name,
             "n_features": dictionary.n_features,
             "source": dictionary.source,
+            "fingerprint": dictionary.fingerprint,
         }
 
 
@@ -91,7 +94,8 @@ def arrange(model: Model, dictionaries: Dictionaries) -> list[Level]:
 
     Raises:
       BadArgument: They are none, or fewer than two.
-      BadDictionary: Two read the same site, or one reads or writes another number of entries than the model has there.
+      BadDictionary: Two read the same site, or one is of another model, or reads or writes another number of entries
+        than the model has there.
       UnknownSite: The model has no such site.
     """
     given: Any = list(dictionaries.values()) if isinstance(dictionaries, Mapping) else dictionaries
@@ -112,7 +116,26 @@ def arrange(model: Model, dictionaries: Dictionaries) -> list[Level]:
     return levels
 
 
+def _check_model(model: Model, dictionary: SparseAutoencoder) -> None:
+    """Refuse a dictionary of another model, where it is known of which it is, and what the model is called.
+
+    Raises:
+      BadDictionary: Neither name begins as the other does.
+    """
+    theirs, ours = dictionary.facts.get("model_name"), model.known_as
+    if not isinstance(theirs, str) or ours is None:
+        return
+    short = [re.sub(r"[^a-z0-9]", "", name.rpartition("/")[2].lower()) for name in (theirs, ours)]
+    one, other = (_ALIASES.get(name, name) for name in short)
+    if not (one.startswith(other) or other.startswith(one)):
+        raise BadDictionary(
+            f"{dictionary.name} was trained on {theirs}, and the model is {ours}.",
+            "Take dictionaries of this model. If it goes by both names: dataclasses.replace(dictionary, facts={}).",
+        )
+
+
 def _place(model: Model, dictionary: SparseAutoencoder) -> Level:
+    _check_model(model, dictionary)
     site, written = model.find(dictionary.site), model.find(dictionary.writes)
     for does, one, n in (("reads", site, dictionary.d_in), ("writes", written, len(dictionary.decoder_bias))):
         width = prod(model.axis_size(axis, 0) for axis in one.axes if axis not in ("batch", "pos"))
