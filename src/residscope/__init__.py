@@ -62,7 +62,10 @@ if TYPE_CHECKING:
     from residscope.errors import Cancelled as Cancelled
     from residscope.errors import ResidscopeError as ResidscopeError
     from residscope.graphs.causal_graph import causal_graph as causal_graph
+    from residscope.graphs.feature_life import FeatureLife as FeatureLife
+    from residscope.graphs.feature_life import feature_life as feature_life
     from residscope.graphs.graph import Graph as Graph
+    from residscope.graphs.growth import grow_graph as grow_graph
     from residscope.results.result import Result as Result
     from residscope.results.result import open as open
     from residscope.running.edits import Edit as Edit
@@ -195,6 +198,9 @@ _PUBLIC = {
     "load_dictionary": "residscope.dictionaries.loading",
     "SparseAutoencoder": "residscope.dictionaries.sparse_autoencoder",
     "causal_graph": "residscope.graphs.causal_graph",
+    "grow_graph": "residscope.graphs.growth",
+    "feature_life": "residscope.graphs.feature_life",
+    "FeatureLife": "residscope.graphs.feature_life",
     "Graph": "residscope.graphs.graph",
     "vocabulary": "residscope.analyses.vocabulary",
     "Vocabulary": "residscope.analyses.vocabulary",

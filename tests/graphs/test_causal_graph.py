@@ -19,7 +19,7 @@ from residscope.errors import (
     UnknownPosition,
     UnknownSite,
 )
-from residscope.graphs.levels import make_ablations
+from residscope.graphs.levels import arrange, make_ablations
 from residscope.graphs.tracer import Tracer
 from residscope.running.progress import Step
 from tests.graphs.conftest import PROMPT, double
@@ -206,6 +206,34 @@ def test_dictionaries_of_another_model_are_refused(stories: rs.Model, gpt2: rs.M
         rs.causal_graph(stories, PROMPT, rs.demo.dictionaries)
     with pytest.raises(UnknownSite):
         rs.causal_graph(gpt2, PROMPT, [rs.demo.dictionaries["resid_post.3"], rs.demo.dictionaries["resid_pre.3"]])
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "fits"),
+    [
+        ("residscope-demo", "residscope-demo", True),
+        ("gpt2-small", "openai-community/gpt2", True),
+        ("tiny-stories-33M", "roneneldan/TinyStories-33M", True),
+        ("mistral-7b", "mistralai/Mistral-7B-v0.1", True),
+        ("gpt2-small", "residscope-demo", False),
+        ("EleutherAI/pythia-160m", "gpt2", False),
+        ("gpt2-small", None, True),
+        (None, "gpt2", True),
+    ],
+)
+def test_dictionaries_of_a_model_of_another_name_are_refused(
+    dictionaries: Dictionaries, theirs: str | None, ours: str | None, fits: bool
+) -> None:
+    model = rs.load("demo", dtype="float64")
+    assert model.known_as == "residscope-demo"
+    model.known_as = ours
+    named = {"model_name": theirs}
+    given = [replace(dictionaries[f"resid_pre.{layer}"], facts=facts) for layer, facts in enumerate(({}, named))]
+    if fits:
+        arrange(model, given)
+    else:
+        with pytest.raises(BadDictionary, match=f"trained on {theirs}, and the model is {ours}"):
+            rs.causal_graph(model, PROMPT, given)
 
 
 def test_weights_with_nan_are_refused(dictionaries: Dictionaries) -> None:

@@ -24,7 +24,7 @@ def make_circuits(
     model: rs.Model, dictionaries: Dictionaries, errors: Errors, fill: list[torch.Tensor] | None = None
 ) -> Circuits:
     levels = arrange(model, dictionaries)
-    tracer = Tracer(read_prompt(model, PROMPT, levels), levels, torch.tensor([4, 7]), [], True, 10**9)
+    tracer = Tracer(read_prompt(model, PROMPT, levels), levels, torch.tensor([4, 7]), None, True, 10**9)
     sources = dict(tracer.find_sources(errors == "node", tokens=False))
     return Circuits(tracer, sources, rs.logit(" had"), errors, fill, None)
 
@@ -184,8 +184,11 @@ def test_graphs_of_others_are_refused(wide: rs.Model, dictionaries: Dictionaries
     with pytest.raises(BadArgument, match="The graph is of dictionaries of"):
         graph.evaluate(wide, list(dictionaries.values())[1:])
     changed = replace(dictionaries["resid_pre.1"], encoder=dictionaries["resid_pre.1"].encoder * 2)
-    with pytest.raises(BadArgument, match="in the graph"):
+    with pytest.raises(BadArgument, match=r"has the fingerprint .* in the graph"):
         graph.evaluate(wide, {**dictionaries, "resid_pre.1": changed})
+    older = replace(graph, dictionaries=[{**one, "fingerprint": None} for one in graph.dictionaries])
+    with pytest.raises(BadArgument, match=r"here, and .* in the graph"):
+        older.evaluate(wide, {**dictionaries, "resid_pre.1": changed})
     several = rs.causal_graph(wide, PROMPT, dictionaries, [4, 7])
     with pytest.raises(BadArgument, match="of as many tokens"):
         several.evaluate(wide, dictionaries, texts="The cat sat. It")

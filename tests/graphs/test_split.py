@@ -47,6 +47,37 @@ def test_parts_are_what_full_runs_give(wide: rs.Model, dictionaries: Dictionarie
         assert edge[list(graph.part_names[:-1])].tolist() == pytest.approx(expected, abs=1e-10)
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_parts_of_several_layers_add_up_exactly(wide: rs.Model, dictionaries: Dictionaries, later: bool) -> None:
+    some = [
+        replace(dictionaries[f"resid_pre.{layer}"], scaling="norm" if layer == 3 else "none") for layer in (0, 1, 3)
+    ]
+    graph = rs.causal_graph(wide, PROMPT, some, [3, -1], split=True, paths="any", later=later, tokens=True)
+    layers = [[f"head {layer}.{head}" for head in range(4)] + [f"mlp {layer}"] for layer in range(3)]
+    assert graph.part_names == ["straight", *layers[0], *layers[1], *layers[2], "scale"]
+    torch.testing.assert_close(graph.parts.sum(-1), graph.before, rtol=0, atol=1e-10)
+    assert bool((graph.parts.abs().amax(0) > 1e-4).all())
+    frame = graph.to_frame()
+    one = frame[(frame["layer"] == 0) & (frame["target_layer"] == 1)]
+    assert not one[[*layers[1], *layers[2]]].to_numpy().any()  # the next dictionary is one layer on
+    far = frame[(frame["layer"] == (0 if later else 1)) & (frame["target_layer"] == 3)].iloc[0]
+    base, dictionary = wide.run(PROMPT), some[0 if later else 1]
+    pos, target, feature = int(far["pos"]), int(far["target_pos"]), int(far["target_feature"])
+    x = base[str(dictionary.site)][0, pos]
+    number = torch.tensor([int(far["feature"])])
+    run = wide.run(
+        PROMPT,
+        edits=rs.add(
+            str(dictionary.site), -dictionary.write(number, dictionary.encode(x)[number], x[None])[0], pos=pos
+        ),
+    )
+    readout = some[2].readout(torch.tensor([feature]), base["resid_pre.3"][0, target][None])[0]
+    for layer in (1, 2):
+        heads = (base[f"head_out.{layer}"] - run[f"head_out.{layer}"])[0, target] @ readout
+        mlp = (base[f"mlp_out.{layer}"] - run[f"mlp_out.{layer}"])[0, target] @ readout
+        assert far[layers[layer]].tolist() == pytest.approx([*heads.tolist(), float(mlp)], abs=1e-10)
+
+
 def test_the_wiring_is_told_apart() -> None:
     model = wire({A: {0: 6.0}, B: {1: 1.0}}, {0: [({1: 1.0}, 0.0, {5: 2.0})]}, {0: {(0, 4): 0.5}})
     tokens = torch.tensor([[A, B]])
@@ -63,10 +94,6 @@ def test_the_wiring_is_told_apart() -> None:
 
 
 def test_what_cannot_be_split_is_refused(wide: rs.Model, dictionaries: Dictionaries) -> None:
-    with pytest.raises(BadArgument, match="several layers"):
-        rs.causal_graph(wide, PROMPT, [dictionaries["resid_pre.0"], dictionaries["resid_pre.2"]], split=True)
-    with pytest.raises(BadArgument, match="several layers"):
-        rs.causal_graph(wide, PROMPT, dictionaries, later=True, split=True)
     moved = replace(dictionaries["resid_pre.2"], site=rs.Site("mlp_out", 2))
     with pytest.raises(BadArgument, match="nothing is added up"):
         rs.causal_graph(wide, PROMPT, [dictionaries["resid_pre.0"], moved], split=True)

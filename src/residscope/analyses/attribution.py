@@ -238,7 +238,7 @@ def _split(run: Run, by: str, line: _Line) -> dict[str, Float[Tensor, "batch ...
     layers: defaultdict[str, list[Tensor]] = defaultdict(list)
     for layer, block in enumerate(transformer.blocks):
         at, here = read([Site(kind, layer) for kind in kinds]), along.to(transformer.device_of(layer))
-        for split in (_split_attention, _split_mlp):
+        for split in (split_attention, split_mlp):
             for part, share in split(cast(Block, block), at, here).items():
                 layers[part].append(share.to(model.device))
     parts |= {part: torch.stack(shares, dim=1) for part, shares in layers.items()}
@@ -257,9 +257,19 @@ def _split_embedding(
     return {**parts, "embed_bias": _dot_bias(norm, along)} if norm else parts
 
 
-def _split_attention(
+def split_attention(
     block: Block, at: Mapping[str, Tensor], along: Float[Tensor, "batch n d_model"]
 ) -> dict[str, Float[Tensor, "batch ..."]]:
+    """What a layer's attention adds along directions of the stream, summed over positions.
+
+    Args:
+      block: The layer.
+      at: By kind, of the layer's sites at these positions: `attn_out`, or what stands for it: `z` splits it into heads,
+        `v` and `pattern` into sources, and what the norm behind them divides by, where there is one.
+      along: The directions.
+    Returns:
+      By the names of `PARTS`.
+    """
     if "attn_out" in at:
         return {"attn_out": _dot(at["attn_out"], along)}
     attention, norm = block.attn, block.ln1_post
@@ -278,9 +288,10 @@ def _split_attention(
     return {**parts, "attn_bias": constant.sum((1, 2)) + _dot_bias(attention.o, before) + _dot_bias(norm, along)}
 
 
-def _split_mlp(
+def split_mlp(
     block: Block, at: Mapping[str, Tensor], along: Float[Tensor, "batch n d_model"]
 ) -> dict[str, Float[Tensor, "batch ..."]]:
+    """What a layer's MLP adds along directions of the stream, as `split_attention`; nothing where there is none."""
     if block.mlp is None:
         return {}
     if "mlp_out" in at:

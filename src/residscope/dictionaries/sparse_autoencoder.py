@@ -112,7 +112,9 @@ class SparseAutoencoder:
         return found.hexdigest()
 
     def to(self, device: torch.device) -> "SparseAutoencoder":
-        """The same on another device."""
+        """The same on another device; itself where it is there."""
+        if self.decoder.device == device:
+            return self
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         moved: dict[str, Any] = {name: x.to(device) for name, x in values.items() if isinstance(x, Tensor)}
         return replace(self, **moved).loaded_from(self.source)

@@ -1,11 +1,12 @@
 """Edges to first order, for models where ablating each source is too much: what it writes, times the gradient there."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from residscope.graphs.edges import Edges, Rule
@@ -28,7 +29,9 @@ class Attribution:
     def __init__(self, tracer: Tracer, n_steps: int) -> None:
         self.tracer, self.n_steps = tracer, n_steps
 
-    def step(self, sources: Sources, targets: Sequence[int], before: int, rule: Rule) -> Iterator[Edges]:
+    def step(
+        self, sources: Sources, targets: Sequence[int], numbers: Int[Tensor, " source"], rule: Rule
+    ) -> Iterator[Edges]:
         """Edges to what is active in the prompt."""
         if not len(sources) or not targets:
             return
@@ -40,10 +43,11 @@ class Attribution:
             weight = weights[source, number]
             ends = torch.full_like(source, target), slots[number], features[number]
             parts = weight.new_zeros(len(weight), 0)
-            found.append(Edges(*(one.cpu() for one in (source + before, *ends, weight, weight, parts))))
+            found.append(Edges(*(one.cpu() for one in (source, *ends, weight, weight, parts))))
         edges = Edges.join(found)
-        self.tracer.count(edges, len(sources))
-        yield rule.thin(edges)
+        self.tracer.count(edges, numbers)
+        edges = replace(edges, sources=numbers[edges.sources])
+        yield rule.thin(edges, self.tracer.find_held(edges))
 
     def measure(self, sources: Sources, outputs: Sequence[Metric]) -> Float[Tensor, "source output"]:
         """Estimated effects on outputs."""

@@ -8,36 +8,31 @@ import torch
 from torch import Tensor
 
 from residscope.errors import BadArgument
+from residscope.graphs.assembly import make_graph, write_call
 from residscope.graphs.attribution import Attribution, compare
 from residscope.graphs.edges import Edges, Rule
 from residscope.graphs.graph import Graph, Paths, find_paths
 from residscope.graphs.levels import (
-    TOKEN,
     Dictionaries,
-    Level,
+    Node,
     Sources,
     Where,
     arrange,
     choose_positions,
-    list_skipped,
+    find_nodes,
     list_steps,
+    list_ways,
     read_prompt,
 )
-from residscope.graphs.split import name_parts
+from residscope.graphs.split import Parts
 from residscope.graphs.tracer import Tracer
 from residscope.running.arguments import read_seed, read_whole
 from residscope.running.metrics import Metric
 from residscope.running.model import Model
-from residscope.running.packing import source_of, write_lines
-from residscope.running.run import Run
 from residscope.running.sweep import find_budget
-from residscope.running.texts import Texts, describe_texts
+from residscope.running.texts import Texts
 
 _TOP = 10
-_MEANING = {
-    "weight": "activation of the target less the same with the source ablated, its dictionary's error in place",
-    "before": "the same before the target's threshold or competition",
-}
 
 
 @torch.no_grad()
@@ -57,6 +52,7 @@ def causal_graph(
     outputs: Sequence[Metric] = (),
     split: bool = False,
     competition: bool = True,
+    pinned: Sequence[Node] = (),
     method: Literal["exact", "attribution"] = "exact",
     integrated_gradients: int = 0,
     n_sample: int = 20,
@@ -65,7 +61,9 @@ def causal_graph(
 ) -> Graph:
     """Ablate every active feature of a prompt alone, and measure what every feature of the next dictionary does.
 
-    What is taken off is what the feature writes; what its dictionary leaves unexplained stays where it is.
+    What is taken off is what the feature writes; what its dictionary leaves unexplained stays where it is. What comes
+    to these positions from others has no edge; `settings["from_elsewhere"]` says which share of the stream's change
+    from the first dictionary to the last that is.
 
     Args:
       model: Any.
@@ -81,9 +79,11 @@ def causal_graph(
       tokens: Ablate also each token's embedding.
       outputs: Metrics with one number: each node's total effect on them is measured.
       split: Say for each edge what of `before` comes straight, through each head, and through the MLP, which contains
-        what attention fed it; between dictionaries of the stream with at most one layer between.
+        what attention fed it; between dictionaries of the stream. Where an edge leads through several layers, each
+        layer has heads and an MLP of its own.
       competition: Whether features of a top-k dictionary make room for others. Without, each holds against what it had
         to reach in the prompt.
+      pinned: Layer, feature and position of nodes that stay, with the edges between them, whatever else is kept.
       method: "attribution" estimates edges and effects: what a source writes, times the gradient there, to what is
         active in the prompt. Its error on a sample is in `settings["error"]`.
       integrated_gradients: For that: the mean of the gradient at so many points on the way from none of a layer's
@@ -106,21 +106,22 @@ def causal_graph(
     """
     rule = _read_rule(top, threshold, share)
     levels = arrange(model, dictionaries)
-    run = read_prompt(model, prompt, levels)
-    names = name_parts(model, levels) if split else []
     budget = find_budget(model, memory_bytes)
-    tracer = Tracer(run, levels, choose_positions(run, positions), names, competition, budget)
+    run = read_prompt(model, prompt, levels, budget // 16)
+    steps = list_steps(model, levels, later, tokens)
+    parts = Parts.list(model, levels, list_ways(levels, steps)) if split else None
+    tracer = Tracer(run, levels, choose_positions(run, positions), parts, competition, budget)
     sources = tracer.find_sources(errors, tokens)
+    pins = find_nodes(levels, tracer.positions, int(run.tokens.n_tokens[0]), pinned)
+    tracer.pins = tracer.key_of(*pins.T)
     if method not in ("exact", "attribution") or (split and method != "exact"):
         raise BadArgument(
             f"method={method!r} and split={split} were asked for.", 'Choose "exact", or "attribution" whole.'
         )
     estimate = method == "attribution"
     how = Attribution(tracer, read_whole("integrated_gradients", integrated_gradients)) if estimate else tracer
-    steps = dict(list_steps(model, levels, later))
-    steps[TOKEN] = list(range(len(levels))) if later else [0]
     found, effects = _trace(tracer, how, sources, steps, rule, outputs)
-    edges = rule.finish(found)
+    edges = rule.finish(found, tracer.find_held(found))
     error = None
     if isinstance(how, Attribution):
         error = _sample(how, sources, steps, read_whole("n_sample", n_sample, 2), read_seed(seed))
@@ -128,7 +129,7 @@ def causal_graph(
     said = {name: value for name, value in said.items() if value is not None}
     flags = {"later": later, "errors": errors, "tokens": tokens, "split": split}
     flags["competition"] = competition
-    given = {"positions": positions, **said, "paths": paths, **flags}
+    given = {"positions": positions, **said, "paths": paths, **flags, **({"pinned": list(pinned)} if pinned else {})}
     given |= {"method": method, "integrated_gradients": integrated_gradients} if estimate else {}
     graph = make_graph(
         tracer,
@@ -136,28 +137,22 @@ def causal_graph(
         edges,
         effects,
         outputs,
-        name=f"causal graph of {run.tokens.texts[0]!r} by {model.name}",
+        pins,
         settings={
             "method": method,
             **({"integrated_gradients": integrated_gradients, "error": error} if estimate else {}),
-            "positions": tracer.positions.tolist(),
             "kept": said,
             "paths": paths,
             **flags,
-            "meaning": _MEANING,
-            "skipped": list_skipped(levels),
-            "n_active": [len(one) for level, one in sources if level != TOKEN],
-            "n_measured": tracer.n_measured,
-            "noise_floor": tracer.noise_floor,
-            "has_bos": run.tokens.has_bos,
-            "dtype": str(model.dtype).removeprefix("torch."),
         },
-        python=_write_call(run, levels, given, outputs),
+        python=write_call("causal_graph", run, levels, given, outputs),
     )
+    held = torch.zeros(len(graph.levels), dtype=torch.bool)
+    held[[graph.find(*node) for node in pinned]] = True
     keep = torch.ones(len(graph.values), dtype=torch.bool)
     if len(levels) > 2:
         keep = find_paths(graph.sources, graph.targets, keep, len(graph.levels), paths, None)
-    return graph.take(keep)
+    return graph.take(keep | (held[graph.sources] & held[graph.targets]), held.nonzero()[:, 0].tolist())
 
 
 def _trace(
@@ -172,7 +167,7 @@ def _trace(
     tracer.begin(sum(len(one) * ((number in steps) + len(outputs)) for number, one in sources))
     parts, effects, before = [tracer.nothing], [], 0
     for number, one in sources:
-        parts += how.step(one, steps.get(number, []), before, rule)
+        parts += how.step(one, steps.get(number, []), torch.arange(before, before + len(one)), rule)
         effects.append(how.measure(one, outputs))
         before += len(one)
     return Edges.join(parts), effects
@@ -183,7 +178,7 @@ def _sample(
 ) -> dict[str, Any]:
     """The error of estimates on a sample of sources: half the strongest of their level, half others at random."""
     everything, first = Rule(share=1.0), how.tracer
-    tracer = Tracer(first.run, first.levels, first.positions, [], first.competition, first.budget)
+    tracer = Tracer(first.run, first.levels, first.positions, None, first.competition, first.budget)
     how = Attribution(tracer, how.n_steps)
     generator = torch.Generator().manual_seed(seed)
     usable = [(number, one) for number, one in sources if number in steps and len(one)]
@@ -196,7 +191,7 @@ def _sample(
         chosen = torch.cat((strong, others[torch.randperm(len(others), generator=generator)[: n_here - len(strong)]]))
         some = one.take(chosen.to(one.slots.device))
         for method, found in ((how, estimated), (tracer, exact)):
-            found += method.step(some, steps[number], n_sampled, everything)
+            found += method.step(some, steps[number], torch.arange(n_sampled, n_sampled + len(some)), everything)
         n_sampled += len(some)
     return {"n_sources": n_sampled, **compare(Edges.join(estimated), Edges.join(exact))}
 
@@ -212,61 +207,3 @@ def _read_rule(top: int | None, threshold: float | None, share: float | None) ->
     if share is not None and not 0 < share <= 1:
         raise BadArgument(f"share={share!r} was asked for.", "Give a share above 0, at most 1.")
     return Rule(top if given else _TOP, threshold, share)
-
-
-def _write_call(run: Run, levels: Sequence[Level], given: dict[str, Any], outputs: Sequence[Metric]) -> list[str]:
-    loaded = ", ".join(
-        f"rs.load_dictionary({level.dictionary.source!r})" if level.dictionary.source else "..." for level in levels
-    )
-    said = "".join(f", {name}={source_of(value)}" for name, value in given.items())
-    said += f", outputs={list(outputs)!r}" if outputs else ""
-    prompt = describe_texts(run.source)
-    lines = [f"dictionaries = [{loaded}]", f"graph = rs.causal_graph(model, {prompt}, dictionaries{said})"]
-    return write_lines(run.model.python, lines)
-
-
-def make_graph(
-    tracer: Tracer,
-    sources: Sequence[tuple[int, Sources]],
-    edges: Edges,
-    effects: Sequence[Tensor],
-    outputs: Sequence[Metric],
-    *,
-    name: str,
-    settings: dict[str, Any],
-    python: Sequence[str],
-) -> Graph:
-    """Number the nodes: first what was ablated, then what is not active and changed."""
-    given = {name: torch.cat([getattr(one, name) for _, one in sources]).cpu() for name in ("features", "slots")}
-    levels = torch.cat([torch.full((len(one),), number) for number, one in sources])
-    activations = torch.cat([one.activations.to(edges.weights) for _, one in sources])
-    n_sources = len(levels)
-    keys = torch.stack((levels, given["slots"], given["features"]), dim=1)
-    ends = torch.stack((edges.levels, edges.slots, edges.features), dim=1)
-    nodes, number = torch.unique(torch.cat((keys, ends)), dim=0, return_inverse=True)
-    own = torch.zeros(len(nodes)).to(edges.weights)
-    own[number[:n_sources]] = activations
-    caused = torch.zeros(len(nodes), len(outputs)).to(edges.weights)
-    caused[number[:n_sources]] = torch.cat([one.to(edges.weights) for one in effects])
-    return Graph(
-        name=name,
-        settings=settings,
-        python=python,
-        values=edges.weights,
-        before=edges.before,
-        sources=number[:n_sources][edges.sources],
-        targets=number[n_sources:],
-        levels=nodes[:, 0],
-        features=nodes[:, 2],
-        pos=tracer.positions[nodes[:, 1]],
-        activations=own,
-        effects=caused,
-        parts=edges.parts,
-        dictionaries=[level.describe() for level in tracer.levels],
-        outputs=[repr(metric) for metric in outputs],
-        part_names=tracer.part_names,
-        pieces=tracer.run.tokens.pieces[0],
-        token_ids=tracer.run.tokens.lists()[0],
-        positions=tracer.positions.tolist(),
-        total=tracer.total,
-    )

@@ -55,23 +55,23 @@ class Rule:
     threshold: float | None = None
     share: float | None = None
 
-    def thin(self, edges: Edges) -> Edges:
-        """Those that may be kept, of all edges of some sources."""
+    def thin(self, edges: Edges, held: Bool[Tensor, " edge"]) -> Edges:
+        """Those that may be kept, of all edges of some sources; what is held is."""
         if self.top is not None:
-            return edges.take(_rank(edges) < self.top)
-        return edges if self.threshold is None else edges.take(edges.weights.abs() >= self.threshold)
+            return edges.take((rank_within(edges.weights, edges.sources) < self.top) | held)
+        return edges if self.threshold is None else edges.take((edges.weights.abs() >= self.threshold) | held)
 
-    def finish(self, edges: Edges) -> Edges:
+    def finish(self, edges: Edges, held: Bool[Tensor, " edge"]) -> Edges:
         """Those that are kept, of what was thinned."""
-        return edges if self.share is None else edges.take(find_largest(edges.weights, self.share))
+        return edges if self.share is None else edges.take(find_largest(edges.weights, self.share) | held)
 
 
-def _rank(edges: Edges) -> Int[Tensor, " edge"]:
-    """How many edges of the same source are larger."""
-    order = edges.weights.abs().argsort(descending=True, stable=True)
-    order = order[edges.sources[order].argsort(stable=True)]
-    sources = edges.sources[order]
-    first = torch.searchsorted(sources, sources)
+def rank_within(weights: Float[Tensor, " edge"], groups: Int[Tensor, " edge"]) -> Int[Tensor, " edge"]:
+    """How many edges of the same group are larger."""
+    order = weights.abs().argsort(descending=True, stable=True)
+    order = order[groups[order].argsort(stable=True)]
+    ordered = groups[order]
+    first = torch.searchsorted(ordered, ordered)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device) - first
     return rank

@@ -221,8 +221,16 @@ def _trace_again(graph: "Graph", model: Model, levels: Sequence[Level], budget: 
     here = [[level.describe()[name] for level in levels] for name in ("site", "writes", "n_features")]
     if told != here:
         raise BadArgument(f"The graph is of dictionaries of {told[0]}, and given were {here[0]}.", hint)
+    for one, dictionary in zip(graph.dictionaries, [level.dictionary for level in levels], strict=True):
+        kept = one.get("fingerprint")
+        if kept not in (None, dictionary.fingerprint):  # files from before fingerprints were kept have none
+            raise BadArgument(
+                f"{dictionary.name} has the fingerprint {dictionary.fingerprint[:8]}, and {one['dictionary']} has "
+                f"{kept[:8]} in the graph.",
+                hint,
+            )
     run = read_prompt(model, stack([list(graph.token_ids)], model.tokenizer), levels)
-    tracer = Tracer(run, levels, torch.tensor(graph.positions), [], graph.settings["competition"], budget)
+    tracer = Tracer(run, levels, torch.tensor(graph.positions), None, graph.settings["competition"], budget)
     for node in graph.is_feature.nonzero()[:, 0].tolist():
         level, slot = int(graph.levels[node]), list(graph.positions).index(int(graph.pos[node]))
         found = float(tracer.reader(level).features[slot, graph.features[node]])
@@ -282,7 +290,7 @@ class _Groups:
     ) -> None:
         self.graph, self.tracer, self.sources = graph, tracer, sources
         self.n_groups, self.generator = n_groups, generator
-        self.steps = dict(list_steps(tracer.model, tracer.levels, later=False))
+        self.steps = list_steps(tracer.model, tracer.levels, later=False, tokens=False)
         self.slot_of = {pos: slot for slot, pos in enumerate(graph.positions)}
 
     def measure(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -27,6 +27,7 @@ _PLAIN = (
     "token_ids",
     "positions",
     "total",
+    "measured",
 )
 
 

@@ -16,14 +16,16 @@ from residscope.graphs import file
 from residscope.graphs.circuits import Errors, With
 from residscope.graphs.edges import find_largest
 from residscope.graphs.evaluation import Evaluation, evaluate
-from residscope.graphs.levels import ERROR, TOKEN, Dictionaries
+from residscope.graphs.influence import check_linear, find_influential, start_at
+from residscope.graphs.levels import ERROR, TOKEN, Dictionaries, Node
+from residscope.graphs.merging import merge
 from residscope.results.result import Result
+from residscope.running.arguments import read_choice
 from residscope.running.metrics import Metric
 from residscope.running.model import Model
 from residscope.running.texts import Texts
 
 Paths = Literal["any", "long"]
-Node = tuple[int, int, int]  # layer, feature, position
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,6 +49,7 @@ class Graph(Result):
       token_ids: The same as numbers.
       positions: Those that were looked at.
       total: Summed size of all weights that were measured, those of edges left out among them.
+      measured: The same of each source, by level, feature and position as "3.17@7"; level and feature as in the arrays.
     """
 
     values: Float[Tensor, " edge"]
@@ -66,6 +69,7 @@ class Graph(Result):
     token_ids: Sequence[int]
     positions: Sequence[int]
     total: float
+    measured: Mapping[str, float]
 
     axes: ClassVar[tuple[str, ...]] = ("edge",)
 
@@ -130,29 +134,63 @@ class Graph(Result):
         columns |= dict(zip(self.part_names, self.parts.double().numpy().T, strict=True))
         return pd.DataFrame({**columns, "value": self.values.double().numpy()})
 
-    def prune(self, edges: float = 1.0, *, paths: Paths = "any", output: Node | None = None) -> "Graph":
+    def prune(
+        self,
+        edges: float = 1.0,
+        *,
+        by: Literal["weight", "influence"] = "weight",
+        nodes: float = 1.0,
+        paths: Paths = "any",
+        output: Node | str | None = None,
+        pinned: Sequence[Node] = (),
+    ) -> "Graph":
         """The strongest edges, and of them those on some paths.
 
         Args:
-          edges: The share of the summed size of this graph's weights that stays, of the largest.
+          edges: The share of the summed size of this graph's weights that stays, of the largest; or of the summed
+            influence of edges.
+          by: "influence" is what an edge or a node has to do with the output: weights without their signs, as shares of
+            all that leads to the same target, multiplied along every path to the output and summed. Only of graphs to
+            first order, whose weights multiply.
+          nodes: By influence: first the fewest nodes are taken that have this share of its sum; tokens stay.
           paths: "long" keeps edges on paths longer than one edge.
-          output: Layer, feature and position of a node: only edges on paths that lead there stay.
+          output: Layer, feature and position of a node: only edges on paths that lead there stay. By influence also the
+            name of one of `outputs`; None is all of these, alike.
+          pinned: Nodes that stay, with the edges between them, whatever else is asked for.
         Returns:
-          With the nodes that have an edge left, and the output.
+          With the nodes that have an edge left, the output, and what is pinned.
         Raises:
-          BadArgument: No share was given, or there is no such node or word.
+          BadArgument: No share was given, there is no such node, output or word, or influence is asked of a graph that
+            is measured, integrated along a way, or of total effects.
         Holds:
-          The edges that stay before paths are looked at are the fewest that have the share.
+          The edges that stay before paths are looked at are the fewest that have the share; influence is the sum of
+          the powers of the matrix of shares.
+        Source: Influence: Ameisen et al., "Circuit Tracing" (2025), as circuit-tracer computes it.
         """
-        if not 0 < edges <= 1:
-            raise BadArgument(f"edges={edges!r} was asked for.", "Give a share above 0, at most 1.")
-        keep = torch.ones(len(self.values), dtype=torch.bool)
-        if edges < 1:
-            keep = find_largest(self.values, edges)
-        target = None if output is None else self.find(*output)
-        keep &= find_paths(self.sources, self.targets, keep, len(self.levels), paths, target)
-        python = f"graph = graph.prune(edges={edges!r}, paths={paths!r}, output={output!r})"
-        return self.take(keep, [] if target is None else [target], python)
+        for name, share in (("edges", edges), ("nodes", nodes)):
+            if not 0 < share <= 1:
+                raise BadArgument(f"{name}={share!r} was asked for.", "Give a share above 0, at most 1.")
+        if read_choice("by", by, ("weight", "influence")) == "weight" and (nodes != 1 or isinstance(output, str)):
+            raise BadArgument(
+                f"nodes={nodes!r} and output={output!r} were asked for by weight.",
+                'Give a node for the output, and no nodes, or by="influence".',
+            )
+        target = None if output is None or isinstance(output, str) else self.find(*output)
+        held = torch.zeros(len(self.levels), dtype=torch.bool)
+        held[[self.find(*node) for node in pinned]] = True
+        if by == "influence":
+            check_linear(self)
+            start = start_at(self, target, output if isinstance(output, str) else None)
+            keep = find_influential(self, nodes, edges, start, held | (start == 1))
+        else:
+            keep = find_largest(self.values, edges) if edges < 1 else torch.ones(len(self.values), dtype=torch.bool)
+        keep = find_paths(self.sources, self.targets, keep, len(self.levels), paths, target)
+        keep |= held[self.sources] & held[self.targets]
+        given = {"edges": edges, "by": by, "nodes": nodes, "paths": paths, "output": output, "pinned": list(pinned)}
+        defaults = {"by": "weight", "nodes": 1.0, "paths": "any", "output": None, "pinned": []}
+        said = ", ".join(f"{name}={value!r}" for name, value in given.items() if value != defaults.get(name))
+        left = [*held.nonzero()[:, 0].tolist(), *([] if target is None else [target])]
+        return self.take(keep, left, f"graph = graph.prune({said})")
 
     def take(self, keep: Bool[Tensor, " edge"], nodes: Sequence[int] = (), python: str = "") -> "Graph":
         """Some of the edges, with the nodes that they join."""
@@ -169,6 +207,22 @@ class Graph(Result):
             **some,
         )
         return replace(small, settings={**small.settings, "n_edges": len(small.values), "share": small.share})
+
+    def merge(self, other: "Graph") -> "Graph":
+        """This graph and another of the same prompt as one.
+
+        Args:
+          other: Of the same prompt, model, dictionaries and outputs, measured alike; of any positions and edges.
+        Returns:
+          The nodes and edges of either. `total` counts every source that was measured for either once, so that `share`
+          is of all that was measured.
+        Raises:
+          BadArgument: They are of another kind, or say different weights of an edge that both have.
+        Holds:
+          A graph cut in two and merged again is the graph; in whichever order two are merged, nodes and edges are the
+          same.
+        """
+        return merge(self, other)
 
     def evaluate(
         self,
@@ -270,9 +324,11 @@ class Graph(Result):
         gap = f", no dictionary of {', '.join(skipped)}" if skipped else ""
         error = self.settings.get("error")
         estimated = f", estimated with an error of {error['error']:.1%}" if error else ""
+        elsewhere = self.settings.get("from_elsewhere")
+        unseen = f", {elsewhere:.1%} of the stream's change comes from positions not shown" if elsewhere else ""
         return (
             f"Graph({self.name}: {len(self.levels)} nodes, {len(self.values)} edges with {self.share:.1%} of the "
-            f"whole effect{gap}{estimated})"
+            f"whole effect{unseen}{gap}{estimated})"
         )
 
 

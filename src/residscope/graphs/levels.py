@@ -1,5 +1,6 @@
 """The dictionaries of a graph, in the order of the model, and what each finds at the chosen positions of a prompt."""
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +24,12 @@ from residscope.sites import Site
 
 Dictionaries = Mapping[str, SparseAutoencoder] | Sequence[SparseAutoencoder]
 Where = Positions | Literal["last", "all"]
+Node = Sequence[int]  # layer, feature, position
 
 TOKEN = -1  # in place of a level's number
 ERROR = -1  # in place of a feature's number: what the dictionary leaves unexplained
+_EMBEDDED = Site("embed")
+_ALIASES = {"gpt2small": "gpt2"}  # TransformerLens's name for it, which dictionaries' files have
 STREAM = ("resid_pre", "resid_mid", "resid_post")
 
 
@@ -53,6 +57,7 @@ class Level:
             "dictionary": dictionary.name,
             "n_features": dictionary.n_features,
             "source": dictionary.source,
+            "fingerprint": dictionary.fingerprint,
         }
 
 
@@ -89,7 +94,8 @@ def arrange(model: Model, dictionaries: Dictionaries) -> list[Level]:
 
     Raises:
       BadArgument: They are none, or fewer than two.
-      BadDictionary: Two read the same site, or one reads or writes another number of entries than the model has there.
+      BadDictionary: Two read the same site, or one is of another model, or reads or writes another number of entries
+        than the model has there.
       UnknownSite: The model has no such site.
     """
     given: Any = list(dictionaries.values()) if isinstance(dictionaries, Mapping) else dictionaries
@@ -110,7 +116,26 @@ def arrange(model: Model, dictionaries: Dictionaries) -> list[Level]:
     return levels
 
 
+def _check_model(model: Model, dictionary: SparseAutoencoder) -> None:
+    """Refuse a dictionary of another model, where it is known of which it is, and what the model is called.
+
+    Raises:
+      BadDictionary: Neither name begins as the other does.
+    """
+    theirs, ours = dictionary.facts.get("model_name"), model.known_as
+    if not isinstance(theirs, str) or ours is None:
+        return
+    short = [re.sub(r"[^a-z0-9]", "", name.rpartition("/")[2].lower()) for name in (theirs, ours)]
+    one, other = (_ALIASES.get(name, name) for name in short)
+    if not (one.startswith(other) or other.startswith(one)):
+        raise BadDictionary(
+            f"{dictionary.name} was trained on {theirs}, and the model is {ours}.",
+            "Take dictionaries of this model. If it goes by both names: dataclasses.replace(dictionary, facts={}).",
+        )
+
+
 def _place(model: Model, dictionary: SparseAutoencoder) -> Level:
+    _check_model(model, dictionary)
     site, written = model.find(dictionary.site), model.find(dictionary.writes)
     for does, one, n in (("reads", site, dictionary.d_in), ("writes", written, len(dictionary.decoder_bias))):
         width = prod(model.axis_size(axis, 0) for axis in one.axes if axis not in ("batch", "pos"))
@@ -123,14 +148,45 @@ def _place(model: Model, dictionary: SparseAutoencoder) -> Level:
     return Level(dictionary.to(model.device_of(model.place(site))), layer, model.place(site), model.place(written))
 
 
-def list_steps(model: Model, levels: Sequence[Level], later: bool) -> list[tuple[int, list[int]]]:
-    """From which level to which edges lead: to the next, or to all that follow."""
-    steps = []
+def list_steps(model: Model, levels: Sequence[Level], later: bool, tokens: bool) -> dict[int, list[int]]:
+    """From which level to which edges lead: to the next, or to all that follow; tokens stand before all."""
+    steps: dict[int, list[int]] = {}
+    if tokens:
+        steps[TOKEN] = [*range(len(levels) if later else 1)]
     for number, level in enumerate(levels):
         after = [other for other, target in enumerate(levels) if model.depth(target.read) > model.depth(level.written)]
         if after:
-            steps.append((number, after if later else after[:1]))
+            steps[number] = after if later else after[:1]
     return steps
+
+
+def find_nodes(
+    levels: Sequence[Level], positions: Int[Tensor, " pos"], n_tokens: int, nodes: Sequence[Node]
+) -> Int[Tensor, "node 3"]:
+    """Level, slot and feature of nodes that somebody names; of layer -1 they are tokens.
+
+    Raises:
+      BadArgument: No dictionary is of such a layer and has such a feature, or the position is not looked at.
+    """
+    found = []
+    for layer, feature, pos in nodes:
+        known = [-1] if layer == TOKEN else [i for i, one in enumerate(levels) if one.layer == layer]
+        known = [i for i in known if i == TOKEN or ERROR <= feature < levels[i].dictionary.n_features]
+        at = (positions == (pos + n_tokens if pos < 0 else pos)).nonzero()[:, 0].tolist()
+        if not known or not at:
+            raise BadArgument(
+                f"Node {layer}.{feature}@{pos} was named.",
+                f"Layers are {[one.layer for one in levels]}, positions {positions.tolist()}, features those of the "
+                "layer's dictionary.",
+            )
+        found.append([known[0], at[0], feature])
+    return torch.tensor(found, dtype=torch.long).view(-1, 3)
+
+
+def list_ways(levels: Sequence[Level], steps: Mapping[int, Sequence[int]]) -> list[tuple[Site, Level]]:
+    """From which place to which dictionary edges lead."""
+    places = {number: _EMBEDDED if number == TOKEN else levels[number].written for number in steps}
+    return [(places[number], levels[target]) for number, targets in steps.items() for target in targets]
 
 
 def list_skipped(levels: Sequence[Level]) -> list[str]:
@@ -213,7 +269,7 @@ def find_sources(
 
 def find_tokens(run: Run, positions: Int[Tensor, " pos"]) -> Sources:
     """The embeddings of the tokens at some positions."""
-    place = Site("embed")
+    place = _EMBEDDED
     vectors = read_stream(run, place, positions)
     ids = run.tokens.ids[0, positions].to(vectors.device)
     slots = torch.arange(len(positions), device=vectors.device)
@@ -229,8 +285,17 @@ def make_ablations(run: Run, sources: Sources, positions: Int[Tensor, " pos"]) -
         yield [Change(sources.place, at[slot], shift=shift)]
 
 
-def read_prompt(model: Model, prompt: Texts, levels: Sequence[Level]) -> Run:
-    """The run that everything is compared with."""
+def list_patterns(model: Model, levels: Sequence[Level]) -> list[Site]:
+    """Patterns of all attention between the first dictionary and the last."""
+    first, last = model.depth(levels[0].written), model.depth(levels[-1].read)
+    return [site for site in model.sites if site.kind == "pattern" and first < model.depth(site) < last]
+
+
+def read_prompt(model: Model, prompt: Texts, levels: Sequence[Level], room: int = 0) -> Run:
+    """The run that everything is compared with; it keeps patterns where they fit into so many bytes."""
     first, last = (model.last_attention(place) for place in (levels[0].written, levels[-1].read))
     places = [place for level in levels for place in (level.read, level.written)]
-    return model.run(prompt, keep=[*places, *list_carried(model, range(first + 1, last + 1))])
+    patterns, tokens = list_patterns(model, levels), model.tokenize(prompt)
+    n_bytes = len(patterns) * model.config.n_heads * tokens.ids.shape[1] ** 2 * model.dtype.itemsize
+    carried = list_carried(model, range(first + 1, last + 1))
+    return model.run(prompt, keep=[*places, *carried, *(patterns if n_bytes <= room else [])])

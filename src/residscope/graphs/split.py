@@ -1,6 +1,6 @@
-"""How a source reaches a target of the stream: straight, through each head of the layer between, through its MLP."""
+"""How a source reaches a target of the stream: straight, and through the heads and MLPs of the layers between."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,26 +16,54 @@ _WRITES_STRAIGHT = ("embed", "pos_embed", *STREAM, "attn_out", "mlp_out")
 _MEASURED = ("norm", "layer_norm")  # whose scale moves with what it is taken of
 
 
-def name_parts(model: Model, levels: Sequence[Level]) -> list[str]:
-    """Of what a change consists; `scale` is what becomes of it as the dictionary scales its input anew.
+@dataclass(frozen=True)
+class Parts:
+    """Of what changes consist, for all ways of a graph.
 
-    Raises:
-      BadArgument: A norm stands behind the heads, or a dictionary reads something else than the stream.
+    Attributes:
+      names: `scale` is what becomes of a change as the dictionary scales its input anew.
+      starts: Of each layer, the number of its first head's part; after the heads comes the MLP.
     """
-    if model.config.post_norm:
-        raise BadArgument(
-            f"A norm of {model.name} stands between its heads and the stream, so that they do not add up there.",
-            "Leave split out.",
-        )
-    for level in levels[1:]:
-        if level.read.kind not in STREAM:
+
+    names: tuple[str, ...]
+    starts: dict[int, int]
+
+    @classmethod
+    def list(cls, model: Model, levels: Sequence[Level], ways: Iterable[tuple[Site, Level]]) -> "Parts":
+        """The parts of some ways; where one leads through several layers, each layer has its own.
+
+        Raises:
+          BadArgument: A norm stands behind the heads, or a dictionary reads something else than the stream.
+        """
+        if model.config.post_norm:
             raise BadArgument(
-                f"{level.dictionary.name} reads {level.dictionary.site}, where nothing is added up.",
-                "Split edges between dictionaries of the residual stream.",
+                f"A norm of {model.name} stands between its heads and the stream, so that they do not add up there.",
+                "Leave split out.",
             )
-    scaled = any(level.dictionary.scaling in _MEASURED for level in levels)
-    heads = [f"head {head}" for head in range(model.config.n_heads)]
-    return ["straight", *heads, "mlp", *(["scale"] if scaled else [])]
+        for level in levels[1:]:
+            if level.read.kind not in STREAM:
+                raise BadArgument(
+                    f"{level.dictionary.name} reads {level.dictionary.site}, where nothing is added up.",
+                    "Split edges between dictionaries of the residual stream.",
+                )
+        between = [{site.layer or 0 for site in list_writers(model, place, level)} for place, level in ways]
+        layers, heads = sorted(set().union(*between)), range(model.config.n_heads)
+        several = any(len(one) > 1 for one in between)
+        scaled = any(level.dictionary.scaling in _MEASURED for level in levels)
+        width = len(heads) + 1
+        starts = {layer: 1 + (number * width if several else 0) for number, layer in enumerate(layers)}
+        named = [f"{layer}." if several else "" for layer in (layers if several else [0])]
+        parts = [part for of in named for part in (*(f"head {of}{head}" for head in heads), f"mlp {of}".rstrip(". "))]
+        return cls(("straight", *parts, *(["scale"] if scaled else [])), starts)
+
+
+def list_writers(model: Model, place: Site, level: Level) -> list[Site]:
+    """What writes to the stream between a place and a dictionary: `head_out` and `mlp_out`."""
+    return [
+        Site({"attn_out": "head_out"}.get(site.kind, site.kind), site.layer)
+        for site in model.sites
+        if site.kind in ("attn_out", "mlp_out") and model.depth(place) < model.depth(site) < model.depth(level.read)
+    ]
 
 
 @dataclass(frozen=True)
@@ -44,34 +72,21 @@ class Way:
 
     Attributes:
       straight: Whether what is written at the place is in the stream.
-      writers: What writes to the stream between, of at most one layer: `head_out`, `mlp_out`.
+      writers: What writes to the stream between: `head_out`, `mlp_out`.
       n_heads: Of the model.
-      scaled: Whether the parts have one for the scale.
+      parts: Of all ways.
     """
 
     straight: bool
     writers: tuple[Site, ...]
     n_heads: int
-    scaled: bool
+    parts: Parts
 
     @classmethod
-    def between(cls, model: Model, place: Site, level: Level, scaled: bool) -> "Way":
-        """The way from a place to a dictionary.
-
-        Raises:
-          BadArgument: It leads through several layers.
-        """
-        writers = [
-            Site({"attn_out": "head_out"}.get(site.kind, site.kind), site.layer)
-            for site in model.sites
-            if site.kind in ("attn_out", "mlp_out") and model.depth(place) < model.depth(site) < model.depth(level.read)
-        ]
-        if len({writer.layer for writer in writers}) > 1:
-            raise BadArgument(
-                f"Between {place} and {level.dictionary.site} lie several layers, whose heads cannot be told apart.",
-                "Give a dictionary of the stream before every layer, and leave later out.",
-            )
-        return cls(place.kind in _WRITES_STRAIGHT, tuple(writers), model.config.n_heads, scaled)
+    def between(cls, model: Model, place: Site, level: Level, parts: Parts) -> "Way":
+        """The way from a place to a dictionary."""
+        writers = tuple(list_writers(model, place, level))
+        return cls(place.kind in _WRITES_STRAIGHT, writers, model.config.n_heads, parts)
 
     def split(
         self,
@@ -88,13 +103,16 @@ class Way:
           readout: What the target reads.
           before: The whole.
         """
-        parts = before.new_zeros(len(before), self.n_heads + 2)
+        found = before.new_zeros(len(before), len(self.parts.names))
         if self.straight:
-            parts[:, 0] = (vectors * readout).sum(-1)
+            found[:, 0] = (vectors * readout).sum(-1)
         for writer, change in zip(self.writers, changes, strict=True):
+            start = self.parts.starts[writer.layer or 0]
             if writer.kind == "head_out":
-                parts[:, 1:-1] = torch.einsum("ehd,ed->eh", change.reshape(len(change), self.n_heads, -1), readout)
+                each = change.reshape(len(change), self.n_heads, -1)
+                found[:, start : start + self.n_heads] = torch.einsum("ehd,ed->eh", each, readout)
             else:
-                parts[:, -1] = (change * readout).sum(-1)
-        rest = before - parts.sum(-1)
-        return torch.cat((parts, rest[:, None]), dim=-1) if self.scaled else parts
+                found[:, start + self.n_heads] = (change * readout).sum(-1)
+        if self.parts.names[-1] == "scale":
+            found[:, -1] = before - found.sum(-1)
+        return found

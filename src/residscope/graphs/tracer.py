@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from residscope.errors import BadArgument, BadMetric
@@ -19,7 +19,7 @@ from residscope.graphs.levels import (
     make_ablations,
     read_stream,
 )
-from residscope.graphs.split import Way
+from residscope.graphs.split import Parts, Way
 from residscope.running.changes import Change
 from residscope.running.metrics import Metric, Reading
 from residscope.running.progress import report
@@ -37,7 +37,7 @@ class Tracer:
       run: Of the prompt.
       levels: In the order of the model.
       positions: Where features are ablated and read.
-      part_names: Of what `before` is split into; empty where it is not.
+      parts: Of what `before` is split into; None where it is not.
       competition: Whether features of a top-k dictionary make room for others.
       budget: Bytes.
     """
@@ -47,14 +47,17 @@ class Tracer:
         run: Run,
         levels: Sequence[Level],
         positions: Int[Tensor, " pos"],
-        part_names: Sequence[str],
+        parts: Parts | None,
         competition: bool,
         budget: int,
     ) -> None:
         self.run, self.model, self.levels, self.positions = run, run.model, levels, positions
-        self.part_names = part_names
+        self.parts = parts
         self.competition, self.budget = competition, budget
-        self.noise_floor, self.total, self.n_measured = 0.0, 0.0, 0
+        self.noise_floor, self.n_measured = 0.0, 0
+        self.sizes: list[tuple[Tensor, Tensor]] = []  # of sources that were traced: numbers, summed size of all edges
+        self.pins = torch.zeros(0, dtype=torch.long)  # keys of nodes whose edges to each other are held
+        self._source_keys = self.pins
         self._n_done = self._n_all = 0
         self._readers: dict[int, Reader] = {}
 
@@ -74,7 +77,23 @@ class Tracer:
                 f"{self.positions.tolist()}.",
                 "Choose other positions, or dictionaries of this model.",
             )
-        return [(TOKEN, find_tokens(self.run, self.positions)), *found] if tokens else found
+        found = [(TOKEN, find_tokens(self.run, self.positions)), *found] if tokens else found
+        keys = [self.key_of(torch.full_like(one.slots, number), one.slots, one.features) for number, one in found]
+        self._source_keys = torch.cat(keys).cpu()
+        return found
+
+    def key_of(self, levels: Tensor, slots: Tensor, features: Tensor) -> Tensor:
+        """One number for each node."""
+        most = max(self.model.config.d_vocab, *(level.dictionary.n_features for level in self.levels))
+        key: Tensor = ((levels + 1) * len(self.positions) + slots) * (most + 1) + features + 1
+        return key
+
+    def find_held(self, edges: Edges) -> Bool[Tensor, " edge"]:
+        """Edges that join pinned nodes; sources are numbered among all."""
+        if not len(self.pins):
+            return torch.zeros(len(edges), dtype=torch.bool)
+        targets = self.key_of(edges.levels, edges.slots, edges.features)
+        return torch.isin(self._source_keys[edges.sources], self.pins) & torch.isin(targets, self.pins)
 
     def reader(self, number: int) -> "Reader":
         """A dictionary as a target; held where all of them take little."""
@@ -86,8 +105,8 @@ class Tracer:
         return found
 
     def begin(self, n_sources: int) -> None:
-        """Say how many sources there will be, each counted as often as something is measured of it."""
-        self._n_all = n_sources
+        """Say how many more sources there will be, each counted as often as something is measured of it."""
+        self._n_all += n_sources
         self.advance(0)
 
     def advance(self, n_sources: int) -> None:
@@ -95,22 +114,32 @@ class Tracer:
         self._n_done += n_sources
         report(self._n_done, self._n_all, "tracing")
 
-    def count(self, edges: Edges, n_sources: int) -> None:
-        """Count all edges of some sources, those that will not be kept too."""
-        self.total += float(edges.weights.abs().sum(dtype=torch.float64))
+    def count(self, edges: Edges, numbers: Int[Tensor, " source"]) -> None:
+        """Count all edges of some sources, that count these from 0; those that will not be kept too."""
+        sizes = torch.zeros(len(numbers), dtype=torch.float64)
+        self.sizes.append((numbers, sizes.index_add_(0, edges.sources, edges.weights.abs().double())))
         self.n_measured += len(edges)
-        self.advance(n_sources)
+        self.advance(len(numbers))
 
-    def step(self, sources: Sources, targets: Sequence[int], before: int, rule: Rule) -> Iterator[Edges]:
-        """Edges from sources of one place, part by part; what no edit at all may do too is left out."""
+    def step(
+        self, sources: Sources, targets: Sequence[int], numbers: Int[Tensor, " source"], rule: Rule
+    ) -> Iterator[Edges]:
+        """Edges from sources of one place, part by part; what no edit at all may do too is left out.
+
+        Args:
+          sources: What is ablated.
+          targets: Numbers of dictionaries.
+          numbers: Of the sources among all.
+          rule: Which edges may be kept.
+        """
         if not len(sources) or not targets:
             return
         readers = [self.reader(target) for target in targets]
-        way = None
-        if self.part_names:
-            level, scaled = self.levels[targets[-1]], "scale" in self.part_names
-            way = Way.between(self.model, sources.place, level, scaled)
-        reading = self.make_reading([*(reader.level.read for reader in readers), *(way.writers if way else ())])
+        ways = []
+        if self.parts:
+            ways = [Way.between(self.model, sources.place, reader.level, self.parts) for reader in readers]
+        writers = max((way.writers for way in ways), key=len, default=())  # the last way's are those of all
+        reading = self.make_reading([*(reader.level.read for reader in readers), *writers])
         base = Metric.evaluate(reading, self.run)
         floor = None
         for start in range(0, len(sources), self._n_at_once(base)):
@@ -125,22 +154,36 @@ class Tracer:
                 floor = max(found.weights[found.sources == len(part)].abs().tolist(), default=0.0)
                 self.noise_floor = max(self.noise_floor, floor)
             found = found.take((found.weights.abs() > floor) & (found.sources < len(part)))
-            self.count(found, len(part))
-            found = rule.thin(found)
-            if way:
-                found = replace(found, parts=self._split(found, way, part, readers[0], base[0] - values))
-            yield replace(found, sources=found.sources + before + start)
+            own = numbers[start : start + len(part)]
+            self.count(found, own)
+            found = rule.thin(found, self.find_held(replace(found, sources=own[found.sources])))
+            if ways:
+                found = replace(found, parts=self._split(found, ways, part, readers, base[0] - values))
+            yield replace(found, sources=own[found.sources])
 
     def _split(
-        self, edges: Edges, way: Way, sources: Sources, reader: "Reader", changes: Float[Tensor, "source pos d"]
+        self,
+        edges: Edges,
+        ways: Sequence[Way],
+        sources: Sources,
+        readers: "Sequence[Reader]",
+        changes: Float[Tensor, "source pos d"],
     ) -> Float[Tensor, "edge part"]:
-        """Parts of what edges to one dictionary do before its threshold."""
-        source, slot = edges.sources.to(changes.device), edges.slots.to(changes.device)
-        straight = sources.vectors[source] * (sources.slots[source] == slot)[:, None]
-        widths = [reader.x.shape[1], *(self.run.raw(writer)[0, 0].numel() for writer in way.writers)]
-        pieces = torch.split(changes[source, slot].to(straight), widths, dim=-1)
-        readout = reader.read_out(edges.features.to(changes.device), slot)
-        return way.split(straight, pieces[1:], readout, edges.before.to(readout)).cpu()
+        """Parts of what edges do before the target's threshold."""
+        writers = max((way.writers for way in ways), key=len)
+        widths = [reader.x.shape[1] for reader in readers]
+        widths += [self.run.raw(writer)[0, 0].numel() for writer in writers]
+        pieces = torch.split(changes, widths, dim=-1)[len(readers) :]
+        found = edges.parts.clone()
+        for way, reader in zip(ways, readers, strict=True):
+            own = (edges.levels == reader.number).nonzero()[:, 0]
+            some = edges.take(own)
+            source, slot = some.sources.to(changes.device), some.slots.to(changes.device)
+            straight = sources.vectors[source] * (sources.slots[source] == slot)[:, None]
+            on_the_way = [piece[source, slot].to(straight) for piece in pieces[: len(way.writers)]]
+            readout = reader.read_out(some.features.to(changes.device), slot)
+            found[own] = way.split(straight, on_the_way, readout, some.before.to(readout)).to(found)
+        return found
 
     def measure(self, sources: Sources, outputs: Sequence[Metric]) -> Float[Tensor, "source output"]:
         """What of each output every source is the cause of."""
@@ -196,11 +239,16 @@ class Tracer:
             at += width
         return Edges.join(found)
 
+    @property
+    def n_parts(self) -> int:
+        """Of an edge."""
+        return len(self.parts.names) if self.parts else 0
+
     @cached_property
     def nothing(self) -> Edges:
         """No edges."""
         whole, wide = torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=self.levels[0].dictionary.decoder.dtype)
-        return Edges(whole, whole, whole, whole, wide, wide, wide.view(0, len(self.part_names)))
+        return Edges(whole, whole, whole, whole, wide, wide, wide.view(0, self.n_parts))
 
 
 def bind_output(metric: Metric, run: Run) -> tuple[Reading, Tensor]:
@@ -221,7 +269,7 @@ class Reader:
     """A dictionary as a target: what its features are in the prompt, and what they become."""
 
     def __init__(self, tracer: Tracer, number: int) -> None:
-        self.level, self.number, self._n_parts = tracer.levels[number], number, len(tracer.part_names)
+        self.level, self.number, self._n_parts = tracer.levels[number], number, tracer.n_parts
         self.x = read_stream(tracer.run, self.level.read, tracer.positions)
         dictionary = self.level.dictionary
         self._projected = dictionary.project(self.x)

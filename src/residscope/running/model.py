@@ -111,6 +111,7 @@ class Model:
         self.chat_template = loaded.chat_template
         self.name = loaded.name
         self.source = loaded.source
+        self.known_as = loaded.known_as
         self.memory_bytes = memory_bytes
 
     @property

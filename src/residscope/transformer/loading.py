@@ -28,6 +28,8 @@ from residscope.transformer.transformer import Transformer
 
 GENERATION = "generation_config.json"
 BUNDLED = Path(__file__).parents[1] / "demo" / "model"  # which "demo" names
+_OWN_NAMES = {"demo": "residscope-demo"}  # as its dictionaries call it
+_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HUB_FILES = (
     "config.json",
     GENERATION,
@@ -81,6 +83,7 @@ class Loaded:
       name: Short, for people.
       source: The Python that loads it again, as `rs.load(...)` takes it; None for a model in memory.
       chat_template: None where the model is for no chats.
+      known_as: What others call it: its id on the hub, or the one that its config names; None where nothing says that.
     """
 
     transformer: Transformer
@@ -88,6 +91,7 @@ class Loaded:
     chat_template: ChatTemplate | None
     name: str
     source: str | None
+    known_as: str | None = None
 
 
 def load_files(
@@ -122,7 +126,9 @@ def load_files(
     arguments += [f"dtype={dtype!r}"] if dtype != "float32" else []
     arguments += [f"revision={revision!r}"] if revision else []
     chat_template = read_chat_template(directory)
-    return Loaded(transformer, tokenizer, chat_template, name, f"rs.load({', '.join(arguments)})")
+    named = raw.get("_name_or_path") if directory == Path(path) else _OWN_NAMES.get(str(path), str(path))
+    python = f"rs.load({', '.join(arguments)})"
+    return Loaded(transformer, tokenizer, chat_template, name, python, _read_id(named))
 
 
 def load_memory(hf_model: nn.Module, tokenizer: Any) -> Loaded:
@@ -144,7 +150,13 @@ def load_memory(hf_model: nn.Module, tokenizer: Any) -> Loaded:
     generation: Any = getattr(hf_model, "generation_config", None)
     ends = {} if generation is None else generation.to_dict()
     ours = wrap_tokenizer(tokenizer, _with_ends(raw, ends), config.d_vocab)
-    return Loaded(transformer, ours, wrap_chat_template(tokenizer), name, None)
+    named = _read_id(raw.get("_name_or_path"))
+    return Loaded(transformer, ours, wrap_chat_template(tokenizer), name, None, named)
+
+
+def _read_id(name: Any) -> str | None:
+    """A name that may be one of the hub's; a folder's is its owner's own."""
+    return name if isinstance(name, str) and _ID.fullmatch(name) and not Path(name).exists() else None
 
 
 def _with_ends(raw: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
@@ -378,7 +390,7 @@ def _find_directory(path: str | Path, revision: str | None, *, config_only: bool
             f"{path} is no model: it has no config.json ({inside or 'it is empty'}).",
             "Name a directory with config.json, safetensors and a tokenizer.",
         )
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(path)) or str(path).startswith("."):
+    if not _ID.fullmatch(str(path)) or str(path).startswith("."):
         raise ModelNotFound(
             f"There is no directory {str(path)!r} (looked from {Path.cwd()}).",
             "Name a directory that holds a model, or a Hugging Face id such as openai-community/gpt2.",
