@@ -15,6 +15,7 @@ const VIEWS = [
   "comparison",
   "composition",
   "explanation",
+  "graph",
   "head_mosaic",
   "heads",
   "logit_lens",

@@ -7,6 +7,7 @@ import attention from "./views/attention.tsx";
 import attribution from "./views/attribution.tsx";
 import colouredText from "./views/coloured_text.tsx";
 import headMosaic from "./views/head_mosaic.tsx";
+import graph from "./views/graph.tsx";
 import heads from "./views/heads.tsx";
 import logitLens from "./views/logit_lens.tsx";
 import patching from "./views/patching.tsx";
@@ -33,6 +34,7 @@ const VIEWS: Record<string, View> = {
   attribution,
   causal_check: causalCheck,
   coloured_text: colouredText,
+  graph,
   head_mosaic: headMosaic,
   heads,
   logit_lens: logitLens,

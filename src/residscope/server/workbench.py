@@ -170,6 +170,21 @@ class Workbench:
             raise BadDictionary(f"No dictionary reads {place}.", f"Those here read: {there}.")
         return self._dictionaries[str(place)]
 
+    def list_dictionaries(self, sites: Sequence[str] | None = None) -> list[SparseAutoencoder]:
+        """The dictionaries that read some sites, or all.
+
+        Raises:
+          BadDictionary: There is none of a site, or none at all.
+        """
+        if not self._dictionaries:
+            raise BadDictionary(
+                f"This server has no dictionaries of {self.model.name}.",
+                "Start it with residscope serve MODEL --dictionary PATH, one for each layer.",
+            )
+        if sites is None:
+            return list(self._dictionaries.values())
+        return [self.dictionary(Place(self.model.find(site))) for site in sites]
+
     def load(self, id: int, revision: int) -> Direction:
         """A saved direction, as a revision was.
 

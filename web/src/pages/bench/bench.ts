@@ -43,6 +43,8 @@ export interface Kind {
   fields: Fields; // as they stand at first; every one has a part of the address
   suit?: (facts: ModelFacts) => Fields; // those that are others for a model
   ask: (fields: Fields) => Ask;
+  readFile?: (text: string) => Uint8Array<ArrayBuffer>; // the bytes of a result, of a file of JSON
+  kept?: (look: Look) => Ask["body"]; // what of a look is part of a saved result, as it is asked for; Save leaves it out
   prompt: (fields: Fields, answer: Answer, chosen: Readonly<Record<string, unknown>>) => Prompt;
 }
 
@@ -268,7 +270,8 @@ export class Bench {
   openFile = async (file: File): Promise<void> => {
     dismiss();
     try {
-      const data = new Uint8Array(await file.arrayBuffer());
+      const bytes = new Uint8Array(await file.arrayBuffer());
+      const data = bytes[0] === 0x7b && this.kind.readFile ? this.kind.readFile(await file.text()) : bytes; // "{"
       const { view, name } = readResult(data);
       if (!Object.hasOwn(this.kind.views, view)) {
         const place = PLACE_OF[view];
@@ -294,7 +297,7 @@ export class Bench {
   saveHtml = async (): Promise<void> => {
     const { asked, payload } = this.answer.value!;
     try {
-      say(`${saveFile(await server.analysisHtml(asked!.path, asked!.body), payload.name, "html")} saved to your downloads.`, { seconds: 4 });
+      say(`${saveFile(await server.analysisHtml(asked!.path, { ...asked!.body, ...this.kind.kept?.(this.look.peek()) }), payload.name, "html")} saved to your downloads.`, { seconds: 4 });
     } catch (error) {
       say(`HTML could not be made. ${error instanceof Error ? error.message : error}`);
     }
@@ -322,4 +325,5 @@ const PLACE_OF: Record<string, string> = {
   attribution: "Heads",
   attention: "Heads",
   singular_vectors: "Heads",
+  graph: "Graph",
 };
