@@ -15,6 +15,7 @@ const VIEWS = [
   "comparison",
   "composition",
   "explanation",
+  "feature",
   "graph",
   "head_mosaic",
   "heads",

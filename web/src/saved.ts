@@ -7,6 +7,7 @@ import attention from "./views/attention.tsx";
 import attribution from "./views/attribution.tsx";
 import colouredText from "./views/coloured_text.tsx";
 import headMosaic from "./views/head_mosaic.tsx";
+import feature from "./views/feature.tsx";
 import graph from "./views/graph.tsx";
 import heads from "./views/heads.tsx";
 import logitLens from "./views/logit_lens.tsx";
@@ -34,6 +35,7 @@ const VIEWS: Record<string, View> = {
   attribution,
   causal_check: causalCheck,
   coloured_text: colouredText,
+  feature,
   graph,
   head_mosaic: headMosaic,
   heads,

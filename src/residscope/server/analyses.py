@@ -12,7 +12,10 @@ from residscope.analyses.logit_lens import logit_lens
 from residscope.analyses.patching import patch
 from residscope.analyses.singular import singular_vectors
 from residscope.cards.direction import explain
+from residscope.cards.feature import explain_feature
 from residscope.demo.tasks import pairs as task_pairs
+from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
+from residscope.direction import Direction
 from residscope.directions.causal_check import causal_check
 from residscope.directions.steering import steer
 from residscope.graphs.causal_graph import causal_graph
@@ -217,6 +220,23 @@ class Marks(BaseModel):
     folded: tuple[StrictInt, ...] | None = None
 
 
+class ExplainFeature(Analysis):
+    """`rs.explain_feature` of a feature of the dictionary of a site, on the sample texts."""
+
+    site: str
+    feature: Whole
+    top: Annotated[StrictInt, Field(ge=1, le=100)] = 10
+    n_contexts: Annotated[StrictInt, Field(ge=0, le=100)] = 8
+
+    def compute(self, bench: Workbench) -> Result:
+        [dictionary] = bench.list_dictionaries([self.site])
+        saved = bench.list_saved_near(dictionary.direction(self.feature), self.top)
+        near: list[Direction | SparseAutoencoder] = [dictionary, *saved]
+        seen = bench.activations(self.site)
+        asked = self.model_dump(include={"top", "n_contexts"})
+        return explain_feature(bench.model, dictionary, self.feature, seen, near=near, **asked)
+
+
 class CausalGraph(Analysis):
     """`rs.causal_graph` of one text by the dictionaries of some sites, or of all that there are."""
 
@@ -253,6 +273,7 @@ ANALYSES: dict[str, type[Analysis]] = {
     "patch": Patch,
     "heads": Heads,
     "graph": CausalGraph,
+    "feature": ExplainFeature,
     "attention": Attention,
     "singular_vectors": SingularVectors,
     "explain": Explain,

@@ -91,7 +91,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   const scene = useMemo(() => makeScene(net, prune(net, keep, paths), marks), [net, keep, paths, JSON.stringify([marks.groups, marks.folded, marks.pinned])]);
   const layout = useMemo(() => {
     const place = orderItems(scene, scene.items.map(({ nodes }) => net.activations[nodes[0]]));
-    return layOut(scene, payload.dictionaries.length, place, across, across === "rows" ? width : BROAD);
+    return layOut(scene, place, across, across === "rows" ? width : BROAD);
   }, [scene, across, width]);
   const faces = useMemo(() => facesOf(net, scene.items, marks, shownOutput), [net, scene, JSON.stringify(marks.names), shownOutput]);
   const limit = useMemo(() => rangeOf(net.weights, scale, "").limit, [net, JSON.stringify(scale)]);
@@ -134,41 +134,47 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
       caption={`${percent(keep)} of the weight: ${kept}, ${whole}`}
       sentence={
         <>
-          Keep{" "}
-          <label class="keep">
-            <input type="range" min="0.01" max="1" step="0.01" value={keep} aria-label="Share of the weight that is kept" onInput={({ currentTarget }) => choose({ keep: currentTarget.valueAsNumber })} /> {percent(keep)}
-          </label>{" "}
-          of the weight of{" "}
-          <Word
-            label="Paths"
-            value={paths}
-            options={[
-              ["any", "all edges"],
-              ["long", "edges on paths longer than one"],
-            ]}
-            onChange={(paths) => choose({ paths })}
-          />
-          , layers as{" "}
-          <Word
-            label="Layers"
-            value={across}
-            options={[
-              ["rows", "rows"],
-              ["columns", "columns"],
-            ]}
-            onChange={(across) => choose({ across })}
-          />
-          , blue where <Word label="Sign" value={sign} options={SIGNS} onChange={(sign) => choose({ sign })} />
+          <span>
+            Keep{" "}
+            <label class="keep">
+              <input type="range" min="0.01" max="1" step="0.01" value={keep} aria-label="Share of the weight that is kept" onInput={({ currentTarget }) => choose({ keep: currentTarget.valueAsNumber })} /> {percent(keep)}
+            </label>{" "}
+            of the weight of{" "}
+            <Word
+              label="Paths"
+              value={paths}
+              options={[
+                ["any", "all edges"],
+                ["long", "edges on paths longer than one"],
+              ]}
+              onChange={(paths) => choose({ paths })}
+            />
+          </span>{" "}
+          <span>
+            with layers as{" "}
+            <Word
+              label="Layers"
+              value={across}
+              options={[
+                ["rows", "rows"],
+                ["columns", "columns"],
+              ]}
+              onChange={(across) => choose({ across })}
+            />
+          </span>{" "}
+          <span>
+            and blue where <Word label="Sign" value={sign} options={SIGNS} onChange={(sign) => choose({ sign })} />
+          </span>{" "}
           {payload.outputs.length > 0 && (
-            <>
-              , cards marked by their effect on{" "}
+            <span>
+              and cards marked by their effect on{" "}
               <Word
                 label="Effect on"
                 value={String(output)}
                 options={[...payload.outputs.map((name, i) => [String(i), readOutput(name)] as const), [String(payload.outputs.length), "nothing"] as const]}
                 onChange={(output) => choose({ output: Number(output) })}
               />
-            </>
+            </span>
           )}
         </>
       }

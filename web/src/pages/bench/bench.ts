@@ -5,6 +5,7 @@ import attention from "../../views/attention.tsx";
 import { saveFile } from "../../views/files.ts";
 import { isOf, type Look, type Onward } from "../../views/look.ts";
 import { type Named, parseOnce, type Presented } from "../../views/present.tsx";
+import feature from "../../views/feature.tsx";
 import singularVectors from "../../views/singular_vectors.tsx";
 import vocabulary from "../../views/vocabulary.tsx";
 import { copyText, dismiss, say } from "../notes.tsx";
@@ -23,6 +24,7 @@ export interface Ask {
 export interface Closer extends Ask {
   title: string;
   view: Presented;
+  onward?: readonly (readonly [text: string, href: string])[]; // where there is more of it
 }
 
 /** The payload of a result, so far as the pages read it. */
@@ -81,7 +83,7 @@ export function writeFields(fields: Fields, look: Look, start: Fields): URLSearc
 }
 
 /** What shows more of what is picked. */
-function listCloser({ heads = [], cells = [] }: Onward, { text, called }: Prompt, norm: string | undefined): Closer[] {
+function listCloser({ heads = [], cells = [], features = [] }: Onward, { text, called }: Prompt, norm: string | undefined): Closer[] {
   const names = heads.map(({ layer, head }) => `${layer}.${head}`);
   const [one] = heads;
   const [cell, minus = null] = cells;
@@ -89,6 +91,7 @@ function listCloser({ heads = [], cells = [] }: Onward, { text, called }: Prompt
   return [
     ...(one ? [{ title: `Attention of head ${names.join(" and ")} ${called}`, path: "attention", body: { text, heads: heads.map(({ layer, head }) => [layer, head]) }, view: attention }] : []),
     ...(heads.length === 1 ? [{ title: `What head ${names[0]} reads and writes`, path: "singular_vectors", body: { layer: one.layer, head: one.head }, view: singularVectors }] : []),
+    ...features.map(({ site, feature: number }) => ({ title: `Feature ${number} of ${site}`, path: "feature", body: { site, feature: number }, view: feature, onward: [["Colour texts by it", `/stream?${new URLSearchParams({ site, along: JSON.stringify([[1, { kind: "feature", feature: number }]]) })}`]] as const })),
     ...(cell ? [{ title: `Vocabulary of ${place(cell)}${minus ? `, less that of ${place(minus)}` : ""}`, path: "lens_vocabulary", body: { text, norm, cell, minus }, view: vocabulary }] : []),
   ];
 }
@@ -259,11 +262,11 @@ export class Bench {
     const answer = this.answer.peek();
     const { picked = null, chosen } = this.look.peek();
     if (!answer || picked === null) return [];
-    const { heads, cells } = this.viewOf(answer).onward(answer.data, picked);
+    const { heads, cells, features } = this.viewOf(answer).onward(answer.data, picked);
     const prompt = this.kind.prompt(this.fields.peek(), answer, (chosen ?? {}) as Record<string, unknown>);
     const known = heads?.filter((head) => isOf(model.peek()!.name, head));
     // A file's cells are of a text, and perhaps of a model, that is not this page's.
-    return listCloser({ heads: known, cells: answer.asked ? cells : [] }, prompt, answer.payload.settings.norm);
+    return listCloser({ heads: known, cells: answer.asked ? cells : [], features: features?.filter(({ site }) => Object.hasOwn(model.peek()!.dictionaries, site)) }, prompt, answer.payload.settings.norm);
   }
 
   /** Shows a result from a file that `result.save()` wrote. */

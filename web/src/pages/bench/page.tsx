@@ -131,6 +131,15 @@ function CardOf({ card, pin, close }: { card: Card; pin: (() => void) | null; cl
           </button>
         </span>
       </h2>
+      {card.onward && (
+        <p class="doors">
+          {card.onward.map(([text, href]) => (
+            <a key={href} href={href}>
+              {text}
+            </a>
+          ))}
+        </p>
+      )}
       {card.problem !== null && <p class="problem">{card.problem}</p>}
       {card.data && <Hosted view={card.view} keys={{ bare: false, data: card.data }} on={{}} />}
     </section>

@@ -106,7 +106,6 @@ function createGraph() {
   space.append(below, above);
   scroll.append(space);
   el.append(scroll, said);
-  const contexts = [below, above].map((canvas) => canvas.getContext("2d")!);
 
   let props: Props;
   let palette: Palette | null = null;
@@ -114,47 +113,90 @@ function createGraph() {
   let zoom = 1;
   let hovered: number | null = null;
   let waiting = false;
+  let bare = false; // whether nothing stands on the upper canvas
 
-  /** Draws into a canvas what lies in sight. */
-  function onCanvas(canvas: HTMLCanvasElement, context: CanvasRenderingContext2D, draw: (pen: Pen, seen: Window) => void): void {
+  const headOf = (): number => (props.heads.length ? HEAD : 0);
+
+  /** Draws into a canvas what lies in sight, or only in a part of it. */
+  function onCanvas(canvas: HTMLCanvasElement, part: Window | null, draw: (pen: Pen, seen: Window) => void): void {
+    const context = canvas.getContext("2d")!;
     const ratio = devicePixelRatio || 1;
     const pixels = [window.width, window.height].map((size) => Math.round(size * ratio));
     if (canvas.width !== pixels[0] || canvas.height !== pixels[1]) [canvas.width, canvas.height] = pixels;
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, window.width, window.height);
     palette ??= readPalette(el);
-    const head = props.heads.length ? HEAD : 0;
-    context.setTransform(ratio * zoom, 0, 0, ratio * zoom, -window.x * ratio, (head - window.y) * ratio);
-    draw(canvasPen(context, palette), { x: window.x / zoom, y: (window.y - head) / zoom, width: window.width / zoom, height: window.height / zoom });
-    if (!head) return;
+    const head = headOf();
+    const { x, y, width, height } = part ?? { ...window, x: 0, y: head, height: window.height - head };
+    context.save();
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    const pen = canvasPen(context, palette);
-    if (canvas === above) return;
-    pen.box(0, 0, window.width, head, palette.ground);
-    props.layout.columns.forEach(({ start, size }, i) => pen.text(fitted(props.heads[i], size * zoom - 4), (start + size / 2) * zoom - window.x, head / 2, palette!.ink2, { align: "center" }));
+    context.beginPath();
+    context.rect(x, y, width, height);
+    context.clip();
+    context.clearRect(x, y, width, height);
+    context.setTransform(ratio * zoom, 0, 0, ratio * zoom, -window.x * ratio, (head - window.y) * ratio);
+    draw(canvasPen(context, palette), { x: (window.x + x) / zoom, y: (window.y + y - head) / zoom, width: width / zoom, height: height / zoom });
+    context.restore();
   }
 
-  function paintBelow(): void {
-    const words = zoom >= READABLE;
-    onCanvas(below, contexts[0], (pen, seen) => {
+  function paintHeads(): void {
+    const context = below.getContext("2d")!;
+    const ratio = devicePixelRatio || 1;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, window.width, HEAD);
+    const pen = canvasPen(context, palette!);
+    props.layout.columns.forEach(({ start, size }, i) => pen.text(fitted(props.heads[i], size * zoom - 4), (start + size / 2) * zoom - window.x, HEAD / 2, palette!.ink2, { align: "center" }));
+  }
+
+  function paintBelow(part: Window | null = null): void {
+    onCanvas(below, part, (pen, seen) => {
       drawLinks(pen, props, seen, palette!, null);
-      drawCards(pen, props, seen, palette!, null, words);
+      drawCards(pen, props, seen, palette!, null, zoom >= READABLE);
     });
+    if (props.heads.length && !part) paintHeads();
   }
 
   function paintAbove(): void {
     const focus = hovered ?? props.picked;
     const lit = focus === null ? null : pathsThrough(props.scene, focus);
-    el.classList.toggle("dim", lit !== null || props.found.size > 0);
-    onCanvas(above, contexts[1], (pen, seen) => {
+    const empty = lit === null && props.found.size === 0;
+    el.classList.toggle("dim", !empty);
+    if (empty && bare) return;
+    bare = empty;
+    onCanvas(above, null, (pen, seen) => {
       if (lit) drawLinks(pen, props, seen, palette!, lit.links);
-      if (lit || props.found.size) drawCards(pen, props, seen, palette!, new Set([...(lit?.items ?? []), ...props.found]), zoom >= READABLE);
+      if (!empty) drawCards(pen, props, seen, palette!, new Set([...(lit?.items ?? []), ...props.found]), zoom >= READABLE);
       for (const item of props.found) frame(item, 1.5);
       if (focus !== null) frame(focus, 2.5);
       function frame(item: number, thickness: number): void {
         pen.outline(props.layout.x[item] - 1, props.layout.y[item] - 1, WIDTH + 2, HEIGHT + 2, palette!.accent, thickness);
       }
     });
+  }
+
+  /** After scrolling: what is still in sight is moved, and only what has come into it is drawn. */
+  function slide(): void {
+    const ratio = devicePixelRatio || 1;
+    const [x, y] = [scroll.scrollLeft, scroll.scrollTop].map((at) => Math.round(at * ratio) / ratio);
+    const [dx, dy] = [x - window.x, y - window.y];
+    if (!dx && !dy) return;
+    window = { ...window, x, y };
+    const { width, height } = window;
+    if (waiting || Math.abs(dx) >= width || Math.abs(dy) >= height) return paint(true);
+    const head = headOf();
+    const context = below.getContext("2d")!;
+    context.save();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.beginPath();
+    context.rect(0, head * ratio, width * ratio, (height - head) * ratio);
+    context.clip();
+    context.globalCompositeOperation = "copy";
+    context.drawImage(below, -Math.round(dx * ratio), -Math.round(dy * ratio));
+    context.restore();
+    if (dy > 0) paintBelow({ x: 0, y: height - dy, width, height: dy });
+    if (dy < 0) paintBelow({ x: 0, y: head, width, height: -dy });
+    if (dx > 0) paintBelow({ x: width - dx, y: head, width: dx, height: height - head });
+    if (dx < 0) paintBelow({ x: 0, y: head, width: -dx, height: height - head });
+    if (head) paintHeads();
+    paintAbove();
   }
 
   /** At the next frame, once. */
@@ -172,13 +214,13 @@ function createGraph() {
   function arrange(): void {
     const room = el.clientWidth;
     if (!room || !props) return;
-    const head = props.heads.length ? HEAD : 0;
-    const [width, height] = [props.layout.width * zoom, props.layout.height * zoom + head];
+    const [width, height] = [props.layout.width * zoom, props.layout.height * zoom + headOf()];
     space.style.width = `${width}px`;
     space.style.height = `${height}px`;
     const tall = Math.min(props.tall, height + (width > room ? 16 : 0));
     scroll.style.height = `${tall}px`;
     window = { x: scroll.scrollLeft, y: scroll.scrollTop, width: scroll.clientWidth, height: scroll.clientHeight };
+    bare = false;
     for (const canvas of [below, above]) {
       canvas.style.width = `${window.width}px`;
       canvas.style.height = `${window.height}px`;
@@ -200,13 +242,12 @@ function createGraph() {
 
   function boxOf(item: number): DOMRect {
     const { left, top } = above.getBoundingClientRect();
-    const head = props.heads.length ? HEAD : 0;
-    return new DOMRect(left + props.layout.x[item] * zoom - window.x, top + head + props.layout.y[item] * zoom - window.y, WIDTH * zoom, HEIGHT * zoom);
+    return new DOMRect(left + props.layout.x[item] * zoom - window.x, top + headOf() + props.layout.y[item] * zoom - window.y, WIDTH * zoom, HEIGHT * zoom);
   }
 
   function under({ clientX, clientY }: MouseEvent): number | null {
     const { left, top } = above.getBoundingClientRect();
-    return itemAt(props.layout, (clientX - left + window.x) / zoom, (clientY - top + window.y - (props.heads.length ? HEAD : 0)) / zoom);
+    return itemAt(props.layout, (clientX - left + window.x) / zoom, (clientY - top + window.y - headOf()) / zoom);
   }
 
   function reveal(item: number): void {
@@ -217,11 +258,6 @@ function createGraph() {
     slide();
   }
 
-  function slide(): void {
-    window = { ...window, x: scroll.scrollLeft, y: scroll.scrollTop };
-    paint(true);
-  }
-
   /** Keeps what lies in the middle where it is. */
   function zoomTo(next: number): void {
     const before = zoom;
@@ -229,12 +265,13 @@ function createGraph() {
     const [x, y] = [(window.x + window.width / 2) / before, (window.y + window.height / 2) / before];
     arrange();
     scroll.scrollTo(x * zoom - window.width / 2, y * zoom - window.height / 2);
-    slide();
+    window = { ...window, x: scroll.scrollLeft, y: scroll.scrollTop };
+    paint(true);
     props.onZoom(zoom);
   }
 
   /** So that all of it is seen. */
-  const fit = (): void => zoomTo(Math.min(1, el.clientWidth / props.layout.width, (props.tall - (props.heads.length ? HEAD : 0)) / props.layout.height));
+  const fit = (): void => zoomTo(Math.min(1, el.clientWidth / props.layout.width, (props.tall - headOf()) / props.layout.height));
 
   let grabbed: { x: number; y: number; moved: boolean } | null = null;
   above.addEventListener("pointerdown", (event) => {

@@ -1,6 +1,6 @@
 // Where everything of a graph stands: layers as rows from bottom to top, or as columns from left to right; in each, a place for every position.
 
-import { type Scene, TOKEN } from "./net.ts";
+import type { Scene } from "./net.ts";
 
 export type Across = "rows" | "columns";
 
@@ -58,7 +58,7 @@ export function orderItems({ items, links }: Scene, activity: readonly number[])
 }
 
 /** Lays out a scene in a room of so many pixels across the layers. */
-export function layOut(scene: Scene, n_levels: number, place: readonly number[], across: Across, room: number): Layout {
+export function layOut(scene: Scene, place: readonly number[], across: Across, room: number): Layout {
   const { items } = scene;
   const [along, wide] = across === "rows" ? [CARD[1], CARD[0]] : [CARD[0], CARD[1]];
   const positions = [...new Set(items.map(({ pos }) => pos))].sort((a, b) => a - b);
@@ -68,7 +68,7 @@ export function layOut(scene: Scene, n_levels: number, place: readonly number[],
     cells.set(key, [...(cells.get(key) ?? []), i]);
   });
   const inCell = (level: number, pos: number): number[] => cells.get(`${level} ${pos}`) ?? [];
-  const levels = Array.from({ length: n_levels + 1 }, (_, i) => i - 1).filter((level) => level !== TOKEN || positions.some((pos) => inCell(level, pos).length));
+  const levels = [...new Set(items.map(({ level }) => level))].sort((a, b) => a - b);
   const most = (pos: number): number => Math.max(1, ...levels.map((level) => inCell(level, pos).length));
   const slots = Math.max(1, Math.floor(room / wide / Math.max(1, positions.length)));
   let end = 0;
