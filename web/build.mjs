@@ -15,6 +15,8 @@ const VIEWS = [
   "comparison",
   "composition",
   "explanation",
+  "feature",
+  "graph",
   "head_mosaic",
   "heads",
   "logit_lens",

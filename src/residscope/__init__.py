@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from residscope.analyses.vocabulary import vocabulary as vocabulary
     from residscope.cards.direction import Explanation as Explanation
     from residscope.cards.direction import explain as explain
+    from residscope.cards.feature import Activations as Activations
+    from residscope.cards.feature import FeatureExplanation as FeatureExplanation
+    from residscope.cards.feature import explain_feature as explain_feature
+    from residscope.cards.feature import read_activations as read_activations
     from residscope.client import Client as Client
     from residscope.dictionaries.loading import load_dictionary as load_dictionary
     from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder as SparseAutoencoder
@@ -153,6 +157,10 @@ _PUBLIC = {
     "Direction": "residscope.direction",
     "contrast": "residscope.directions.contrast",
     "explain": "residscope.cards.direction",
+    "Activations": "residscope.cards.feature",
+    "FeatureExplanation": "residscope.cards.feature",
+    "explain_feature": "residscope.cards.feature",
+    "read_activations": "residscope.cards.feature",
     "Explanation": "residscope.cards.direction",
     "causal_check": "residscope.directions.causal_check",
     "CausalCheck": "residscope.directions.causal_check",

@@ -26,12 +26,26 @@ PAIR = {"clean": TEXT, "corrupted": OTHER, "correct": " very", "wrong": " the"}
 
 
 @pytest.fixture(scope="module")
-def client(stories: rs.Model) -> Iterator[httpx.Client]:
-    with serve(stories, rs.demo.texts) as (address, _, _), httpx.Client(base_url=address, timeout=PATIENCE) as client:
+def dictionaries(stories: rs.Model) -> dict[str, rs.SparseAutoencoder]:
+    """One feature for each entry of the stream and one for its opposite: they explain all of it."""
+    both = torch.cat((torch.eye(stories.config.d_model), -torch.eye(stories.config.d_model)))
+    biases = torch.zeros(len(both)), torch.zeros(len(both.T))
+    return {
+        str(site): rs.SparseAutoencoder(str(site), site, both.T.contiguous(), both, *biases)
+        for site in (rs.Site("resid_pre", layer) for layer in (0, 1, 3))
+    }
+
+
+@pytest.fixture(scope="module")
+def client(stories: rs.Model, dictionaries: dict[str, rs.SparseAutoencoder]) -> Iterator[httpx.Client]:
+    with (
+        serve(stories, rs.demo.texts, dictionaries=dictionaries) as (address, _, _),
+        httpx.Client(base_url=address, timeout=PATIENCE) as client,
+    ):
         yield client
 
 
-def expect(stories: rs.Model, name: str) -> rs.Result:
+def expect(stories: rs.Model, dictionaries: dict[str, rs.SparseAutoencoder], name: str) -> rs.Result:
     run = stories.run([TEXT])
 
     def component(number: int) -> rs.Direction:
@@ -42,6 +56,19 @@ def expect(stories: rs.Model, name: str) -> rs.Result:
         "lens": lambda: rs.logit_lens(run, value="rank", target=stories.single_token(" very"), sub_blocks=True, top=3),
         "patch": lambda: rs.patch(stories, rs.pairs([PAIR]), site="z", direction="noise"),
         "heads": lambda: rs.head_scores(stories, n_sequences=2, n_tokens=9, seed=4, read="layer0"),
+        "graph": lambda: rs.causal_graph(
+            stories,
+            TEXT,
+            [dictionaries["resid_pre.1"], dictionaries["resid_pre.3"]],
+            [-1, 2],
+            threshold=0.5,
+            paths="any",
+            tokens=True,
+            outputs=[rs.logit_difference(" very", " the")],
+        ).mark(keep=0.5, names={"token@2": "who"}, groups={"both": ["token@2", "token@9"]}),
+        "feature": lambda: rs.explain_feature(
+            stories, dictionaries["resid_pre.1"], 70, rs.demo.texts, top=3, n_contexts=2
+        ),
         "attention": lambda: rs.attention(run, heads=[(2, 1), (0, 3)], value_weighted=True),
         "lens_vocabulary": lambda: rs.lens_vocabulary(run, "resid_pre.2", 4, norm="final", minus=("resid_mid.1", 3)),
         "explain": lambda: rs.explain(stories, component(3), rs.demo.texts, top=4, n_contexts=2),
@@ -60,6 +87,10 @@ ASKED: dict[str, dict[str, Any]] = {
     "lens": {"text": TEXT, "value": "rank", "chosen": " very", "sub_blocks": True, "top": 3},
     "patch": PAIR | {"site": "z", "direction": "noise"},
     "heads": {"n_sequences": 2, "n_tokens": 9, "seed": 4, "read": "layer0"},
+    "graph": {"text": TEXT, "sites": ["resid_pre.1", "resid_pre.3"], "positions": [-1, 2], "threshold": 0.5}
+    | {"paths": "any", "tokens": True, "correct": " very", "wrong": " the"}
+    | {"marks": {"keep": 0.5, "names": {"token@2": "who"}, "groups": {"both": ["token@2", "token@9"]}}},
+    "feature": {"site": "resid_pre.1", "feature": 70, "top": 3, "n_contexts": 2},
     "attention": {"text": TEXT, "heads": [[2, 1], [0, 3]], "value_weighted": True},
     "lens_vocabulary": {"text": TEXT, "cell": {"site": "resid_pre.2", "pos": 4}, "norm": "final"}
     | {"minus": {"site": "resid_mid.1", "pos": 3}},
@@ -82,11 +113,17 @@ def test_every_analysis_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_it_is_the_result_that_python_gives(client: httpx.Client, stories: rs.Model, tmp_path: Path, name: str) -> None:
+def test_it_is_the_result_that_python_gives(
+    client: httpx.Client,
+    stories: rs.Model,
+    dictionaries: dict[str, rs.SparseAutoencoder],
+    tmp_path: Path,
+    name: str,
+) -> None:
     answer = client.post(f"/api/v1/{name}", json=ASKED[name])
     assert answer.headers["content-type"] == "application/octet-stream"
     (tmp_path / "result").write_bytes(answer.content)
-    ours, expected = rs.open(tmp_path / "result"), expect(stories, name)
+    ours, expected = rs.open(tmp_path / "result"), expect(stories, dictionaries, name)
     assert json.loads(ours.to_json()).keys() == json.loads(expected.to_json()).keys()
     assert ours.as_python().splitlines()[-1] == expected.as_python().splitlines()[-1]
     assert answer.content == expected.to_bytes()
@@ -134,7 +171,7 @@ def test_patches_that_are_known_are_told_before_the_others(
 def test_it_is_a_page_of_its_own_on_request(client: httpx.Client, stories: rs.Model) -> None:
     answer = client.post("/api/v1/heads", json=ASKED["heads"], headers={"Accept": "text/html"})
     assert answer.headers["content-type"].startswith("text/html")
-    assert answer.text == expect(stories, "heads").to_html()
+    assert answer.text == expect(stories, {}, "heads").to_html()
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def explain(
         variance_share=deviation**2 / total if total else 0.0,
         deviation=deviation,
         **_find_heads(model, site, path),
-        near=_find_near(direction, near),
+        near=find_near(direction, near),
     )
 
 
@@ -260,7 +260,7 @@ def _find_heads(model: Model, site: Site, path: DirectPath | None) -> dict[str, 
     return {name: sorted(heads, key=lambda one: -one["times"])[:_N_NEAR] for name, heads in found.items()}
 
 
-def _find_near(direction: Direction, others: Iterable[Direction | SparseAutoencoder]) -> list[dict[str, Any]]:
+def find_near(direction: Direction, others: Iterable[Direction | SparseAutoencoder]) -> list[dict[str, Any]]:
     """Those with the largest cosine, whatever its sign."""
     return sorted(
         chain.from_iterable(_compare(direction, other) for other in others), key=lambda one: -abs(one["cosine"])

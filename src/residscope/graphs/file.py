@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from residscope.errors import BadArgument, BadResult
+from residscope.graphs.marks import name_nodes
 
 if TYPE_CHECKING:
     from residscope.graphs.graph import Graph
@@ -47,6 +48,7 @@ def write(graph: "Graph") -> str:
         "format": FORMAT,
         "version": VERSION,
         **{name: getattr(graph, name) for name in _PLAIN},
+        "marks": graph.marks,
         "dtype": str(graph.values.dtype).removeprefix("torch."),
         "nodes": rows(_NODE),
         "edges": rows(_EDGE),
@@ -66,7 +68,7 @@ def read(data: Mapping[str, Any]) -> dict[str, Any]:
             f"The file says {seen}, and known is {FORMAT!r} of version {VERSION}.", "Write it with graph.save(path)."
         )
     dtype = getattr(torch, data["dtype"])
-    fields = {name: data[name] for name in _PLAIN}
+    fields = {name: data[name] for name in _PLAIN} | {"marks": data.get("marks", {})}
     for names, rows, wide in ((_NODE, data["nodes"], "outputs"), (_EDGE, data["edges"], "part_names")):
         for name, attribute in names.items():
             kind = torch.long if attribute in _WHOLE else dtype
@@ -82,8 +84,13 @@ def write_dot(graph: "Graph") -> str:
     """For Graphviz."""
     largest = float(graph.values.abs().max()) if len(graph.values) else 1.0
     lines = ["digraph {", "  rankdir=BT", "  node [shape=box]"]
-    for node in range(len(graph.levels)):
-        lines.append(f"  n{node} [label={json.dumps(graph.describe(node))}]")
+    keys, names = name_nodes(graph), graph.marks.get("names", {})
+    for node, key in enumerate(keys):
+        label = "\n".join([graph.describe(node), *([names[key]] if key in names else [])])
+        lines.append(f"  n{node} [label={json.dumps(label, ensure_ascii=False)}]")
+    for number, (name, members) in enumerate(graph.marks.get("groups", {}).items()):
+        own = "; ".join(f"n{keys.index(key)}" for key in members if key in keys)
+        lines.append(f"  subgraph cluster_{number} {{ label={json.dumps(name, ensure_ascii=False)}; {own} }}")
     for source, target, value in zip(
         graph.sources.tolist(), graph.targets.tolist(), graph.values.tolist(), strict=True
     ):
@@ -103,6 +110,14 @@ def make_attribution_graph(graph: "Graph", slug: str, scan: str) -> dict[str, An
             raise BadArgument(f"{what}={name!r} was given.", "Use letters, digits, `_`, `.` and `-`.")
     last = max(one["layer"] for one in graph.dictionaries)
     nodes = [_make_node(graph, node) for node in range(len(graph.levels))]
+    ids = {key: node["node_id"] for key, node in zip(name_nodes(graph), nodes, strict=True)}
+    for key, name in graph.marks.get("names", {}).items():
+        if key in ids:
+            next(node for node in nodes if node["node_id"] == ids[key])["clerp"] = name
+
+    def find(keys: Sequence[str]) -> list[str]:
+        return [ids[key] for key in keys if key in ids]
+
     ends = [(int(source), int(target)) for source, target in zip(graph.sources, graph.targets, strict=True)]
     links = [
         {"source": nodes[source]["node_id"], "target": nodes[target]["node_id"], "weight": weight}
@@ -132,7 +147,13 @@ def make_attribution_graph(graph: "Graph", slug: str, scan: str) -> dict[str, An
             "info": {"description": repr(graph), "generator": {"name": "Residscope"}},
             "generation_settings": dict(graph.settings),
         },
-        "qParams": {"linkType": "both", "pinnedIds": [], "clickedId": "", "supernodes": [], "sg_pos": ""},
+        "qParams": {
+            "linkType": "both",
+            "pinnedIds": find(graph.marks.get("pinned", ())),
+            "clickedId": "",
+            "supernodes": [[name, *find(keys)] for name, keys in graph.marks.get("groups", {}).items()],
+            "sg_pos": "",
+        },
         "nodes": nodes,
         "links": links,
     }

@@ -1,7 +1,7 @@
 """A causal graph: features of a prompt as nodes, and what ablating each does to later ones as edges."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from residscope.errors import BadArgument
-from residscope.graphs import file
+from residscope.graphs import file, marks
 from residscope.graphs.circuits import Errors, With
 from residscope.graphs.edges import find_largest
 from residscope.graphs.evaluation import Evaluation, evaluate
@@ -50,6 +50,7 @@ class Graph(Result):
       positions: Those that were looked at.
       total: Summed size of all weights that were measured, those of edges left out among them.
       measured: The same of each source, by level, feature and position as "3.17@7"; level and feature as in the arrays.
+      marks: What people put on it with `mark`, or on the page.
     """
 
     values: Float[Tensor, " edge"]
@@ -70,8 +71,10 @@ class Graph(Result):
     positions: Sequence[int]
     total: float
     measured: Mapping[str, float]
+    marks: Mapping[str, Any] = field(default_factory=dict)
 
     axes: ClassVar[tuple[str, ...]] = ("edge",)
+    view: ClassVar[str | None] = "graph"
 
     @property
     def share(self) -> float:
@@ -223,6 +226,31 @@ class Graph(Result):
           same.
         """
         return merge(self, other)
+
+    def mark(
+        self,
+        *,
+        keep: float | None = None,
+        pinned: Sequence[str] | None = None,
+        names: Mapping[str, str] | None = None,
+        notes: Mapping[str, str] | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        folded: Sequence[int] | None = None,
+    ) -> "Graph":
+        """With marks that its picture shows and its files keep. What is None stays as it is.
+
+        Args:
+          keep: The share of the summed size of weights that is shown, as `prune` takes it.
+          pinned: Nodes, as `5.10603@7`, `5.error@7` or `token@7`.
+          names: What nodes are called besides.
+          notes: What is written on them.
+          groups: Nodes that are shown as one; a node is in one at most.
+          folded: Layers of which all nodes are shown as one.
+        Raises:
+          BadArgument: There is no such node or layer, or a node is in two groups.
+        """
+        given = {"keep": keep, "pinned": pinned, "names": names, "notes": notes, "groups": groups, "folded": folded}
+        return marks.put(self, {name: value for name, value in given.items() if value is not None})
 
     def evaluate(
         self,

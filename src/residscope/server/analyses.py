@@ -1,4 +1,4 @@
-"""What the pages Lens, Patch and Heads ask for: each request is one call of an analysis, and its answer the result."""
+"""What the pages Lens, Patch, Heads and Graph ask for: a request is one call of an analysis, its answer the result."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, Literal
@@ -12,13 +12,18 @@ from residscope.analyses.logit_lens import logit_lens
 from residscope.analyses.patching import patch
 from residscope.analyses.singular import singular_vectors
 from residscope.cards.direction import explain
+from residscope.cards.feature import explain_feature
 from residscope.demo.tasks import pairs as task_pairs
+from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
+from residscope.direction import Direction
 from residscope.directions.causal_check import causal_check
 from residscope.directions.steering import steer
+from residscope.graphs.causal_graph import causal_graph
 from residscope.results.result import Result
+from residscope.running.metrics import Metric, logit, logit_difference
 from residscope.running.pairs import Pairs
 from residscope.running.pairs import pairs as make_pairs
-from residscope.server.directions import Along, Whole
+from residscope.server.directions import Along, Number, Whole
 from residscope.server.workbench import Workbench
 
 
@@ -218,11 +223,73 @@ class Steer(Analysis):
         return steer(bench.model, direction, self.prompt, **asked)
 
 
+class Marks(BaseModel):
+    """What is put on a graph, as `Graph.mark` takes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep: FiniteFloat | None = None
+    pinned: tuple[str, ...] | None = None
+    names: dict[str, str] | None = None
+    notes: dict[str, str] | None = None
+    groups: dict[str, tuple[str, ...]] | None = None
+    folded: tuple[StrictInt, ...] | None = None
+
+
+class ExplainFeature(Analysis):
+    """`rs.explain_feature` of a feature of the dictionary of a site, on the sample texts."""
+
+    site: str
+    feature: Whole
+    top: Annotated[StrictInt, Field(ge=1, le=100)] = 10
+    n_contexts: Annotated[StrictInt, Field(ge=0, le=100)] = 8
+
+    def compute(self, bench: Workbench) -> Result:
+        [dictionary] = bench.list_dictionaries([self.site])
+        saved = bench.list_saved_near(dictionary.direction(self.feature), self.top)
+        near: list[Direction | SparseAutoencoder] = [dictionary, *saved]
+        seen = bench.activations(self.site)
+        asked = self.model_dump(include={"top", "n_contexts"})
+        return explain_feature(bench.model, dictionary, self.feature, seen, near=near, **asked)
+
+
+class CausalGraph(Analysis):
+    """`rs.causal_graph` of one text by the dictionaries of some sites, or of all that there are."""
+
+    text: str
+    sites: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
+    positions: Literal["last", "all"] | Annotated[tuple[StrictInt, ...], Field(max_length=1000)] = "last"
+    top: Number | None = None
+    threshold: FiniteFloat | None = None
+    share: FiniteFloat | None = None
+    paths: Literal["any", "long"] = "long"
+    later: bool = False
+    errors: bool = False
+    tokens: bool = False
+    correct: str | None = None
+    wrong: str | None = None
+    marks: Marks = Marks()
+
+    def compute(self, bench: Workbench) -> Result:
+        asked = self.model_dump(include={"top", "threshold", "share", "paths", "later", "errors", "tokens"})
+        positions = self.positions if isinstance(self.positions, str) else list(self.positions)
+        found = bench.list_dictionaries(self.sites)
+        graph = causal_graph(bench.model, self.text, found, positions, outputs=self._outputs(), **asked)
+        return graph.mark(**self.marks.model_dump())
+
+    def _outputs(self) -> list[Metric]:
+        if self.correct is None:
+            return []
+        return [logit(self.correct) if self.wrong is None else logit_difference(self.correct, self.wrong)]
+
+
 ANALYSES: dict[str, type[Analysis]] = {
     "lens": Lens,
     "lens_vocabulary": LensVocabulary,
     "patch": Patch,
     "heads": Heads,
+    "graph": CausalGraph,
+    "feature": ExplainFeature,
     "attention": Attention,
     "singular_vectors": SingularVectors,
     "explain": Explain,

@@ -187,6 +187,7 @@ def _add_pages(app: FastAPI) -> None:
     @app.get("/lens", include_in_schema=False)
     @app.get("/patch", include_in_schema=False)
     @app.get("/heads", include_in_schema=False)
+    @app.get("/graph", include_in_schema=False)
     @app.get("/saved", include_in_schema=False)
     @app.get("/runs", include_in_schema=False)
     async def page() -> Response:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from residscope.cards.feature import Activations, read_activations
 from residscope.cards.search import Match, find_active, find_nearest, find_texts, rank_active
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.direction import Direction, combine
@@ -28,7 +29,7 @@ from residscope.sites import KINDS, Place, Site
 from residscope.store.bases import BasisStore
 from residscope.store.library import Library
 from residscope.store.limits import Limits
-from residscope.store.values import Saved
+from residscope.store.values import Neighbour, Saved
 from residscope.transformer.tokens import Tokens
 
 _RUNS_BYTES = 2**29
@@ -70,6 +71,7 @@ class Workbench:
         self._bases: dict[Place, Basis] = {}
         self._position_means: dict[Place, PositionMeans] = {}
         self._runs: OrderedDict[tuple[str, ...], Run] = OrderedDict()
+        self._activations: dict[str, Activations] = {}
         self._made: OrderedDict[tuple[Place, Of], Direction] = OrderedDict()
 
     def describe(self) -> dict[str, Any]:
@@ -195,6 +197,32 @@ class Workbench:
             raise BadDictionary(f"No dictionary reads {place}.", f"Those here read: {there}.")
         return self._dictionaries[str(place)]
 
+    def list_dictionaries(self, sites: Sequence[str] | None = None) -> list[SparseAutoencoder]:
+        """The dictionaries that read some sites, or all.
+
+        Raises:
+          BadDictionary: There is none of a site, or none at all.
+        """
+        if not self._dictionaries:
+            raise BadDictionary(
+                f"This server has no dictionaries of {self.model.name}.",
+                "Start it with residscope serve MODEL --dictionary PATH, one for each layer.",
+            )
+        if sites is None:
+            return list(self._dictionaries.values())
+        return [self.dictionary(Place(self.model.find(site))) for site in sites]
+
+    def activations(self, site: str) -> Activations:
+        """What the dictionary of a site finds in the sample texts, read once.
+
+        Raises:
+          BadDictionary: There is none.
+        """
+        [dictionary] = self.list_dictionaries([site])
+        if site not in self._activations:
+            self._activations[site] = read_activations(self.model, dictionary, self.path)
+        return self._activations[site]
+
     def load(self, id: int, revision: int) -> Direction:
         """A saved direction, as a revision was.
 
@@ -296,7 +324,7 @@ class Workbench:
     def find_nearest(self, place: Place, along: Sequence[Term], top: int) -> dict[str, Any]:
         """Components, features, and what is saved anywhere, that lie nearest to a direction."""
         direction, dictionary = self.find(place, along), self._dictionaries.get(str(place))
-        near = self._library.directions.nearest(None, direction, top) if self._library else []
+        near = self._find_saved_near(direction, top)
         saved = [{**_tell(one.direction, None), "value": one.cosine} for one in near]
         return {"found": find_nearest(direction, self.basis(place), dictionary, top=top), "saved": saved}
 
@@ -306,6 +334,14 @@ class Workbench:
         features = [match.number for match in found["found"] if match.kind == "feature"]
         near = [self.dictionary(place).direction(number) for number in features]
         return near + [self.load(one["id"], one["revision"]) for one in found["saved"]]
+
+    def list_saved_near(self, direction: Direction, top: int) -> list[Direction]:
+        """Saved directions that lie nearest to one."""
+        near = self._find_saved_near(direction, top)
+        return [self.load(one.direction.id, one.direction.revision) for one in near]
+
+    def _find_saved_near(self, direction: Direction, top: int) -> Sequence[Neighbour]:
+        return self._library.directions.nearest(None, direction, top) if self._library else []
 
     def _list_saved(self, place: Place) -> Sequence[Saved]:
         if self._library is None:

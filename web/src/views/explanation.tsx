@@ -59,7 +59,7 @@ function Contexts({ found, label }: { found: Context[]; label: string }) {
 const HEIGHT = 48; // px
 
 /** How many tokens have which values. */
-function Spread({ counts, edges }: { counts: Float32Array; edges: Float32Array }) {
+export function Spread({ counts, edges }: { counts: Float32Array; edges: Float32Array }) {
   const most = counts.reduce((most, n) => Math.max(most, n), 1);
   const [low, high] = [edges[0], edges[edges.length - 1]];
   return (

@@ -26,10 +26,20 @@ export interface Head {
 /** Whether a head may be of that model: most results do not say of which they are. */
 export const isOf = (name: string, { model = name }: Head): boolean => model === name;
 
+/** A feature of the dictionary of a site, at a position. */
+export interface PlacedFeature {
+  site: string;
+  source: string | null; // where its dictionary can be loaded
+  feature: number;
+  pos: number;
+  name: string; // "5.10603@7"
+}
+
 /** What is picked, for who can show more of it than the result holds. */
 export interface Onward {
   heads?: readonly Head[];
   cells?: readonly { site: string; pos: number }[]; // of a logit lens
+  features?: readonly PlacedFeature[]; // of a graph
 }
 
 /** What fits a result, and what is meant by what is picked in it. */

@@ -10,11 +10,15 @@ export interface TextStyle {
   turned?: boolean; // a quarter to the left, read upwards
 }
 
+/** From a point to another, bent by two between. */
+export type Curve = readonly [x0: number, y0: number, x1: number, y1: number, x2: number, y2: number, x3: number, y3: number];
+
 export interface Pen {
   box(x: number, y: number, width: number, height: number, fill: string): void;
   hatch(x: number, y: number, width: number, height: number): void; // the mark of what is left out
   outline(x: number, y: number, width: number, height: number, stroke: string, thickness: number): void;
   dot(x: number, y: number, radius: number, fill: string): void;
+  curves(curves: readonly Curve[], stroke: string, thickness: number, opacity: number): void; // of one ink: where they cross they are no darker
   text(text: string, x: number, y: number, fill: string, style?: TextStyle): void; // y is its middle
   within(x: number, y: number, width: number, height: number, draw: () => void): void; // nothing is drawn outside
   moved(x: number, y: number, draw: () => void): void; // 0, 0 is there
@@ -82,6 +86,18 @@ export function canvasPen(context: CanvasRenderingContext2D, { line, ground }: P
       context.arc(x, y, radius, 0, 7);
       context.fill();
     },
+    curves(curves, stroke, thickness, opacity) {
+      context.strokeStyle = stroke;
+      context.lineWidth = thickness;
+      context.globalAlpha = opacity;
+      context.beginPath();
+      for (const [x0, y0, x1, y1, x2, y2, x3, y3] of curves) {
+        context.moveTo(x0, y0);
+        context.bezierCurveTo(x1, y1, x2, y2, x3, y3);
+      }
+      context.stroke();
+      context.globalAlpha = 1;
+    },
     text(text, x, y, fill, { align = "left", face = "mono", size = 12, bold, turned } = {}) {
       context.font = `${bold ? "600 " : ""}${size}px ${faces[face]}`;
       context.fillStyle = fill;
@@ -133,6 +149,10 @@ export function svgPen(out: string[], el: Element): Pen {
     hatch: (x, y, width, height) => rect(x, y, width, height, 'fill="url(#out)"'),
     outline: (x, y, width, height, stroke, thickness) => rect(x, y, width, height, `fill="none" stroke="${stroke}" stroke-width="${thickness}"`),
     dot: (x, y, radius, fill) => void out.push(`<circle cx="${short(x)}" cy="${short(y)}" r="${radius}" fill="${fill}"/>`),
+    curves(curves, stroke, thickness, opacity) {
+      const path = curves.map(([x0, y0, ...rest]) => `M${short(x0)} ${short(y0)}C${rest.map(short).join(" ")}`).join("");
+      if (path) out.push(`<path d="${path}" fill="none" stroke="${stroke}" stroke-width="${thickness}" stroke-opacity="${short(opacity)}"/>`);
+    },
     text(text, x, y, fill, { align = "left", face = "mono", size = 12, bold, turned } = {}) {
       const turn = turned ? ` transform="rotate(-90 ${short(x)} ${short(y)})"` : "";
       out.push(

@@ -17,7 +17,7 @@ export interface Named {
   python: string[];
 }
 
-type Tool = readonly [name: string, title: string, run: (root: HTMLElement) => unknown];
+export type Tool = readonly [name: string, title: string, run: (root: HTMLElement) => unknown];
 
 /** What a host offers. */
 export interface HostTools {
@@ -137,18 +137,19 @@ interface StandProps {
   notes?: readonly (string | null)[]; // beside the legend: conventions
   drawing: () => Drawing;
   table: () => readonly (readonly (string | number)[])[]; // CSV, its head first
+  more?: readonly Tool[]; // other files that it makes; what one answers is said
   children: ComponentChildren;
 }
 
 /** What stands around a picture. */
-export function Stand({ shown: { payload, alone, tools }, caption, sentence, range, notes = [], drawing, table, children }: StandProps) {
+export function Stand({ shown: { payload, alone, tools }, caption, sentence, range, notes = [], drawing, table, more = [], children }: StandProps) {
   const said = [...new Set(notes.filter((note) => note !== null))];
   if (!alone) return <>{children}</>;
   return (
     <>
       <header>
         <strong>{payload.name}</strong>
-        <Tools payload={payload} tools={tools} table={table} svg={(el) => drawSvg(el, { title: payload.name, lines: [...new Set([caption, ...said])], range, ...drawing() })} />
+        <Tools payload={payload} tools={tools} table={table} more={more} svg={(el) => drawSvg(el, { title: payload.name, lines: [...new Set([caption, ...said])], range, ...drawing() })} />
         {sentence && <p class="sentence">{sentence}</p>}
         {(range || said.length > 0) && (
           <div class="legend">
@@ -168,11 +169,12 @@ interface ToolsProps {
   payload: Named;
   tools: HostTools;
   table: StandProps["table"];
+  more: readonly Tool[];
   svg: (el: HTMLElement) => string;
 }
 
 /** Files and code of what is shown. */
-function Tools({ payload, tools: { first, last }, table, svg }: ToolsProps) {
+function Tools({ payload, tools: { first, last }, table, more, svg }: ToolsProps) {
   const [said, setSaid] = useState<string | null>(null);
   const [code, setCode] = useState<string | null>(null);
   const say = (text: string): void => {
@@ -188,6 +190,7 @@ function Tools({ payload, tools: { first, last }, table, svg }: ToolsProps) {
     ["PNG", "Save the picture as pixels", async (root) => save(await drawPng(svg(root)), "png")],
     ["SVG", "Save the picture as a drawing", (root) => save(new Blob([svg(root)], { type: "image/svg+xml" }), "svg")],
     ["CSV", "Save the numbers as a table", () => save(new Blob([writeCsv(table())], { type: "text/csv" }), "csv")],
+    ...more.map(([name, title, act]): Tool => [name, title, async (root) => say(String(await act(root)))]),
     ...last,
     ["Full screen", "Fill the screen, or leave it", (root) => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen())],
   ];

@@ -4,6 +4,8 @@ import type { View } from "../host.ts";
 import attention from "./attention.tsx";
 import attribution from "./attribution.tsx";
 import colouredText from "./coloured_text.tsx";
+import feature from "./feature.tsx";
+import graph from "./graph.tsx";
 import headMosaic from "./head_mosaic.tsx";
 import heads from "./heads.tsx";
 import logitLens from "./logit_lens.tsx";
@@ -30,6 +32,8 @@ export const VIEWS: Record<string, View> = {
   attribution,
   causal_check: causalCheck,
   coloured_text: colouredText,
+  feature,
+  graph,
   head_mosaic: headMosaic,
   heads,
   logit_lens: logitLens,

@@ -51,6 +51,7 @@ _LAYOUTS: dict[Activation, dict[str, str]] = {
     "gated": _PLAIN | {"encoder_bias": "b_mag", "gate_bias": "b_gate", "magnitude": "r_mag"},
 }
 # What version 6 says beside its metadata; earlier ones mixed what they knew of the training in.
+_KEPT = ("model_name", "prepend_bos", "context_size", "dataset_path", "neuronpedia_id")
 _KEYS = frozenset(
     """architecture d_in d_sae d_out dtype device apply_b_dec_to_input normalize_activations reshape_activations
     metadata k rescale_acts_by_decoder_norm decoder_init_norm use_sparse_activations aux_loss_coefficient
@@ -145,8 +146,7 @@ def build(
         less_decoder_bias=bool(facts.get("apply_b_dec_to_input", not transcodes)),
         centred=bool(loading.get("center_writing_weights", False)),
         scaling=scaling,
-        facts={key: facts.get(key) for key in ("model_name", "prepend_bos", "context_size", "dataset_path")}
-        | {"n_active": k or facts.get("l0")},
+        facts={key: facts.get(key) for key in _KEPT} | {"n_active": k or facts.get("l0")},
     )
 
 

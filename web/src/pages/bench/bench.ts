@@ -5,6 +5,7 @@ import attention from "../../views/attention.tsx";
 import { saveFile } from "../../views/files.ts";
 import { isOf, type Look, type Onward } from "../../views/look.ts";
 import { type Named, parseOnce, type Presented } from "../../views/present.tsx";
+import feature from "../../views/feature.tsx";
 import singularVectors from "../../views/singular_vectors.tsx";
 import vocabulary from "../../views/vocabulary.tsx";
 import { hold } from "../hold.ts";
@@ -24,6 +25,7 @@ export interface Ask {
 export interface Closer extends Ask {
   title: string;
   view: Presented;
+  onward?: readonly (readonly [text: string, href: string])[]; // where there is more of it
 }
 
 /** The payload of a result, so far as the pages read it. */
@@ -44,6 +46,8 @@ export interface Kind {
   fields: Fields; // as they stand at first; every one has a part of the address
   suit?: (facts: ModelFacts) => Fields; // those that are others for a model
   ask: (fields: Fields) => Ask;
+  readFile?: (text: string) => Uint8Array<ArrayBuffer>; // the bytes of a result, of a file of JSON
+  kept?: (look: Look) => Ask["body"]; // what of a look is part of a saved result, as it is asked for; Save leaves it out
   prompt: (fields: Fields, answer: Answer, chosen: Readonly<Record<string, unknown>>) => Prompt;
 }
 
@@ -80,7 +84,7 @@ export function writeFields(fields: Fields, look: Look, start: Fields): URLSearc
 }
 
 /** What shows more of what is picked. */
-function listCloser({ heads = [], cells = [] }: Onward, { text, called }: Prompt, norm: string | undefined): Closer[] {
+function listCloser({ heads = [], cells = [], features = [] }: Onward, { text, called }: Prompt, norm: string | undefined): Closer[] {
   const names = heads.map(({ layer, head }) => `${layer}.${head}`);
   const [one] = heads;
   const [cell, minus = null] = cells;
@@ -88,6 +92,7 @@ function listCloser({ heads = [], cells = [] }: Onward, { text, called }: Prompt
   return [
     ...(one ? [{ title: `Attention of head ${names.join(" and ")} ${called}`, path: "attention", body: { text, heads: heads.map(({ layer, head }) => [layer, head]) }, view: attention }] : []),
     ...(heads.length === 1 ? [{ title: `What head ${names[0]} reads and writes`, path: "singular_vectors", body: { layer: one.layer, head: one.head }, view: singularVectors }] : []),
+    ...features.map(({ site, feature: number }) => ({ title: `Feature ${number} of ${site}`, path: "feature", body: { site, feature: number }, view: feature, onward: [["Colour texts by it", `/stream?${new URLSearchParams({ site, along: JSON.stringify([[1, { kind: "feature", feature: number }]]) })}`]] as const })),
     ...(cell ? [{ title: `Vocabulary of ${place(cell)}${minus ? `, less that of ${place(minus)}` : ""}`, path: "lens_vocabulary", body: { text, norm, cell, minus }, view: vocabulary }] : []),
   ];
 }
@@ -259,18 +264,19 @@ export class Bench {
     const answer = this.answer.peek();
     const { picked = null, chosen } = this.look.peek();
     if (!answer || picked === null) return [];
-    const { heads, cells } = this.viewOf(answer).onward(answer.data, picked);
+    const { heads, cells, features } = this.viewOf(answer).onward(answer.data, picked);
     const prompt = this.kind.prompt(this.fields.peek(), answer, (chosen ?? {}) as Record<string, unknown>);
     const known = heads?.filter((head) => isOf(model.peek()!.name, head));
     // A file's cells are of a text, and perhaps of a model, that is not this page's.
-    return listCloser({ heads: known, cells: answer.asked ? cells : [] }, prompt, answer.payload.settings.norm);
+    return listCloser({ heads: known, cells: answer.asked ? cells : [], features: features?.filter(({ site }) => Object.hasOwn(model.peek()!.dictionaries, site)) }, prompt, answer.payload.settings.norm);
   }
 
   /** Shows a result from a file that `result.save()` wrote. */
   openFile = async (file: File): Promise<void> => {
     dismiss();
     try {
-      const data = new Uint8Array(await file.arrayBuffer());
+      const bytes = new Uint8Array(await file.arrayBuffer());
+      const data = bytes[0] === 0x7b && this.kind.readFile ? this.kind.readFile(await file.text()) : bytes; // "{"
       const { view, name } = readResult(data);
       if (!Object.hasOwn(this.kind.views, view)) {
         const place = PLACE_OF[view];
@@ -296,7 +302,7 @@ export class Bench {
   saveHtml = async (): Promise<void> => {
     const { asked, payload } = this.answer.value!;
     try {
-      say(`${saveFile(await server.analysisHtml(asked!.path, asked!.body), payload.name, "html")} saved to your downloads.`, { seconds: 4 });
+      say(`${saveFile(await server.analysisHtml(asked!.path, { ...asked!.body, ...this.kind.kept?.(this.look.peek()) }), payload.name, "html")} saved to your downloads.`, { seconds: 4 });
     } catch (error) {
       say(`HTML could not be made. ${error instanceof Error ? error.message : error}`);
     }
@@ -324,4 +330,5 @@ const PLACE_OF: Record<string, string> = {
   attribution: "Heads",
   attention: "Heads",
   singular_vectors: "Heads",
+  graph: "Graph",
 };

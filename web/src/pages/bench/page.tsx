@@ -60,7 +60,7 @@ export function BenchPage({ bench, examples, prompts, sentence, children }: Page
     first: [["Link", "Copy a link to what is shown", bench.link]],
     model: model.value?.name ?? null,
     cells: answer?.asked != null,
-    last: !answer?.whole ? [] : [...(answer.asked ? [["HTML", "Save one file that opens with no network", bench.saveHtml]] : []), ["Save", "Save the result, for rs.open and for Open", bench.saveResult]],
+    last: !answer?.whole ? [] : [...(answer.asked ? [["HTML", "Save one file that opens with no network", bench.saveHtml]] : []), ...(bench.kind.kept ? [] : [["Save", "Save the result, for rs.open and for Open", bench.saveResult]])],
   };
   return (
     <>
@@ -131,6 +131,15 @@ function CardOf({ card, pin, close }: { card: Card; pin: (() => void) | null; cl
           </button>
         </span>
       </h2>
+      {card.onward && (
+        <p class="doors">
+          {card.onward.map(([text, href]) => (
+            <a key={href} href={href}>
+              {text}
+            </a>
+          ))}
+        </p>
+      )}
       {card.problem !== null && <p class="problem">{card.problem}</p>}
       {card.data && <Hosted view={card.view} keys={{ bare: false, data: card.data }} on={{}} />}
     </section>

@@ -91,6 +91,7 @@ export function Stream() {
           <a href="/lens">See how the prediction forms</a>
           <a href="/patch?site=z">Which head moved the name?</a>
           <a href="/heads">What does every head do?</a>
+          {Object.keys(model.value?.dictionaries ?? {}).length > 1 && <a href="/graph">Which feature caused which?</a>}
         </p>
         <div class={old ? "picture old" : "picture"} aria-busy={state.work.value !== null}>
           {state.picture.value ? <Texts /> : !state.trouble.value && <Skeleton />}

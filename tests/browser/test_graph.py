@@ -1,0 +1,165 @@
+"""The page Graph in a real browser, before a real server on the bundled model."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+import residscope as rs
+from tests.browser.test_bench_pages import query, wait_until_done
+
+OPEN = Callable[..., Page]
+PROMPT = "When John and Mary went to the shops, John gave the bag to"
+LARGE = "Find in the graph"
+
+
+@pytest.fixture(scope="module")
+def traced(demo: rs.Model) -> rs.Graph:
+    """What the page opens with."""
+    return rs.causal_graph(demo, PROMPT, rs.demo.dictionaries, top=10, outputs=[rs.logit_difference(" Mary", " John")])
+
+
+def open_graph(open_page: OPEN, path: str = "/graph") -> Page:
+    page = open_page(path, ready=False)
+    wait_until_done(page)
+    expect(page.locator(".graph .net .above")).to_be_visible()
+    return page
+
+
+def read_edges(page: Page) -> list[list[str]]:
+    page.locator(".graph summary").click()
+    rows: list[list[str]] = page.locator(".graph .table table").evaluate(
+        "table => [...table.tBodies[0].rows].map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    return rows
+
+
+def pick(page: Page, words: str) -> None:
+    """Find a card and open it, by keys alone."""
+    page.get_by_label(LARGE).fill(words)
+    page.get_by_label(LARGE).press("Enter")
+
+
+def test_the_door_opens_a_finished_graph_that_is_what_python_traces(open_page: OPEN, traced: rs.Graph) -> None:
+    page = open_page()
+    page.get_by_role("link", name="Which feature caused which?").click()
+    expect(page.locator(".residscope.view header strong")).to_have_text(traced.name)
+    keep = float(page.get_by_label("Share of the weight that is kept").input_value())
+    small = traced.prune(edges=keep)
+    said = page.locator(".residscope.view header .legend")
+    expect(said).to_contain_text(
+        f"{len(small.values)} edges of {len(traced.values):,} between {len(small.levels)} of {len(traced.levels)} nodes"
+    )
+    expect(said).to_contain_text(f"{100 * small.share:.1f}% of the whole effect")
+    rows = read_edges(page)
+    order = small.values.abs().argsort(descending=True, stable=True)
+    assert len(rows) == len(small.values)
+    for row, edge in zip(rows, order.tolist(), strict=True):
+        assert [row[0], row[3]] == [small.describe(int(end[edge])) for end in (small.sources, small.targets)]
+        assert float(row[2].replace("−", "-")) == pytest.approx(float(small.values[edge]), rel=0.02)
+
+
+def test_the_slider_keeps_what_prune_keeps_and_the_link_says_it(open_page: OPEN, traced: rs.Graph) -> None:
+    page = open_graph(open_page)
+    page.get_by_label("Share of the weight that is kept").fill("0.6")
+    page.get_by_label("Paths").select_option("long")
+    small = traced.prune(edges=0.6, paths="long")
+    said = page.locator(".residscope.view header .legend")
+    expect(said).to_contain_text(f"{len(small.values)} edges of")
+    page.wait_for_function("() => location.search.includes('look')")
+    assert json.loads(query(page)["look"])["chosen"] == {"keep": 0.6, "paths": "long"}
+    page.reload()
+    expect(said).to_contain_text(f"{len(small.values)} edges of")
+
+
+def test_a_click_pins_a_card_again_lets_it_go_and_hover_lights_its_paths(open_page: OPEN) -> None:
+    page = open_graph(open_page)
+    net, canvas = page.locator(".graph .net"), page.locator(".graph .net .above")
+    expect(net).not_to_have_class("net dim")
+    canvas.focus()
+    canvas.press("ArrowRight")
+    expect(net).to_have_class("net dim")
+    said = page.locator(".graph .said")
+    expect(said).not_to_be_empty()
+    key = str(said.text_content()).split()[0]
+    canvas.press("Enter")
+    face = page.locator(".graph .face")
+    expect(face).to_have_attribute("aria-label", key)
+    expect(face.locator("li").first).to_be_visible()
+    look: dict[str, Any] = json.loads(query(page)["look"])
+    assert look["picked"] == {"item": key}
+    assert look["chosen"]["pinned"] == [key]
+    page.reload()
+    expect(face).to_have_attribute("aria-label", key)
+    face.locator("li button").first.click()
+    expect(face).to_have_count(2)
+    face.get_by_label(f"Unpin {key}").click()
+    expect(face).to_have_count(1)
+
+
+def test_groups_names_and_notes_are_kept_in_the_file_which_python_reads(
+    open_page: OPEN, traced: rs.Graph, tmp_path: Path
+) -> None:
+    page = open_graph(open_page)
+    strongest = traced.values.abs().argmax()
+    keys = [traced.describe(int(end[strongest])) for end in (traced.sources, traced.targets)]
+    for key in keys:
+        pick(page, key)
+    page.get_by_label(LARGE).fill("")
+    page.get_by_label(f"Name of {keys[0]}").fill("the giver")
+    page.get_by_label(f"Name of {keys[0]}").blur()
+    page.get_by_label(f"Note on {keys[1]}").fill("rises with it")
+    page.get_by_label(f"Note on {keys[1]}").blur()
+    page.get_by_label("Name of the group").fill("names")
+    page.get_by_role("button", name="Group", exact=True).click()
+    expect(page.locator(".graph .face")).to_have_attribute("aria-label", "Group names")
+    page.get_by_role("button", name="Fold layer 0").click()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="JSON", exact=True).click()
+    waiting.value.save_as(tmp_path / "graph.json")
+    read = rs.open(tmp_path / "graph.json")
+    assert isinstance(read, rs.Graph)
+    assert read.marks["groups"] == {"names": sorted(keys, key=read.marks["groups"]["names"].index)}
+    assert set(read.marks["groups"]["names"]) == set(keys)
+    assert (read.marks["names"], read.marks["notes"]) == ({keys[0]: "the giver"}, {keys[1]: "rises with it"})
+    assert read.marks["folded"] == [0]
+    assert read.values.tolist() == traced.values.tolist()
+    assert read.nodes().equals(traced.nodes())
+    other = open_graph(open_page, "/graph?text=Tom%20ran%20home&correct=&wrong=")
+    other.locator("input[type=file]").set_input_files(tmp_path / "graph.json")
+    expect(other.locator(".residscope.view header strong")).to_have_text(traced.name)
+    expect(other.get_by_role("button", name="Unfold layer 0")).to_be_visible()
+
+
+def test_what_cannot_be_traced_is_said_in_words(open_page: OPEN) -> None:
+    page = open_page("/graph?positions=at&at=99", ready=False)
+    panel = page.get_by_role("alert")
+    expect(panel).to_contain_text("99")
+    page.get_by_label("Which positions").fill("3")
+    page.get_by_label("Which positions").press("Enter")
+    wait_until_done(page)
+    expect(panel).to_have_count(0)
+    page.get_by_role("textbox", name="Prompt").fill("")
+    page.get_by_role("textbox", name="Prompt").press("Enter")
+    expect(panel).to_contain_text("empty")
+
+
+def test_a_saved_file_has_the_marks_and_opens_from_disk(
+    open_page: OPEN, browser_context: Callable[[], BrowserContext], traced: rs.Graph, tmp_path: Path
+) -> None:
+    key = traced.describe(int(traced.sources[traced.values.abs().argmax()]))
+    look = json.dumps({"chosen": {"keep": 0.4, "names": {key: "<b>giver</b>"}, "pinned": [key]}})
+    page = open_graph(open_page, f"/graph?look={look}")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="HTML").click()
+    waiting.value.save_as(tmp_path / "graph.html")
+    disk = browser_context()
+    disk.set_offline(True)
+    saved = disk.new_page()
+    saved.goto((tmp_path / "graph.html").as_uri())
+    expect(saved.locator(".graph .face")).to_have_attribute("aria-label", key)
+    expect(saved.get_by_label(f"Name of {key}")).to_have_value("<b>giver</b>")
+    assert float(saved.get_by_label("Share of the weight that is kept").input_value()) == 0.4

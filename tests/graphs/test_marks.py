@@ -1,0 +1,76 @@
+"""What people put on a graph: it is checked, kept in every file, and the page reads the same."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import residscope as rs
+from residscope.errors import BadArgument
+from residscope.graphs.marks import name_nodes
+from tests.golden.make_graph import PATH, describe, make_graph
+from tests.models import shared_path
+
+
+def test_the_golden_graph_is_what_is_written_now() -> None:
+    assert json.loads(json.dumps(describe())) == json.loads(PATH.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["graph.json", "graph.safetensors"])
+def test_marks_are_kept_in_files_and_by_pruning(tmp_path: Path, name: str) -> None:
+    graph = make_graph()
+    graph.save(tmp_path / name)
+    read = rs.open(tmp_path / name)
+    assert isinstance(read, rs.Graph)
+    assert read.marks == graph.marks
+    assert set(read.marks) == {"keep", "pinned", "names", "notes", "groups", "folded"}
+    assert graph.prune(0.5).marks == graph.marks
+    assert read.mark(pinned=[]).marks == {**graph.marks, "pinned": []}
+
+
+def test_an_older_file_has_none(tmp_path: Path) -> None:
+    data = json.loads(make_graph().to_file())
+    del data["marks"]
+    (tmp_path / "graph.json").write_text(json.dumps(data))
+    read = rs.open(tmp_path / "graph.json")
+    assert isinstance(read, rs.Graph)
+    assert read.marks == {}
+
+
+@pytest.mark.parametrize(
+    ("marks", "says"),
+    [
+        ({"pinned": ["3.1@0"]}, "no node '3.1@0'"),
+        ({"names": {"token@7": "x"}}, "no node 'token@7'"),
+        ({"groups": {"a": ["0.7@0"], "b": ["0.7@0"]}}, "0.7@0 is in two groups"),
+        ({"folded": [3]}, r"folded=\[3\]"),
+        ({"keep": 0.0}, "keep=0.0"),
+        ({"keep": float("nan")}, "keep=nan"),
+    ],
+)
+def test_what_the_graph_has_not_is_refused(marks: dict[str, object], says: str) -> None:
+    with pytest.raises(BadArgument, match=says) as caught:
+        make_graph().mark(**marks)  # type: ignore[arg-type]
+    assert caught.value.hint
+
+
+def test_nodes_are_called_by_site_where_a_layer_has_two_dictionaries() -> None:
+    graph = make_graph()
+    graph.dictionaries[1]["layer"] = 0  # type: ignore[index]
+    names = name_nodes(graph)
+    assert names[:5] == ["token@0", "token@1", "resid_pre.0.7@0", "resid_pre.0.error@1", "resid_pre.0.9@1"]
+    assert names[5] == "resid_pre.1.300@1"
+    assert names[-1] == "5.17@1"
+
+
+def test_the_attribution_graph_with_marks_follows_its_schema() -> None:
+    facts = json.loads(shared_path("reference/attribution_graph_schema.json").read_text())
+    schema = next(value for key, value in facts.items() if key.startswith("neuronpedia_graph_schema"))
+    made = make_graph().to_attribution_graph("tiny", "tiny")
+    jsonschema.Draft7Validator(schema).validate(json.loads(json.dumps(made)))
+    ids = {node["node_id"]: node for node in made["nodes"]}
+    [[name, *members]] = made["qParams"]["supernodes"]
+    assert name == "two of layer 1"
+    assert {*members, *made["qParams"]["pinnedIds"]} <= {*ids}
+    assert ids["1_300_1"]["clerp"] == "animals"

@@ -1,0 +1,106 @@
+// The place Graph: which feature of a prompt caused which later one, measured.
+
+import { Word } from "../../views/legend.tsx";
+import graph from "../../views/graph.tsx";
+import { fromJson } from "../../views/graph/files.ts";
+import { MARKS } from "../../views/graph/net.ts";
+import { model } from "../session.ts";
+import { Bench, type Fields } from "./bench.ts";
+import { BenchPage, type Example, Prompt, Typed } from "./page.tsx";
+
+const RULES = [
+  ["top", "the largest edges of each source, at most"],
+  ["threshold", "edges of at least"],
+  ["share", "the largest edges, with a share of"],
+] as const;
+const AMOUNTS: Fields = { top: "10", threshold: "0.1", share: "0.5" };
+
+/** A prompt that two names make, each of which is one token. */
+function askWhom([correct, wrong]: readonly string[]): Fields {
+  const [other, one] = [correct, wrong].map((name) => name.trim());
+  return { text: `When ${one} and ${other} went to the shops, ${one} gave the bag to`, correct, wrong };
+}
+
+const numbersOf = (text: string): number[] => text.split(",").filter((word) => word.trim()).map(Number);
+
+export const bench = new Bench({
+  views: { graph },
+  fields: { ...askWhom([" Mary", " John"]), positions: "last", at: "-1", rule: "top", amount: "10", sites: "", extra: "" },
+  suit: ({ names }) => (names.length === 2 ? askWhom(names) : { correct: "", wrong: "" }),
+  ask({ text, correct, wrong, positions, at, rule, amount, sites, extra }) {
+    const output = correct === "" ? {} : { correct, wrong: wrong === "" ? null : wrong };
+    const where = positions === "at" ? numbersOf(at) : positions;
+    return {
+      path: "graph",
+      body: { text, positions: where, [rule]: Number(amount), sites: sites === "" ? null : sites.split(",").map((site) => site.trim()), errors: extra.includes("errors"), tokens: extra.includes("tokens"), ...output },
+    };
+  },
+  prompt: ({ text }) => ({ text, called: "in the prompt" }),
+  readFile: fromJson,
+  kept: ({ chosen = {} }) => ({ marks: Object.fromEntries(Object.entries(chosen as object).filter(([name]) => MARKS.some((mark) => mark === name))) }),
+});
+
+const EXAMPLES: readonly Example[] = [
+  { name: "Which feature caused which?", fields: {} },
+  { name: "From every token", fields: { positions: "all", amount: "3", extra: "tokens" } },
+  { name: "A pronoun", fields: { text: "Lily had a red ball. She", correct: " was", wrong: "" } },
+];
+
+export function Graph() {
+  const { positions, rule, extra, sites } = bench.fields.value;
+  const there = Object.keys(model.value?.dictionaries ?? {});
+  return (
+    <BenchPage
+      bench={bench}
+      examples={EXAMPLES}
+      prompts={<Prompt bench={bench} field="text" label="Prompt" />}
+      sentence={
+        <>
+          <span>
+            Ablate alone every feature that is active at{" "}
+            <Word
+              label="Positions"
+              value={positions}
+              options={[
+                ["last", "the last position"],
+                ["all", "every position"],
+                ["at", "positions"],
+              ]}
+              onChange={(positions) => bench.change({ positions })}
+            />{" "}
+            {positions === "at" && <Typed bench={bench} field="at" label="Which positions" title="Numbers, as 3, -1: from 0, or from the end" />}
+          </span>
+          <span>
+            of{" "}
+            <Word
+              label="Dictionaries"
+              value={sites}
+              options={[["", `all ${there.length} dictionaries`], ...(sites && !there.includes(sites) ? [[sites, sites] as const] : []), ...there.slice(0, -1).map((site, i) => [`${site},${there[i + 1]}`, `${site} and ${there[i + 1]}`] as const)]}
+              onChange={(sites) => bench.change({ sites })}
+            />
+          </span>
+          <span>
+            and keep <Word label="Edges" value={rule} options={RULES} onChange={(rule) => bench.change({ rule, amount: AMOUNTS[rule] })} /> <Typed bench={bench} field="amount" label="How much" />
+          </span>
+          <span>
+            with{" "}
+            <Word
+              label="Beside features"
+              value={extra}
+              options={[
+                ["", "features alone"],
+                ["errors", "errors of dictionaries too"],
+                ["tokens", "tokens too"],
+                ["errors tokens", "errors and tokens too"],
+              ]}
+              onChange={(extra) => bench.change({ extra })}
+            />
+          </span>
+          <span>
+            and the effect of each on the logit of <Typed bench={bench} field="correct" label="Right answer" /> less that of <Typed bench={bench} field="wrong" label="Wrong answer" />
+          </span>
+        </>
+      }
+    />
+  );
+}

@@ -1,0 +1,328 @@
+// A causal graph: features as cards in rows of layers, what each changes in the next as curves; what is pinned, named and grouped in it.
+
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { count, counted, percent, plain, signed } from "../numbers.ts";
+import type { Drawing } from "./files.ts";
+import { type Drawn, drawGraph, type Face, GraphCanvas, type GraphElement } from "./graph/canvas.tsx";
+import { Cards } from "./graph/cards.tsx";
+import { filesOf } from "./graph/files.ts";
+import { type Across, layOut, orderItems } from "./graph/layout.ts";
+import { type Arrays, find, type Item, makeScene, MARKS, type Marks, type Net, type Paths, type Payload, prune, readNet, TOKEN, usualShare } from "./graph/net.ts";
+import { Word } from "./legend.tsx";
+import { allOf, below, type Check, oneOf } from "./look.ts";
+import { present, rangeOf, type Shown, Stand } from "./present.tsx";
+import { visiblePiece } from "./reading.ts";
+import "./graph.css";
+
+interface Chosen extends Marks {
+  across: Across;
+  sign: "source" | "ablation";
+  paths: Paths;
+  output: number; // whose effects are marked; as many as there are outputs: none
+}
+
+/** An item of the picture, by its key. */
+export interface Picked {
+  item: string;
+}
+
+const SIGNS = [
+  ["source", "the source raises its target"],
+  ["ablation", "ablating the source raises its target"],
+] as const;
+const BROAD = 560; // px across the layers, where these are columns
+const MOST_LINES = 300; // of the table
+
+const nets = new WeakMap<Arrays, Net>();
+
+/** Reads a graph, each but once. */
+function netOf(payload: Payload, arrays: Arrays): Net {
+  const net = nets.get(arrays) ?? readNet(payload, arrays);
+  nets.set(arrays, net);
+  return net;
+}
+
+/** The marks that hold: those of the file, and what was changed since. */
+export const marksOf = (payload: Payload, chosen: Partial<Chosen>): Marks => ({ ...payload.marks, ...Object.fromEntries(MARKS.filter((name) => chosen[name] !== undefined).map((name) => [name, chosen[name]])) });
+
+export const nameOf = ({ key, kind, nodes }: Item, { names = {} }: Marks): string => (kind === "group" ? key.slice(6) : kind === "layer" ? `layer ${key.slice(6)}, ${nodes.length} nodes` : (names[key] ?? key));
+
+/** The width of an element, as it changes. */
+function useWidth(): [ref: { current: HTMLDivElement | null }, width: number] {
+  const ref = useRef<HTMLDivElement>(null);
+  const [width, setWidth] = useState(0);
+  useLayoutEffect(() => {
+    const resized = new ResizeObserver(([{ contentRect }]) => setWidth(Math.floor(contentRect.width)));
+    setWidth(ref.current!.clientWidth);
+    resized.observe(ref.current!);
+    return () => resized.disconnect();
+  }, []);
+  return [ref, width];
+}
+
+/** What some nodes do to an output, summed. */
+const effectOf = ({ effects: { data, shape } }: Net, nodes: readonly number[], output: number): number => nodes.reduce((sum, node) => sum + data[node * shape[1] + output], 0);
+
+/** What the cards of a scene say. */
+function facesOf(net: Net, items: readonly Item[], marks: Marks, output: number | null): Face[] {
+  const most = net.activations.reduce((most, value, node) => (net.levels[node] === TOKEN || net.features[node] < 0 ? most : Math.max(most, value)), 0) || 1;
+  const effects = output === null ? [] : items.map(({ nodes }) => effectOf(net, nodes, output));
+  const largest = effects.reduce((most, effect) => Math.max(most, Math.abs(effect)), 0) || 1;
+  const several = net.payload.positions.length > 1;
+  return items.map(({ key, kind, nodes, pos }, i) => {
+    const [bare] = key.split("@");
+    const named = marks.names?.[key];
+    const title = kind === "group" ? key.slice(6) : kind === "layer" ? `layer ${key.slice(6)}` : (named ?? (kind === "token" ? visiblePiece(net.payload.pieces[pos]) : bare));
+    const value = nodes.length === 1 && kind !== "group" ? `${plain(net.activations[nodes[0]])}${named ? ` ${bare}` : kind === "token" && several ? ` @${pos}` : ""}` : counted(nodes.length, "node");
+    return { title, value, share: kind === "feature" ? Math.min(1, net.activations[nodes[0]] / most) : 0, effect: output === null ? null : effects[i] / largest };
+  });
+}
+
+function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Picked>) {
+  const net = netOf(payload, arrays);
+  const marks = marksOf(payload, chosen);
+  const { across = "rows", sign = "source", paths = "any", output = 0 } = chosen;
+  const keep = marks.keep ?? usualShare(net);
+  const shownOutput = output < payload.outputs.length ? output : null;
+  const [place, width] = useWidth();
+  const [words, setWords] = useState("");
+  const [zoom, setZoom] = useState(1);
+  const canvas = useRef<GraphElement | null>(null);
+  const scene = useMemo(() => makeScene(net, prune(net, keep, paths), marks), [net, keep, paths, JSON.stringify([marks.groups, marks.folded, marks.pinned])]);
+  const layout = useMemo(() => {
+    const place = orderItems(scene, scene.items.map(({ nodes }) => net.activations[nodes[0]]));
+    return layOut(scene, place, across, across === "rows" ? width : BROAD);
+  }, [scene, across, width]);
+  const faces = useMemo(() => facesOf(net, scene.items, marks, shownOutput), [net, scene, JSON.stringify(marks.names), shownOutput]);
+  const limit = useMemo(() => rangeOf(net.weights, scale, "").limit, [net, JSON.stringify(scale)]);
+  const found = useMemo(() => find(net, scene, marks, words), [net, scene, words]);
+  const numberOf = (key: string): number | null => {
+    const at = scene.items.findIndex((item) => item.key === key);
+    return at < 0 ? null : at;
+  };
+  const at = picked && numberOf(picked.item);
+  const several = layout.columns.length > 1 && across === "rows";
+  const drawn: Drawn = {
+    scene,
+    layout,
+    faces,
+    limit,
+    sign: sign === "source" ? 1 : -1,
+    pinned: new Set((marks.pinned ?? []).map(numberOf).filter((item) => item !== null)),
+    heads: several ? layout.columns.map(({ pos }) => `${pos} ${visiblePiece(payload.pieces[pos])}`) : [],
+  };
+  const keptWeight = scene.edges.reduce((sum, edge) => sum + Math.abs(net.weights[edge]), 0);
+  const kept = `${counted(scene.edges.length, "edge")} of ${count(net.weights.length)} between ${count(scene.n_nodes)} of ${counted(net.levels.length, "node")}`;
+  const whole = `${percent(net.payload.total ? keptWeight / net.payload.total : 1)} of the whole effect`;
+  const largest = shownOutput === null ? 0 : scene.items.reduce((most, { nodes }) => Math.max(most, Math.abs(effectOf(net, nodes, shownOutput))), 0);
+  const effects = shownOutput === null ? null : `left edge of a card: its effect on ${readOutput(payload.outputs[shownOutput])}, full at ±${plain(largest)}`;
+  const legend = sign === "source" ? "blue: the source raises its target; red: it lowers it" : "blue: ablating the source raises its target; red: it lowers it";
+
+  /** Pins a node and opens its card; again, lets go of both. Groups and layers are only opened. */
+  const toggle = (item: number): void => {
+    const { key, nodes, kind } = scene.items[item];
+    const open = picked?.item === key;
+    pick(open ? null : { item: key });
+    if (kind === "group" || kind === "layer" || nodes.length !== 1) return;
+    const pinned = (marks.pinned ?? []).filter((one) => one !== key);
+    choose({ pinned: open ? pinned : [...pinned, key] });
+  };
+  const files = filesOf(net, scene, marks, keep, paths);
+  return (
+    <Stand
+      shown={{ payload: { ...payload, python: files.python }, alone, tools }}
+      caption={`${percent(keep)} of the weight: ${kept}, ${whole}`}
+      sentence={
+        <>
+          <span>
+            Keep{" "}
+            <label class="keep">
+              <input type="range" min="0.01" max="1" step="0.01" value={keep} aria-label="Share of the weight that is kept" onInput={({ currentTarget }) => choose({ keep: currentTarget.valueAsNumber })} /> {percent(keep)}
+            </label>{" "}
+            of the weight of{" "}
+            <Word
+              label="Paths"
+              value={paths}
+              options={[
+                ["any", "all edges"],
+                ["long", "edges on paths longer than one"],
+              ]}
+              onChange={(paths) => choose({ paths })}
+            />
+          </span>{" "}
+          <span>
+            with layers as{" "}
+            <Word
+              label="Layers"
+              value={across}
+              options={[
+                ["rows", "rows"],
+                ["columns", "columns"],
+              ]}
+              onChange={(across) => choose({ across })}
+            />
+          </span>{" "}
+          <span>
+            and blue where <Word label="Sign" value={sign} options={SIGNS} onChange={(sign) => choose({ sign })} />
+          </span>{" "}
+          {payload.outputs.length > 0 && (
+            <span>
+              and cards marked by their effect on{" "}
+              <Word
+                label="Effect on"
+                value={String(output)}
+                options={[...payload.outputs.map((name, i) => [String(i), readOutput(name)] as const), [String(payload.outputs.length), "nothing"] as const]}
+                onChange={(output) => choose({ output: Number(output) })}
+              />
+            </span>
+          )}
+        </>
+      }
+      range={{ limit, signed: true, unit: "of activation", scale, each: null, onScale }}
+      notes={[legend, "one scale for the whole graph", kept, whole, effects]}
+      drawing={() => drawingOf(drawn)}
+      table={() => files.table}
+      more={files.tools}
+    >
+      <div class="graph" ref={place}>
+        <div class="bar">
+          <input type="search" placeholder="Find a feature, token or name" aria-label="Find in the graph" value={words} onInput={({ currentTarget }) => setWords(currentTarget.value)} onKeyDown={({ key }) => key === "Enter" && found.length && (canvas.current!.reveal(found[0]), at !== found[0] && toggle(found[0]))} />
+          {words && <span role="status">{counted(found.length, "card")}</span>}
+          <span class="layers" role="group" aria-label="Layers, folded or not">
+            {[...new Set(payload.dictionaries.map(({ layer }) => layer))].map((layer) => {
+              const folded = marks.folded?.includes(layer) ?? false;
+              return (
+                <button key={layer} type="button" aria-label={`${folded ? "Unfold" : "Fold"} layer ${layer}`} title={`${payload.dictionaries.find((one) => one.layer === layer)!.site}: ${folded ? "show its cards" : "show it as one card"}`} onClick={() => choose({ folded: folded ? marks.folded!.filter((one) => one !== layer) : [...(marks.folded ?? []), layer] })}>
+                  {folded ? "▸" : "▾"} {layer}
+                </button>
+              );
+            })}
+          </span>
+          <span class="zooms" role="group" aria-label="Zoom">
+            <button type="button" aria-label="Smaller" onClick={() => canvas.current!.zoomBy(0.8)}>
+              −
+            </button>
+            <button type="button" aria-label="Show all of it" onClick={() => canvas.current!.fit()}>
+              {Math.round(zoom * 100)}%
+            </button>
+            <button type="button" aria-label="Larger" onClick={() => canvas.current!.zoomBy(1.25)}>
+              +
+            </button>
+          </span>
+        </div>
+        {width > 0 && (
+          <GraphCanvas
+            {...drawn}
+            handle={canvas}
+            label={`${payload.name}: ${kept}`}
+            picked={at}
+            found={new Set(found)}
+            tip={(item) => tipOf(net, scene.items[item], marks, shownOutput)}
+            onPick={toggle}
+            onZoom={setZoom}
+            tall={Math.max(320, innerHeight * 0.72)}
+          />
+        )}
+        {scene.items.length === 0 && <p class="problem">No edge is left: keep more of the weight.</p>}
+        <Cards net={net} scene={scene} marks={marks} choose={choose} picked={picked?.item ?? null} open={(key) => pick({ item: key })} close={() => pick(null)} toggle={(key) => toggle(numberOf(key)!)} />
+        <EdgeTable net={net} scene={scene} marks={marks} />
+      </div>
+    </Stand>
+  );
+}
+
+/** "rs.logit_difference(' Mary', ' John', pos=-1)" as people say it. */
+const readOutput = (name: string): string => name.replace(/^rs\./, "").replace(/, pos=-1(?=\)$)/, "");
+
+function drawingOf(drawn: Drawn): Drawing {
+  return { size: [drawn.layout.width, drawn.layout.height + (drawn.heads.length ? 22 : 0)], draw: (pen, palette) => drawGraph(pen, drawn, palette) };
+}
+
+function tipOf(net: Net, item: Item, marks: Marks, output: number | null) {
+  const { kind, nodes, pos, key } = item;
+  const [node] = nodes;
+  const piece = net.payload.pieces[pos];
+  const effect = output === null ? null : effectOf(net, nodes, output);
+  const where = kind === "token" ? visiblePiece(piece) : `at ${pos} ${visiblePiece(piece)}`;
+  return {
+    piece: nameOf(item, marks),
+    value: nodes.length === 1 ? plain(net.activations[node]) : counted(nodes.length, "node"),
+    facts: [
+      ...(marks.names?.[key] ? [key] : []),
+      ...(nodes.length === 1 ? [where] : []),
+      ...(kind === "error" ? ["what the dictionary leaves unexplained, its length"] : []),
+      ...(kind === "feature" && net.activations[node] === 0 ? ["not active in the prompt"] : []),
+      ...(effect === null ? [] : [`effect on ${readOutput(net.payload.outputs[output!])} ${signed(effect)}`]),
+      ...(marks.notes?.[key] ? [marks.notes[key]] : []),
+    ],
+  };
+}
+
+/** The edges for readers who do not see the canvas. */
+function EdgeTable({ net, scene: { edges }, marks }: { net: Net; scene: { edges: Uint32Array }; marks: Marks }) {
+  const [open, setOpen] = useState(false);
+  const name = (node: number): string => (net.levels[node] === TOKEN ? `${net.keys[node]} ${visiblePiece(net.payload.pieces[net.pos[node]])}` : [net.keys[node], marks.names?.[net.keys[node]]].filter(Boolean).join(" "));
+  return (
+    <details onToggle={({ currentTarget }) => setOpen(currentTarget.open)}>
+      <summary>as a table</summary>
+      {open && (
+        <div class="table">
+          <table>
+            <thead>
+              <tr>
+                {["source", "activation", "weight", "target", "activation"].map((head, i) => (
+                  <th key={i} scope="col">
+                    {head}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {Array.from(edges.subarray(0, MOST_LINES), (edge) => (
+                <tr key={edge}>
+                  <td>{name(net.sources[edge])}</td>
+                  <td>{plain(net.activations[net.sources[edge]])}</td>
+                  <td>{signed(net.weights[edge])}</td>
+                  <td>{name(net.targets[edge])}</td>
+                  <td>{plain(net.activations[net.targets[edge]])}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+          {edges.length > MOST_LINES && <p>The {MOST_LINES} largest; CSV has all.</p>}
+        </div>
+      )}
+    </details>
+  );
+}
+
+const isText: Check = (value) => typeof value === "string";
+const isRecord = (check: Check): Check => (value) => typeof value === "object" && value !== null && !Array.isArray(value) && Object.values(value).every(check);
+const isList = (check: Check): Check => (value) => Array.isArray(value) && value.every(check);
+
+export default present<Payload, Chosen, Picked>(Graph, (payload, arrays) => {
+  const net = netOf(payload, arrays);
+  const isNode: Check = (value) => net.numbers.has(value as string);
+  const layers = payload.dictionaries.map(({ layer }) => layer);
+  return {
+    chosen: {
+      keep: (value) => typeof value === "number" && value > 0 && value <= 1,
+      pinned: isList(isNode),
+      names: allOf(isRecord(isText), (value) => Object.keys(value as object).every(isNode)),
+      notes: allOf(isRecord(isText), (value) => Object.keys(value as object).every(isNode)),
+      groups: isRecord(isList(isNode)),
+      folded: isList(oneOf(...layers)),
+      across: oneOf("rows", "columns"),
+      sign: oneOf("source", "ablation"),
+      paths: oneOf("any", "long"),
+      output: below(payload.outputs.length + 1),
+    },
+    picked: (value) => isRecord(isText)(value) && /^(group:|layer:)/.test((value as Picked).item ?? "") || isNode((value as Picked)?.item),
+    onward: ({ item }) => {
+      const node = net.numbers.get(item);
+      if (node === undefined || net.levels[node] === TOKEN || net.features[node] < 0) return {};
+      const { site, source } = payload.dictionaries[net.levels[node]];
+      return { features: [{ site, source, feature: net.features[node], pos: net.pos[node], name: item }] };
+    },
+  };
+});

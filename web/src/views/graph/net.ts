@@ -1,0 +1,229 @@
+// A causal graph as the view reads it: its nodes and edges, which of them a share keeps, and what is shown as one.
+
+import type { Tensor } from "../../arrays.ts";
+import type { Named } from "../present.tsx";
+
+export interface Dictionary {
+  layer: number;
+  site: string;
+  writes: string;
+  dictionary: string;
+  n_features: number;
+  source: string | null;
+}
+
+/** What people put on a graph, as its file keeps it. Nodes are called "5.10603@7", "5.error@7", "token@7". */
+export interface Marks {
+  keep?: number;
+  pinned?: readonly string[];
+  names?: Readonly<Record<string, string>>;
+  notes?: Readonly<Record<string, string>>;
+  groups?: Readonly<Record<string, readonly string[]>>;
+  folded?: readonly number[];
+}
+
+export const MARKS = ["keep", "pinned", "names", "notes", "groups", "folded"] as const;
+
+export interface Payload extends Named {
+  dictionaries: readonly Dictionary[];
+  outputs: readonly string[];
+  part_names: readonly string[];
+  pieces: readonly string[];
+  token_ids: readonly number[];
+  positions: readonly number[];
+  total: number;
+  marks: Marks;
+}
+
+export type Arrays = Record<string, Tensor>;
+export type Paths = "any" | "long";
+
+export const TOKEN = -1; // as a level
+export const ERROR = -1; // as a feature
+const READABLE = 60; // edges
+
+export interface Net {
+  payload: Payload;
+  keys: readonly string[]; // what marks call each node
+  numbers: ReadonlyMap<string, number>; // of those keys
+  levels: Float32Array;
+  features: Float32Array;
+  pos: Float32Array;
+  activations: Float32Array;
+  effects: Tensor; // [node output]
+  sources: Float32Array;
+  targets: Float32Array;
+  weights: Float32Array;
+  before: Float32Array;
+  parts: Tensor; // [edge part]
+  order: Uint32Array; // edges, the largest first
+  sums: Float64Array; // of the sizes, in that order
+}
+
+/** How people write a layer's node; by its site where several dictionaries are of one layer. */
+function placesOf(dictionaries: readonly Dictionary[]): string[] {
+  return dictionaries.map(({ layer, site }) => (dictionaries.filter((other) => other.layer === layer).length > 1 ? site : String(layer)));
+}
+
+export function readNet(payload: Payload, arrays: Arrays): Net {
+  const [levels, features, pos] = ["levels", "features", "pos"].map((name) => arrays[name].data);
+  const places = placesOf(payload.dictionaries);
+  const keys = Array.from(levels, (level, i) => (level === TOKEN ? `token@${pos[i]}` : `${places[level]}.${features[i] === ERROR ? "error" : features[i]}@${pos[i]}`));
+  const weights = arrays.values.data;
+  const order = Uint32Array.from(weights.keys()).sort((a, b) => Math.abs(weights[b]) - Math.abs(weights[a]) || a - b);
+  let sum = 0;
+  return {
+    payload,
+    keys,
+    numbers: new Map(keys.map((key, i) => [key, i])),
+    levels,
+    features,
+    pos,
+    activations: arrays.activations.data,
+    effects: arrays.effects,
+    sources: arrays.sources.data,
+    targets: arrays.targets.data,
+    weights,
+    before: arrays.before.data,
+    parts: arrays.parts,
+    order,
+    sums: Float64Array.from(order, (edge) => (sum += Math.abs(weights[edge]))),
+  };
+}
+
+/** How many of the largest edges have a share of the summed size: the fewest. */
+export function countKept({ sums }: Net, share: number): number {
+  if (share >= 1) return sums.length;
+  const wanted = share * (sums.at(-1) ?? 0);
+  let [low, high] = [0, sums.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sums[middle] < wanted) low = middle + 1;
+    else high = middle;
+  }
+  return Math.min(low + 1, sums.length);
+}
+
+/** The share at which a graph can be read at first, in hundredths. */
+export function usualShare({ sums }: Net): number {
+  if (sums.length <= READABLE) return 1;
+  return Math.max(0.01, Math.floor((100 * sums[READABLE - 1]) / sums[sums.length - 1]) / 100);
+}
+
+/** The edges that `Graph.prune` keeps, largest first. */
+export function prune(net: Net, share: number, paths: Paths): Uint32Array {
+  const kept = net.order.subarray(0, countKept(net, share));
+  if (paths === "any") return kept;
+  const [reached, leaving] = [new Set<number>(), new Set<number>()];
+  for (const edge of kept) {
+    reached.add(net.targets[edge]);
+    leaving.add(net.sources[edge]);
+  }
+  return kept.filter((edge) => reached.has(net.sources[edge]) || leaving.has(net.targets[edge]));
+}
+
+/** One box of the picture: a node, or several that are shown as one. */
+export interface Item {
+  key: string; // of its node; "group:name", "layer:2"
+  kind: "feature" | "error" | "token" | "group" | "layer";
+  level: number;
+  pos: number;
+  nodes: readonly number[];
+}
+
+/** All edges from one item to another: their sum, and which they are. */
+export interface Link {
+  from: number; // items
+  to: number;
+  weight: number;
+  edges: number[];
+}
+
+export interface Scene {
+  items: readonly Item[];
+  links: readonly Link[]; // the weakest first
+  edges: Uint32Array;
+  n_nodes: number;
+  into: readonly (readonly number[])[]; // links, of each item
+  from: readonly (readonly number[])[];
+}
+
+/** Which items there are, and how they are joined. Nodes stay where an edge or a mark keeps them. */
+export function makeScene(net: Net, edges: Uint32Array, marks: Marks): Scene {
+  const { keys, levels, features, pos, payload } = net;
+  const shown = new Set<number>();
+  for (const edge of edges) shown.add(net.sources[edge]).add(net.targets[edge]);
+  const n_nodes = shown.size;
+  const numbersOf = (named: readonly string[]): number[] => named.map((key) => net.numbers.get(key)).filter((node) => node !== undefined);
+  for (const node of numbersOf([...(marks.pinned ?? []), ...Object.values(marks.groups ?? {}).flat()])) shown.add(node);
+  const items: Item[] = [];
+  const itemOf = new Map<number, number>();
+  const put = (item: Item): void => {
+    for (const node of item.nodes) itemOf.set(node, items.length);
+    items.push(item);
+  };
+  for (const [name, named] of Object.entries(marks.groups ?? {})) {
+    const nodes = numbersOf(named).filter((node) => !itemOf.has(node));
+    if (!nodes.length) continue;
+    const heights = nodes.map((node) => levels[node]).sort((a, b) => a - b);
+    put({ key: `group:${name}`, kind: "group", level: heights[heights.length >> 1], pos: pos[nodes[0]], nodes });
+  }
+  const rest = [...shown].filter((node) => !itemOf.has(node)).sort((a, b) => a - b);
+  for (const layer of new Set(marks.folded)) {
+    const nodes = rest.filter((node) => levels[node] !== TOKEN && payload.dictionaries[levels[node]].layer === layer);
+    if (nodes.length) put({ key: `layer:${layer}`, kind: "layer", level: levels[nodes[0]], pos: pos[nodes[0]], nodes });
+  }
+  for (const node of rest)
+    if (!itemOf.has(node)) put({ key: keys[node], kind: levels[node] === TOKEN ? "token" : features[node] === ERROR ? "error" : "feature", level: levels[node], pos: pos[node], nodes: [node] });
+  const joined = new Map<number, Link>();
+  for (const edge of edges) {
+    const [from, to] = [itemOf.get(net.sources[edge])!, itemOf.get(net.targets[edge])!];
+    if (from === to) continue;
+    const key = from * items.length + to;
+    const link = joined.get(key) ?? { from, to, weight: 0, edges: [] };
+    link.weight += net.weights[edge];
+    link.edges.push(edge);
+    joined.set(key, link);
+  }
+  const links = [...joined.values()].sort((a, b) => Math.abs(a.weight) - Math.abs(b.weight));
+  const into = items.map((): number[] => []);
+  const from = items.map((): number[] => []);
+  links.forEach((link, i) => {
+    into[link.to].push(i);
+    from[link.from].push(i);
+  });
+  return { items, links, edges, n_nodes, into, from };
+}
+
+/** All paths through an item: the items and links before and behind it. */
+export function pathsThrough({ items, links, into, from }: Scene, item: number): { items: Set<number>; links: Set<number> } {
+  const found = { items: new Set([item]), links: new Set<number>() };
+  const walk = (next: Scene["into"], end: "from" | "to"): void => {
+    const [seen, left] = [new Set([item]), [item]];
+    while (left.length)
+      for (const link of next[left.pop()!]) {
+        found.links.add(link);
+        const other = links[link][end];
+        if (seen.has(other)) continue;
+        seen.add(other);
+        found.items.add(other);
+        left.push(other);
+      }
+  };
+  if (item < items.length) {
+    walk(into, "from");
+    walk(from, "to");
+  }
+  return found;
+}
+
+/** What a search finds: a feature's number, a token, a name or a note. */
+export function find(net: Net, scene: Scene, marks: Marks, words: string): number[] {
+  const wanted = words.trim().toLowerCase().replaceAll("·", " ");
+  if (!wanted) return [];
+  const says = (node: number): string[] => {
+    const key = net.keys[node];
+    return [key, marks.names?.[key] ?? "", marks.notes?.[key] ?? "", net.levels[node] === TOKEN ? net.payload.pieces[net.pos[node]] : ""];
+  };
+  return scene.items.flatMap((item, i) => ([...(item.kind === "group" ? [item.key.slice(6)] : []), ...item.nodes.flatMap(says)].some((text) => text.toLowerCase().includes(wanted)) ? [i] : []));
+}

@@ -1,0 +1,134 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { parseArrays } from "../src/arrays.ts";
+import { fromJson, toAttributionGraph, toDot, toJson, toTable } from "../src/views/graph/files.ts";
+import { CARD, curveOf, itemAt, layOut, orderItems, stepFrom } from "../src/views/graph/layout.ts";
+import { countKept, find, makeScene, type Marks, type Net, type Paths, pathsThrough, type Payload, prune, readNet } from "../src/views/graph/net.ts";
+import { writeCsv } from "../src/views/present.tsx";
+
+const golden = JSON.parse(readFileSync("../tests/golden/graph.json", "utf-8"));
+const { payload, arrays } = parseArrays<Payload>(fromJson(JSON.stringify(golden.file)));
+const net = readNet(payload, arrays);
+const { marks } = payload;
+const all = prune(net, 1, "any");
+const scene = makeScene(net, all, {});
+const at = (key: string, of = scene): number => of.items.findIndex((item) => item.key === key);
+
+test("a share keeps the edges that Graph.prune keeps", () => {
+  for (const { share, paths, edges } of golden.kept as { share: number; paths: Paths; edges: number[] }[]) assert.deepEqual([...prune(net, share, paths)].sort((a, b) => a - b), edges, `${share} ${paths}`);
+});
+
+test("the file is what Python wrote, and files of what is shown are those of Python", () => {
+  const { result: _result, ...file } = golden.file;
+  const { result: _, ...ours } = JSON.parse(toJson(net, marks));
+  assert.deepEqual(ours, { ...file, dtype: "float32" });
+  assert.equal(toDot(net, all, marks), golden.dot);
+  const { nodes, links, qParams } = toAttributionGraph(net, all, marks) as Record<string, unknown>;
+  assert.deepEqual({ nodes, links, qParams }, golden.attribution);
+  const numbers = (csv: string): string[] => csv.replaceAll(/\.0\b/g, "").split("\n");
+  assert.deepEqual(numbers(writeCsv(toTable(net, all))), numbers(golden.csv));
+});
+
+test("other files are refused with what was seen", () => {
+  assert.throws(() => fromJson(JSON.stringify({ ...golden.file, version: 7 })), /version 7, and known is "residscope graph" of version 1/);
+  assert.throws(() => fromJson('{"nodes": [], "links": []}'), /format undefined/);
+});
+
+test("a group and a folded layer are one card each, whose edges are sums", () => {
+  const marked = makeScene(net, all, marks);
+  const [group, layer, above] = [at("group:two of layer 1", marked), at("layer:0", marked), at("2.10603@1", marked)];
+  assert.ok(above < 0, "its layer is 5");
+  assert.deepEqual(marked.items[group].nodes.map((node) => net.keys[node]), ["1.301@1", "1.5@1"]);
+  assert.deepEqual(marked.items[layer].nodes.map((node) => net.keys[node]), ["0.7@0", "0.error@1", "0.9@1"]);
+  const between = marked.links.find(({ from, to }) => from === layer && to === group)!;
+  assert.equal(between.weight, 0.25 + 0.75 + 0.5);
+  const total = (links: typeof marked.links): number => links.reduce((sum, { edges }) => sum + edges.length, 0);
+  assert.equal(total(marked.links), all.length);
+});
+
+test("what is pinned stays when its edges go", () => {
+  const few = makeScene(net, prune(net, 0.1, "any"), { pinned: ["5.17@1", "not there"] });
+  assert.ok(at("5.17@1", few) >= 0);
+  assert.equal(few.n_nodes, 2);
+});
+
+test("paths through a node are what comes before it and what comes after, not what lies beside", () => {
+  const { items, links } = pathsThrough(scene, at("1.300@1"));
+  const names = [...items].map((i) => scene.items[i].key).sort();
+  assert.deepEqual(names, ["0.7@0", "1.300@1", "5.10603@1", "token@0", "token@1"]);
+  assert.equal(links.size, 4);
+});
+
+test("a search finds numbers, tokens and names", () => {
+  const found = (words: string, among: Marks = marks): string[] => find(net, scene, among, words).map((i) => scene.items[i].key);
+  assert.deepEqual(found("10603"), ["5.10603@1"]);
+  assert.deepEqual(found("·CAT"), ["token@1"]);
+  assert.deepEqual(found("animal"), ["1.300@1"]);
+  assert.deepEqual(found("first"), ["0.7@0"]);
+  assert.deepEqual(found("  "), []);
+});
+
+for (const across of ["rows", "columns"] as const)
+  test(`cards in ${across} stand apart, later layers after earlier ones`, () => {
+    const big = random(400, 6);
+    const many = makeScene(big, prune(big, 0.7, "any"), {});
+    const layout = layOut(many, orderItems(many, many.items.map(() => 1)), across, 800);
+    const taken = new Set<string>();
+    many.items.forEach(({ level }, i) => {
+      const [x, y] = [layout.x[i], layout.y[i]];
+      assert.ok(x >= 0 && y >= 0 && x + CARD[0] <= layout.width + 1e-3 && y + CARD[1] <= layout.height + 1e-3);
+      const cell = `${Math.round(x)} ${Math.round(y)}`;
+      assert.ok(!taken.has(cell), cell);
+      taken.add(cell);
+      assert.equal(itemAt(layout, x + 1, y + 1), i);
+      for (const [j, other] of many.items.entries()) if (other.level > level) assert.ok(across === "rows" ? layout.y[j] < y : layout.x[j] > x);
+    });
+    const [x0, y0, , , , , x3, y3] = curveOf(layout, many.links[0].from, many.links[0].to);
+    assert.ok(across === "rows" ? y3 < y0 : x3 > x0);
+  });
+
+test("arrow keys go to the nearest card in their direction, and back", () => {
+  const layout = layOut(scene, orderItems(scene, scene.items.map(() => 1)), "rows", 800);
+  const start = at("0.7@0");
+  const up = stepFrom(layout, start, "ArrowUp")!;
+  assert.equal(scene.items[up].level, 1);
+  assert.equal(scene.items[stepFrom(layout, up, "ArrowDown")!].level, 0);
+  assert.equal(stepFrom(layout, start, "x"), null);
+});
+
+test("a graph of 2,000 nodes is read, cut and laid out within a tenth of a second", () => {
+  const big = random(2000, 12);
+  const begin = performance.now();
+  const many = makeScene(big, prune(big, 0.5, "long"), {});
+  layOut(many, orderItems(many, many.items.map(() => 1)), "rows", 1200);
+  assert.ok(performance.now() - begin < 500, "five times that, on a machine that others use"); // benchmarks.graph_page says how long
+  assert.ok(countKept(big, 0.5) < big.weights.length);
+});
+
+/** A net of so many nodes in layers, each with ten edges to the next. */
+function random(n: number, n_levels: number): Net {
+  let state = 1;
+  const draw = (below: number): number => (state = (state * 48271) % 2147483647) % below;
+  const levels = Float32Array.from({ length: n }, (_, i) => Math.floor((i * n_levels) / n));
+  const per = n / n_levels;
+  const sources = Float32Array.from({ length: 10 * Math.floor(n - per) }, (_, i) => Math.floor(i / 10));
+  const targets = sources.map((source) => Math.min(n - 1, Math.floor((levels[source] + 1) * per) + draw(Math.floor(per))));
+  const values = sources.map(() => (draw(2001) - 1000) / 500);
+  const column = (data: Float32Array) => ({ shape: [data.length], data });
+  return readNet(
+    { ...payload, dictionaries: Array.from({ length: n_levels }, (_, layer) => ({ ...payload.dictionaries[0], layer, site: `resid_pre.${layer}` })) },
+    {
+      levels: column(levels),
+      features: column(Float32Array.from({ length: n }, (_, i) => i)),
+      pos: column(new Float32Array(n)),
+      activations: column(new Float32Array(n).fill(1)),
+      effects: { shape: [n, 0], data: new Float32Array() },
+      sources: column(sources),
+      targets: column(targets),
+      values: column(values),
+      before: column(values),
+      parts: { shape: [values.length, 0], data: new Float32Array() },
+    },
+  );
+}
