@@ -23,7 +23,7 @@ from tests.patience import PATIENCE
 from tests.server.test_app import pca
 from tests.serving import serve
 
-PUBLIC = {"/", "/stream", "/lens", "/patch", "/heads", "/saved", "/runs", "/api/v1/me"}
+PUBLIC = {"/", "/stream", "/lens", "/patch", "/heads", "/saved", "/runs", "/graph", "/api/v1/me"}
 """What strangers see: the pages, which hold nothing, and where one says who one is."""
 ASKED = ("tokens", "export/{format}", "directions/nearest", *QUESTIONS)
 COMPUTING = {f"/api/v1/{name}" for name in (*ASKED, *ANALYSES)}

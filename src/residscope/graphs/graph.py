@@ -70,7 +70,7 @@ class Graph(Result):
     token_ids: Sequence[int]
     positions: Sequence[int]
     total: float
-    measured: Mapping[str, float]
+    measured: Mapping[str, float] = field(default_factory=dict)
     marks: Mapping[str, Any] = field(default_factory=dict)
 
     axes: ClassVar[tuple[str, ...]] = ("edge",)
