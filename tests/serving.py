@@ -1,5 +1,7 @@
 """The server on a free port of this machine, in this process: one of its own would import torch first."""
 
+import json
+import os
 import socket
 import tempfile
 import threading
@@ -13,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 import residscope as rs
+from residscope.running.texts import read_texts
 from residscope.server.app import create_app
 from residscope.server.who import Door
 from residscope.server.workbench import Workbench
@@ -20,6 +23,10 @@ from residscope.store.home import Home
 from residscope.store.library import Library
 from residscope.store.limits import Limits
 from tests.patience import PATIENCE
+
+# Of the package's own sample texts: what a server computes of all of them takes seconds.
+FEW_TEXTS = Path(os.environ["RESIDSCOPE_DATA"]) / f"few_texts_{os.getpid()}.json"
+FEW_TEXTS.write_text(json.dumps(read_texts(rs.demo.texts)[:24]))
 
 
 @contextmanager

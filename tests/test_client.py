@@ -16,14 +16,14 @@ import residscope as rs
 from residscope import errors
 from residscope.direction import Direction
 from residscope.store.values import Imported
-from tests.serving import serve
+from tests.serving import FEW_TEXTS, serve
 
 SITE = "resid_pre.2"
 
 
 @pytest.fixture(scope="module")
 def workbench(stories: rs.Model) -> Iterator[Callable[[str], rs.Client]]:
-    with serve(stories, rs.demo.texts) as (address, _, _), ExitStack() as opened:
+    with serve(stories, FEW_TEXTS) as (address, _, _), ExitStack() as opened:
         yield lambda name: opened.enter_context(rs.Client(f"{address}/", user=name))
 
 
@@ -43,7 +43,7 @@ def direction(seed: int = 0, width: int = 64) -> Direction:
 
 
 def test_what_is_saved_is_loaded_bit_for_bit(ada: rs.Client, bob: rs.Client, stories: rs.Model) -> None:
-    component = rs.pca(stories, rs.demo.texts, SITE)[3]
+    component = rs.pca(stories, FEW_TEXTS, SITE)[3]
     saved = ada.save(component, name="näme ☃", description="number", tags=["x", "a b"])
     assert (saved.name, saved.owner, saved.site, saved.tags) == ("näme ☃", ada.user, SITE, ("a b", "x"))
     found = bob.load(saved)
@@ -126,7 +126,7 @@ def test_all_of_it_goes_out_and_comes_in(ada: rs.Client, bob: rs.Client, tmp_pat
     saved = ada.save(direction(8), description="words")
     ada.export_library(tmp_path / "one.safetensors", [saved])
     ada.export_library(tmp_path / "all.safetensors")
-    with serve(stories, rs.demo.texts) as (address, _, _), rs.Client(address, user="Cleo") as there:
+    with serve(stories, FEW_TEXTS) as (address, _, _), rs.Client(address, user="Cleo") as there:
         assert there.import_library(tmp_path / "one.safetensors") == Imported(1, 0, 0, 0)
         (found,) = there.directions()
         assert (found.origin, found.owner) == (ada.user, "Cleo")
@@ -169,7 +169,7 @@ def test_a_name_that_is_taken(ada: rs.Client) -> None:
 
 
 def test_a_password(stories: rs.Model) -> None:
-    with serve(stories, rs.demo.texts, closed=True) as (address, _, app):
+    with serve(stories, FEW_TEXTS, closed=True) as (address, _, app):
         app.state.library.people.add("Ada", "correct horse")
         with pytest.raises(errors.SignInRefused):
             rs.Client(address, user="Ada", password="wrong horse")

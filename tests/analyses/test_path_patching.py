@@ -1,5 +1,6 @@
 """Path patching: two full runs for every sender, and direct attribution where only the direct path is left."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,14 @@ def path_patch_in_full(
     return torch.stack(values)
 
 
-@pytest.mark.parametrize("which", ["gpt2", "llama", "olmo2"])
-@pytest.mark.parametrize("freeze", ["heads", "heads+mlps"])
-@pytest.mark.parametrize("norm", ["recomputed", "frozen"])
+FREEZES = list(product(["heads", "heads+mlps"], ["recomputed", "frozen"]))
+QUICK = [("gpt2", *one) for one in FREEZES] + [("llama", *FREEZES[0]), ("olmo2", *FREEZES[-1])]
+OTHERS = [one for one in ((which, *one) for which in ("llama", "olmo2") for one in FREEZES) if one not in QUICK]
+
+
+@pytest.mark.parametrize(
+    ("which", "freeze", "norm"), [*QUICK, *(pytest.param(*one, marks=pytest.mark.slow) for one in OTHERS)]
+)
 def test_it_equals_two_full_runs(which: str, freeze: Any, norm: Any) -> None:
     model = family_model(which)
     in_full = {"mlps": freeze == "heads+mlps", "scales": norm == "frozen"}

@@ -29,6 +29,7 @@ MADE: dict[str, tuple[list[str], Callable[[rs.Model], rs.Direction]]] = {
         ["demo", " Mary", "--minus", " John", "--read", "embed"],
         lambda model: rs.token_direction(model, " Mary", minus=" John", read="embed"),
     ),
+    "position": (["demo", "5"], lambda model: rs.position_direction(model, 5)),
     "contrast": (
         ["demo", SITE, "--positive", "home.json", "--negative", "park.json", "--pos", "-2"],
         lambda model: rs.contrast(model, HOME, PARK, site=SITE, pos=-2),

@@ -1,6 +1,7 @@
 """`residscope reproduce`: what it computes on a GPT-2 of the right shape, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 
 import residscope as rs
 from residscope.cli.main import cli
-from residscope.cli.reproduce import _PUBLISHED, compare
+from residscope.cli.reproduce import _PUBLISHED, compare, print_table
 from residscope.errors import BadArgument
 from tests.models import shared_path
 
@@ -55,10 +56,20 @@ def test_what_was_published_adds_up() -> None:
     assert torch.tensor(PUBLISHED["patch_resid_pre"]["values"]).shape == (12, 15)
 
 
-def test_all_that_was_published_is_computed(small: Path) -> None:
-    ours, theirs = compare(rs.load(small), PUBLISHED)
-    assert ours.keys() == theirs.keys()
+@pytest.fixture(scope="module")
+def found(small: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """What the command prints as JSON."""
+    done = CliRunner().invoke(cli, ["reproduce", "ioi", "--model", str(small), "--json"])
+    assert done.exit_code == 0, done.output
+    both = json.loads(done.output)
+    sides = ("ours", "theirs")
+    return {side: {name: torch.tensor(one[side]).double() for name, one in both.items()} for side in sides}
+
+
+def test_all_that_was_published_is_computed(small: Path, found: dict[str, dict[str, torch.Tensor]]) -> None:
+    ours, theirs = found["ours"], found["theirs"]
     assert len(ours) == 16
+    assert float(theirs["ablated"]) == pytest.approx(PUBLISHED["ablation"]["post_ablation"])
     for name, value in ours.items():
         assert value.shape == theirs[name].shape, name
         assert bool(value.isfinite().all())
@@ -72,15 +83,15 @@ def test_all_that_was_published_is_computed(small: Path) -> None:
     torch.testing.assert_close(ours["lens"][-1], ours["layers"].sum(), rtol=0, atol=1e-4)  # parts sum, bar the bias
 
 
-def test_the_table_names_everything_and_the_json_has_it(small: Path) -> None:
-    done = CliRunner().invoke(cli, ["reproduce", "ioi", "--model", str(small)], env={"COLUMNS": "120"})
-    assert done.exit_code == 0, done.output
-    assert "patch resid pre" in done.output
-    assert "3.5" not in done.output.split("logit difference")[1].splitlines()[0].split()[1]  # ours, not theirs
-    done = CliRunner().invoke(cli, ["reproduce", "ioi", "--model", str(small), "--json"])
-    found = json.loads(done.output)
-    assert found["ablated"]["theirs"] == PUBLISHED["ablation"]["post_ablation"]
-    assert len(found["heads"]["ours"]) == 12
+def test_the_table_names_everything(
+    found: dict[str, dict[str, torch.Tensor]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    print_table(found["ours"], found["theirs"])
+    rows = dict(re.findall(r"^ *([a-z ]+?)  +\d+ +(\S+)", capsys.readouterr().out, re.M))
+    assert rows.keys() == {name.replace("_", " ") for name in found["ours"]}
+    at = int(found["theirs"]["logit_difference"].abs().argmax())
+    assert rows["logit difference"] == f"{float(found['ours']['logit_difference'][at]):.4f}"  # ours, not theirs
 
 
 def test_another_shape_is_refused(stories: rs.Model) -> None:

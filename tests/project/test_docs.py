@@ -136,7 +136,7 @@ rs.ablate_head(model, prompts, layer=3, head=2, metric=metric)["self_repair"]
 basis = rs.pca(model, rs.demo.texts, site="resid_pre.2", n=64)
 rs.project(run, basis[7]).values
 dictionary = rs.demo.dictionaries["resid_pre.2"]
-dictionary.check(model, rs.demo.texts)
+dictionary.check(model, prompts[:20])
 dictionary.site, dictionary.n_features
 dictionary.decode(dictionary.encode(run["resid_pre.2"]))
 rs.read(dictionary, pos=-1)(run), model.run(text, edits=[rs.clamp(dictionary[7], 0.0)])

@@ -28,6 +28,10 @@ def test_it_holds_the_mean_and_narrows() -> None:
     assert 3 < (wide[1] - wide[0]) / (narrow[1] - narrow[0]) < 5  # four times fewer deviations of the mean
     assert torch.equal(bootstrap_interval(values, 0.95), narrow)
     assert torch.equal(bootstrap_interval(torch.ones(3), 0.95), torch.ones(2).double())
+    assert bootstrap_interval(torch.ones(5000), 0.95).tolist() == [
+        1.0,
+        1.0,
+    ]  # in memory for 5000 texts, not their pairs
 
 
 @pytest.mark.parametrize(("n", "level"), [(1, 0.95), (5, 0.0), (5, 1.0), (5, 95.0)])

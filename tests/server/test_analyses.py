@@ -18,7 +18,7 @@ from residscope.server import app
 from residscope.server.analyses import ANALYSES, Lens
 from tests.patience import PATIENCE
 from tests.server.test_app import pca
-from tests.serving import serve
+from tests.serving import FEW_TEXTS, serve
 
 TEXT = "Lily saw a big cat. Lily was"
 OTHER = "Lily saw a big dog. Lily was"
@@ -39,7 +39,7 @@ def dictionaries(stories: rs.Model) -> dict[str, rs.SparseAutoencoder]:
 @pytest.fixture(scope="module")
 def client(stories: rs.Model, dictionaries: dict[str, rs.SparseAutoencoder]) -> Iterator[httpx.Client]:
     with (
-        serve(stories, rs.demo.texts, dictionaries=dictionaries) as (address, _, _),
+        serve(stories, FEW_TEXTS, dictionaries=dictionaries) as (address, _, _),
         httpx.Client(base_url=address, timeout=PATIENCE) as client,
     ):
         yield client
@@ -50,7 +50,7 @@ def expect(stories: rs.Model, dictionaries: dict[str, rs.SparseAutoencoder], nam
 
     def component(number: int) -> rs.Direction:
         kin = [site for site in stories.sites if site.kind == "resid_pre"]
-        return pca_of_sites(stories, rs.demo.texts, kin)[kin[2]][number]
+        return pca_of_sites(stories, FEW_TEXTS, kin)[kin[2]][number]
 
     calls: dict[str, Callable[[], rs.Result]] = {
         "lens": lambda: rs.logit_lens(run, value="rank", target=stories.single_token(" very"), sub_blocks=True, top=3),
@@ -66,14 +66,12 @@ def expect(stories: rs.Model, dictionaries: dict[str, rs.SparseAutoencoder], nam
             tokens=True,
             outputs=[rs.logit_difference(" very", " the")],
         ).mark(keep=0.5, names={"token@2": "who"}, groups={"both": ["token@2", "token@9"]}),
-        "feature": lambda: rs.explain_feature(
-            stories, dictionaries["resid_pre.1"], 70, rs.demo.texts, top=3, n_contexts=2
-        ),
+        "feature": lambda: rs.explain_feature(stories, dictionaries["resid_pre.1"], 70, FEW_TEXTS, top=3, n_contexts=2),
         "attention": lambda: rs.attention(run, heads=[(2, 1), (0, 3)], value_weighted=True),
         "lens_vocabulary": lambda: rs.lens_vocabulary(run, "resid_pre.2", 4, norm="final", minus=("resid_mid.1", 3)),
-        "explain": lambda: rs.explain(stories, component(3), rs.demo.texts, top=4, n_contexts=2),
+        "explain": lambda: rs.explain(stories, component(3), FEW_TEXTS, top=4, n_contexts=2),
         "causal_check": lambda: rs.causal_check(
-            stories, component(5), read_texts(rs.demo.texts)[:2], strength=1.5, n_draws=3
+            stories, component(5), read_texts(FEW_TEXTS)[:2], strength=1.5, n_draws=3
         ),
         "steer": lambda: rs.steer(
             stories, component(1), TEXT, strength=-3.0, unit="norm", on="new", n_tokens=6, temperature=0.8, seed=3

@@ -23,7 +23,7 @@ from residscope.running.texts import read_texts
 from residscope.server.work import WorkQueue
 from residscope.server.workbench import Workbench
 from tests.patience import PATIENCE
-from tests.serving import serve
+from tests.serving import FEW_TEXTS, serve
 
 TEXTS = ["Once upon a time", "<img src=x onerror=alert(1)></script>"]
 
@@ -45,7 +45,7 @@ class Server:
 def server(stories: rs.Model) -> Iterator[Server]:
     anew = httpx.Limits(max_keepalive_connections=0)  # one that is kept may be closed just when it is used again
     with (
-        serve(stories, rs.demo.texts, queue_limit=3) as (address, bench, app),
+        serve(stories, FEW_TEXTS, queue_limit=3) as (address, bench, app),
         httpx.Client(base_url=address, timeout=PATIENCE, limits=anew) as client,
     ):
         yield Server(client, bench, app.state.queue, address)
@@ -71,7 +71,7 @@ def assert_error(answer: httpx.Response, status: int, code: str, says: str) -> N
 def test_model(server: Server) -> None:
     facts = server.client.get("/api/v1/model").json()
     assert (facts["name"], facts["n_layers"], facts["d_model"]) == ("stories260K", 5, 64)
-    assert (facts["n_texts"], facts["prepends_bos"], facts["n_parameters"]) == (204, True, 260032)
+    assert (facts["n_texts"], facts["prepends_bos"], facts["n_parameters"]) == (24, True, 260032)
     assert facts["names"] == [" Lily", " Tim"]
     stream = {"kind": "resid_pre", "n_layers": 5, "n_heads": None, "meaning": "residual stream before the layer"}
     assert stream in facts["sites"]
@@ -81,10 +81,10 @@ def test_model(server: Server) -> None:
 
 def test_texts(server: Server) -> None:
     answer = server.client.get("/api/v1/texts", params={"start": 3, "count": 2}).json()
-    assert answer == {"total": 204, "start": 3, "texts": read_texts(rs.demo.texts)[3:5]}
+    assert answer == {"total": 24, "start": 3, "texts": read_texts(FEW_TEXTS)[3:5]}
     assert server.client.get("/api/v1/texts", params={"start": 300}).json()["texts"] == []
     chosen = server.client.get("/api/v1/texts", params={"only": [7, 2, 999]}).json()["texts"]
-    assert chosen == [read_texts(rs.demo.texts)[number] for number in (7, 2)]
+    assert chosen == [read_texts(FEW_TEXTS)[number] for number in (7, 2)]
 
 
 def test_tokens(server: Server, stories: rs.Model) -> None:
@@ -95,8 +95,8 @@ def test_tokens(server: Server, stories: rs.Model) -> None:
 
 def test_components(server: Server, stories: rs.Model) -> None:
     answer = server.client.get("/api/v1/pca/resid_pre.3").json()
-    basis = rs.pca(stories, rs.demo.texts, "resid_pre.3")
-    assert (answer["n_texts"], answer["n_tokens"], answer["left_out"]) == (204, basis.n_tokens, [0])
+    basis = rs.pca(stories, FEW_TEXTS, "resid_pre.3")
+    assert (answer["n_texts"], answer["n_tokens"], answer["left_out"]) == (24, basis.n_tokens, [0])
     np.testing.assert_allclose(answer["shares"], basis.shares)
     np.testing.assert_allclose(answer["deviations"], basis.deviations)
     np.testing.assert_allclose(answer["offsets"], basis.offsets)
@@ -129,7 +129,7 @@ def test_projections_are_binary(server: Server, stories: rs.Model) -> None:
     answer = server.client.post("/api/v1/projection", json=asked)
     assert answer.headers["content-type"] == "application/octet-stream"
     payload, values = read_arrays(answer.content)
-    basis = rs.pca(stories, rs.demo.texts, "resid_pre.3")
+    basis = rs.pca(stories, FEW_TEXTS, "resid_pre.3")
     expected = rs.project(stories.run(TEXTS), basis[2:5]).values
     assert payload["axes"] == ["component", "batch", "pos"]
     torch.testing.assert_close(torch.tensor(values.copy()), expected, rtol=0, atol=1e-5, equal_nan=True)
@@ -138,7 +138,7 @@ def test_projections_are_binary(server: Server, stories: rs.Model) -> None:
 def test_rivers_are_binary(server: Server, stories: rs.Model) -> None:
     asked = {"text": TEXTS[0], "site": "resid_pre.3", "along": pca(2)}
     payload, values = read_arrays(server.client.post("/api/v1/river", json=asked).content)
-    basis = rs.pca(stories, rs.demo.texts, "resid_pre.3")
+    basis = rs.pca(stories, FEW_TEXTS, "resid_pre.3")
     expected = rs.river(stories.run(TEXTS[0]), basis[2])
     assert payload["rows"] == list(expected.rows)
     torch.testing.assert_close(torch.tensor(values.copy()), expected.values[0], rtol=0, atol=1e-5)
@@ -167,8 +167,8 @@ def test_several_directions_are_exported_together(server: Server, stories: rs.Mo
     told: dict[str, Any] = {}
     exec(files["python"], told)
     for number, layer in enumerate((3, 1)):
-        direction = rs.pca(stories, rs.demo.texts, f"resid_pre.{layer}")[2]
-        means = rs.position_means(stories, rs.demo.texts, f"resid_pre.{layer}")
+        direction = rs.pca(stories, FEW_TEXTS, f"resid_pre.{layer}")[2]
+        means = rs.position_means(stories, FEW_TEXTS, f"resid_pre.{layer}")
         expected = rs.project(run, direction, centre=means)
         ours = frame[frame["panel"] == number]
         assert set(ours["direction"]) == {direction.name}
@@ -185,8 +185,8 @@ def test_what_position_means_take_off(server: Server, stories: rs.Model) -> None
     made = [term["of"] for term in pca(2) + pca(0)]
     content = server.client.post("/api/v1/by_position", json={"site": "resid_pre.3", "directions": made}).content
     _, values = read_arrays(content)
-    basis = rs.pca(stories, rs.demo.texts, "resid_pre.3")
-    means = rs.position_means(stories, rs.demo.texts, "resid_pre.3").values
+    basis = rs.pca(stories, FEW_TEXTS, "resid_pre.3")
+    means = rs.position_means(stories, FEW_TEXTS, "resid_pre.3").values
     for row, direction in zip(values, (basis[2], basis[0]), strict=True):
         expected = (means @ direction.vector - direction.offset).float()
         torch.testing.assert_close(torch.tensor(row.copy()), expected, rtol=0, atol=1e-5)
@@ -363,10 +363,10 @@ def test_every_route_is_described(server: Server) -> None:
 
 def test_kept_runs_stay_within_their_memory(stories: rs.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("residscope.server.workbench._RUNS_BYTES", 200_000)
-    bench = Workbench(stories, rs.demo.texts)
+    bench = Workbench(stories, FEW_TEXTS)
     before = bench.projections(TEXTS, bench.place("resid_pre.3"), 0, 2)
     for layer in range(5):
-        for number in range(12):
+        for number in range(3):
             bench.projections([f"text {number} is here"] * 3, bench.place(f"resid_pre.{layer}"), 0, 2)
     assert len(bench._runs) > 1
     assert sum(run.n_bytes for run in bench._runs.values()) < 2 * 200_000

@@ -17,9 +17,9 @@ from residscope.server.analyses import Explain
 from residscope.server.workbench import Workbench
 from tests.patience import PATIENCE
 from tests.server.test_app import read_arrays
-from tests.serving import serve
+from tests.serving import FEW_TEXTS, serve
 
-TEXTS = read_texts(rs.demo.texts)[:3]
+TEXTS = read_texts(FEW_TEXTS)[:3]
 SITE = "resid_pre.2"
 SETS = (["Anna ran home.", "Tom is big."], ["The sun is red.", "It was dark."])
 PCA = {"kind": "pca", "component": 3}
@@ -28,7 +28,7 @@ PCA = {"kind": "pca", "component": 3}
 @pytest.fixture(scope="module")
 def server(demo: rs.Model) -> Iterator[tuple[httpx.Client, Workbench]]:
     with (
-        serve(demo, rs.demo.texts, dictionaries=rs.demo.dictionaries) as (address, bench, _),
+        serve(demo, FEW_TEXTS, dictionaries=rs.demo.dictionaries) as (address, bench, _),
         httpx.Client(base_url=address, timeout=PATIENCE) as client,
     ):
         yield client, bench
@@ -42,7 +42,7 @@ def client(server: tuple[httpx.Client, Workbench]) -> httpx.Client:
 @pytest.fixture(scope="module")
 def basis(demo: rs.Model) -> rs.Basis:
     kin = [site for site in demo.sites if site.kind == "resid_pre"]
-    return pca_of_sites(demo, rs.demo.texts, kin)[kin[2]]
+    return pca_of_sites(demo, FEW_TEXTS, kin)[kin[2]]
 
 
 MADE: dict[str, tuple[dict[str, Any], Callable[[rs.Model, rs.Basis], rs.Direction]]] = {
@@ -85,7 +85,7 @@ def test_each_is_what_python_makes(client: httpx.Client, demo: rs.Model, basis: 
     asked, make = MADE[name]
     made = make(demo, basis)
     site, here = str(made.site), {**asked, "here": True}
-    at_home = basis if site == SITE else rs.pca(demo, rs.demo.texts, site)
+    at_home = basis if site == SITE else rs.pca(demo, FEW_TEXTS, site)
     for at, spec, expected in (
         (site, asked, at_home.measure(made)),
         (SITE, here, basis.measure(made if site == SITE else made.at(SITE))),
@@ -182,7 +182,7 @@ def test_a_sum_of_nothing_is_refused(client: httpx.Client) -> None:
 
 
 def test_directions_of_a_head(client: httpx.Client, demo: rs.Model) -> None:
-    basis = rs.pca(demo, rs.demo.texts, "z.1", head=2)
+    basis = rs.pca(demo, FEW_TEXTS, "z.1", head=2)
     shares = client.get("/api/v1/pca/z.1:2").json()["shares"]
     assert shares == pytest.approx(basis.shares.tolist(), abs=1e-9)
     along = [{"weight": 2.0, "of": {"kind": "pca", "component": 0}}, {"of": {"kind": "pca", "component": 4}}]

@@ -15,7 +15,7 @@ from residscope.direction import combine
 from residscope.directions.file import read_direction
 from tests.patience import PATIENCE
 from tests.server.test_app import pca
-from tests.serving import serve
+from tests.serving import FEW_TEXTS, serve
 
 SITE = "resid_pre.2"
 MARY = {"kind": "token", "token": "a", "read": "embed", "here": True}
@@ -24,7 +24,7 @@ MARY = {"kind": "token", "token": "a", "read": "embed", "here": True}
 @pytest.fixture(scope="module")
 def client(stories: rs.Model) -> Iterator[httpx.Client]:
     with (
-        serve(stories, rs.demo.texts) as (address, _, _),
+        serve(stories, FEW_TEXTS) as (address, _, _),
         httpx.Client(base_url=f"{address}/api/v1", timeout=PATIENCE) as client,
     ):
         client.post("/me", json={"name": "Ada"})
@@ -52,7 +52,7 @@ def test_what_the_page_shows_is_saved(client: httpx.Client, stories: rs.Model) -
     saved = client.post("/directions", json=asked).json()
     assert (saved["owner"], saved["name"], saved["site"], saved["tags"]) == ("Ada", "subject number", SITE, ["number"])
     assert saved["description"]["text"] == "plural"
-    basis = rs.pca(stories, rs.demo.texts, SITE)
+    basis = rs.pca(stories, FEW_TEXTS, SITE)
     token = rs.token_direction(stories, "a", read="embed").at(SITE)
     expected = combine([(0.7, basis[0]), (-0.3, basis.measure(token))])
     file = client.get(f"/directions/{saved['id']}/file")
@@ -63,7 +63,7 @@ def test_what_the_page_shows_is_saved(client: httpx.Client, stories: rs.Model) -
 
 
 def test_what_is_saved_is_shown_again_as_a_revision_was(client: httpx.Client, stories: rs.Model) -> None:
-    basis = rs.pca(stories, rs.demo.texts, SITE)
+    basis = rs.pca(stories, FEW_TEXTS, SITE)
     saved = save(client, basis[1].to_bytes(), name="shown").json()
     client.put(f"/directions/{saved['id']}/file", content=basis[2].to_bytes())
     for revision, component in ((0, 1), (1, 2)):

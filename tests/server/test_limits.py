@@ -10,7 +10,7 @@ import residscope as rs
 from residscope.settings import Settings
 from residscope.store.limits import Limits
 from tests.patience import PATIENCE
-from tests.serving import serve
+from tests.serving import FEW_TEXTS, serve
 
 SITE = "resid_pre.1"
 LONG = "Once upon a time there was a girl"
@@ -35,6 +35,7 @@ PROMPTS = [
     ("lens", {"text": LONG}),
     ("lens_vocabulary", {"text": LONG, "cell": {"site": SITE, "pos": 0}}),
     ("attention", {"text": LONG}),
+    ("graph", {"text": LONG, "sites": []}),
     ("patch", PATCH),
     ("patch", {**PATCH, "clean": "Tom", "corrupted": LONG}),
     ("steer", {**ALONG, "prompt": LONG}),
@@ -44,7 +45,7 @@ PROMPTS = [
 @pytest.fixture(scope="module")
 def client(stories: rs.Model) -> Iterator[httpx.Client]:
     with (
-        serve(stories, rs.demo.texts, limits=LIMITS) as (address, bench, _),
+        serve(stories, FEW_TEXTS, limits=LIMITS) as (address, bench, _),
         httpx.Client(base_url=f"{address}/api/v1", timeout=PATIENCE) as client,
     ):
         bench.texts = ["Tom", "Lily"]

@@ -14,14 +14,14 @@ from residscope.running.progress import report
 from residscope.server.work import WorkQueue
 from tests.patience import PATIENCE
 from tests.server.test_app import pca
-from tests.serving import serve
+from tests.serving import FEW_TEXTS, serve
 
 STEER = {"site": "resid_pre.1", "along": pca(2), "prompt": "Once upon", "n_tokens": 3}
 
 
 @pytest.fixture(scope="module")
 def opened(stories: rs.Model) -> Iterator[tuple[str, FastAPI]]:
-    with serve(stories, rs.demo.texts) as (address, bench, app):
+    with serve(stories, FEW_TEXTS) as (address, bench, app):
         bench.basis(bench.place("resid_pre.1"))
         yield address, app
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
@@ -21,7 +22,7 @@ from residscope.store.library import Library
 from residscope.store.values import Person
 from tests.patience import PATIENCE
 from tests.server.test_app import pca
-from tests.serving import serve
+from tests.serving import FEW_TEXTS, serve
 
 PUBLIC = {"/", "/stream", "/lens", "/patch", "/heads", "/saved", "/runs", "/graph", "/api/v1/me"}
 """What strangers see: the pages, which hold nothing, and where one says who one is."""
@@ -83,8 +84,9 @@ def walk(router: Any) -> Iterator[APIRoute]:
 
 
 @pytest.fixture
-def closed(stories: rs.Model) -> Iterator[Closed]:
-    with serve(stories, rs.demo.texts, closed=True, attempts=5) as (address, _, app):
+def closed(stories: rs.Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Closed]:
+    monkeypatch.setattr("residscope.store.people._HASHER", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+    with serve(stories, FEW_TEXTS, closed=True, attempts=5) as (address, _, app):
         library: Library = app.state.library
         for name, password in PASSWORDS.items():
             library.people.add(name, password)
@@ -111,7 +113,7 @@ def test_every_route_is_public_or_refuses_strangers(closed: Closed) -> None:
 
 
 def test_under_public_read_strangers_read_and_change_nothing(stories: rs.Model) -> None:
-    with serve(stories, rs.demo.texts, closed=True, public_read=True) as (address, _, app):
+    with serve(stories, FEW_TEXTS, closed=True, public_read=True) as (address, _, app):
         closed = Closed(address, app, app.state.library, Person(0, ""))
         client = closed.client()
         own = {"/api/v1/my_texts", "/api/v1/runs"}
@@ -125,7 +127,7 @@ def test_under_public_read_strangers_read_and_change_nothing(stories: rs.Model) 
 
 def test_every_change_refuses_whose_it_is_not(closed: Closed, stories: rs.Model) -> None:
     library, ada = closed.library, closed.ada
-    made = rs.pca(stories, rs.demo.texts, "resid_pre.1")[0]
+    made = rs.pca(stories, FEW_TEXTS, "resid_pre.1")[0]
     saved = library.directions.save(ada, made, description="hers")
     library.comments.add(ada, saved.id, "hers")
     library.lists.add(ada, "hers", [saved.id])
@@ -229,7 +231,7 @@ def test_a_name_that_many_guess_is_answered_late(closed: Closed, monkeypatch: py
 
 @pytest.fixture(scope="module")
 def opened(stories: rs.Model) -> Iterator[tuple[str, FastAPI]]:
-    with serve(stories, rs.demo.texts) as (address, _, app):
+    with serve(stories, FEW_TEXTS) as (address, _, app):
         yield address, app
 
 

@@ -85,6 +85,17 @@ def token(model: str, token: str, minus: str | None, read: Any, **output: Any) -
 
 @directions.command()
 @click.argument("model")
+@click.argument("pos", type=int)
+@_with(_MAKING)
+def position(model: str, pos: int, **output: Any) -> None:
+    """The embedding of position POS in MODEL."""
+    from residscope.directions.weights import position_direction
+
+    _make(model, lambda loaded: position_direction(loaded, pos), **output)
+
+
+@directions.command()
+@click.argument("model")
 @click.argument("site")
 @_with((*_SETS, *_MAKING))
 def contrast(model: str, site: str, positive: Path, negative: Path, head: int | None, pos: int, **output: Any) -> None:

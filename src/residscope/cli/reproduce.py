@@ -49,7 +49,7 @@ def reproduce(analysis: str, model: str, device: str | None, as_json: bool) -> N
         both = {name: {"ours": ours[name].tolist(), "theirs": theirs[name].tolist()} for name in theirs}
         click.echo(json.dumps(both))
     else:
-        _print_table(ours, theirs)
+        print_table(ours, theirs)
 
 
 def compare(model: "Model", published: Mapping[str, Any]) -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
@@ -96,7 +96,8 @@ def compare(model: "Model", published: Mapping[str, Any]) -> "tuple[dict[str, Te
     return {name: ours[name] for name in theirs}, theirs
 
 
-def _print_table(ours: "Mapping[str, Tensor]", theirs: "Mapping[str, Tensor]") -> None:
+def print_table(ours: "Mapping[str, Tensor]", theirs: "Mapping[str, Tensor]") -> None:
+    """Each by its name, and how far it is off."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -37,7 +37,7 @@ def bootstrap_interval(
             "Take a level like 0.95, and two texts at least.",
         )
     drawn = torch.randint(n, (N_DRAWS, n), generator=torch.Generator().manual_seed(seed))
-    counts = torch.nn.functional.one_hot(drawn, n).sum(1).double()
+    counts = torch.zeros(N_DRAWS, n, dtype=torch.float64).scatter_add_(1, drawn, torch.ones(N_DRAWS, n).double())
     means = values.double().cpu() @ counts.T / (n if over is None else counts @ over.double().cpu())
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     return means.quantile(ends, dim=-1).movedim(0, -1)

@@ -271,6 +271,7 @@ class CausalGraph(Analysis):
     marks: Marks = Marks()
 
     def compute(self, bench: Workbench) -> Result:
+        bench.tokenize([self.text])
         asked = self.model_dump(include={"top", "threshold", "share", "paths", "later", "errors", "tokens"})
         positions = self.positions if isinstance(self.positions, str) else list(self.positions)
         found = bench.list_dictionaries(self.sites)
