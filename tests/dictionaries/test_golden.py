@@ -85,6 +85,8 @@ def test_dictionary_learning(case: str) -> None:
 def test_gemma_scope(case: str) -> None:
     dictionary = rs.load_dictionary(GOLDEN / "gemma_scope" / case / "layer_1/width_16k/average_l0_7")
     check(dictionary, case, load_file(GOLDEN / "gemma_scope" / "outputs.safetensors"))
-    kinds = {"res": "resid_post", "mlp": "mlp_out", "att": "z"}
-    assert dictionary.site == rs.Site(kinds[case.removeprefix("gemma-scope-2b-pt-")], 1)
+    kind = case.removeprefix("gemma-scope-2b-pt-")
+    kinds = {"res": "resid_post", "mlp": "mlp_out", "att": "z", "transcoders": "resid_mid"}
+    assert dictionary.site == rs.Site(kinds[kind], 1)
+    assert dictionary.writes == (rs.Site("mlp_out", 1) if kind == "transcoders" else dictionary.site)
     assert dictionary.facts == {"model_name": "gemma-2-2b", "prepend_bos": True, "context_size": 1024, "n_active": 7}

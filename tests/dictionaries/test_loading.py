@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 import residscope as rs
 from residscope.errors import BadDictionary
 from tests.dictionaries.test_golden import GOLDEN
+from tests.models import family_model
 
 SPARSIFY = GOLDEN / "sparsify/topk/layers.1"
 LEARNED = GOLDEN / "dictionary_learning/topk/any/trainer_0"
@@ -135,9 +137,31 @@ def test_a_stream_is_said_to_be_centred() -> None:
     assert plain.source == str(GOLDEN / "sae_lens_0/folder/cfg.json")
 
 
-@pytest.mark.parametrize("word", ["transcoders/layer_1", "res/embedding"])
-def test_what_of_gemma_scope_has_no_site(word: str, tmp_path: Path) -> None:
-    folder = tmp_path / f"gemma-scope-2b-pt-{word}"
+def test_transcoders_of_gemma_scope_read_what_the_norm_makes_before_its_weight(tmp_path: Path) -> None:
+    model = family_model("gemma2")
+    d, n = model.config.d_model, 20
+    rng = np.random.default_rng(0)
+    shapes = {"W_enc": (d, n), "W_dec": (n, d), "b_enc": (n,), "b_dec": (d,), "threshold": (n,)}
+    weights: dict[str, Any] = {name: rng.random(shape, np.float32) - 0.5 for name, shape in shapes.items()}
+    folder = tmp_path / "gemma-scope-2b-pt-transcoders/layer_1/width_16k/average_l0_7"
+    folder.mkdir(parents=True)
+    np.savez(folder / "params.npz", **weights)
+    found = rs.load_dictionary(folder)
+    assert (found.site, found.writes) == (rs.Site("resid_mid", 1), rs.Site("mlp_out", 1))
+    run = model.run(torch.tensor([[1, 2, 3]]))
+    normed = run["ln2.1"] / (1 + model.weights["ln2_w.1"])
+    expected = replace(found, scaling="none").encode(normed)
+    assert 0 < int((expected > 0).sum()) < expected.numel()
+    torch.testing.assert_close(found.encode(run["resid_mid.1"]), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        found.reconstruct(run["resid_mid.1"]).float(), expected @ found.decoder + found.decoder_bias
+    )
+    moved = rs.load_dictionary(folder, site="resid_mid.0")
+    assert moved.writes == rs.Site("mlp_out", 0)
+
+
+def test_what_of_gemma_scope_has_no_site(tmp_path: Path) -> None:
+    folder = tmp_path / "gemma-scope-2b-pt-res/embedding"
     shutil.copytree(SCOPE, folder)
     with pytest.raises(BadDictionary, match="which is no site"):
         rs.load_dictionary(folder, site="resid_pre.1")

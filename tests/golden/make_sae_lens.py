@@ -108,22 +108,27 @@ def main(folder: Path) -> None:
 def make_gemma_scope(folder: Path) -> None:
     outputs = {"x": X}
     inside = "layer_1/width_16k/average_l0_7"
-    for seed, kind in enumerate(("res", "mlp", "att")):
+    for seed, kind in enumerate(("res", "mlp", "att", "transcoders")):
         repository = f"gemma-scope-2b-pt-{kind}"
         drawn = JumpReLUSAE(JumpReLUSAEConfig(d_in=D_IN, d_sae=N_FEATURES, **ADDED))
         draw(drawn, 300 + seed)
         path = folder / repository / inside
         path.mkdir(parents=True, exist_ok=True)
         np.savez(path / "params.npz", **{name: x.detach().numpy() for name, x in drawn.named_parameters()})
-        # Its loader asks the hub for the file.
+        # Its loaders ask the hub for the file.
         pretrained_sae_loaders.hf_hub_download = lambda *_, path=path, **__: str(path / "params.npz")
         sizes = {"d_in": D_IN, "d_sae": N_FEATURES}
-        facts, weights, _ = pretrained_sae_loaders.gemma_2_sae_huggingface_loader(
-            repository, inside, cfg_overrides=sizes
-        )
-        sae = JumpReLUSAE(JumpReLUSAEConfig(**sizes, apply_b_dec_to_input=facts["apply_b_dec_to_input"]))
-        sae.load_state_dict(weights)
-        outputs |= {f"{repository}/features": sae.encode(X), f"{repository}/written": sae(X)}
+        x = X
+        if kind == "transcoders":  # read what the norm makes of the stream: each input at a mean square of one
+            load, x = pretrained_sae_loaders.gemma_2_transcoder_huggingface_loader, X / X.square().mean(-1, True).sqrt()
+            assert load(repository, inside)[0]["hook_name"] == "blocks.1.ln2.hook_normalized"
+            sae = JumpReLUTranscoder(JumpReLUTranscoderConfig(**sizes, d_out=D_IN, apply_b_dec_to_input=False))
+        else:
+            load = pretrained_sae_loaders.gemma_2_sae_huggingface_loader
+            applied = load(repository, inside, cfg_overrides=sizes)[0]["apply_b_dec_to_input"]
+            sae = JumpReLUSAE(JumpReLUSAEConfig(**sizes, apply_b_dec_to_input=applied))
+        sae.load_state_dict(load(repository, inside, cfg_overrides=sizes)[1])
+        outputs |= {f"{repository}/features": sae.encode(x), f"{repository}/written": sae(x)}
     save(outputs, folder)
 
 

@@ -19,13 +19,11 @@ _LAYOUT = {
     "decoder_bias": "b_dec",
     "threshold": "threshold",
 }
-_KINDS = {"res": "resid_post", "mlp": "mlp_out", "att": "z"}
+# Transcoders read what the norm before the MLP makes of the stream before its weight, which was folded away: the stream
+# there, each input scaled to a mean square of one. They write what the MLP adds, behind the norm that follows it.
+_KINDS = {"res": "resid_post", "mlp": "mlp_out", "att": "z", "transcoders": "resid_mid"}
 _REPOSITORY = re.compile(r"gemma-scope-(?P<size>\w+)-(?P<tuning>pt|it)-(?P<kind>\w+)")
 _N_ACTIVE = re.compile(r"average_l0_(\d+)")
-_REFUSED = {
-    "transcoders": "it reads what the norm before the MLP gives before its weight, which is no site",
-    "embedding": "it reads embeddings before the model scales them, which is no site",
-}
 
 
 def is_there(path: Path) -> bool:
@@ -40,14 +38,20 @@ def read(path: Path, site: Site | None) -> SparseAutoencoder:
       BadDictionary: Its file cannot be read, or it is of a kind that is not supported.
     """
     where = path.resolve().as_posix()
-    for word, reason in _REFUSED.items():
-        if word in where:
-            raise BadDictionary(f"{path} is not supported: {reason}.", "Take one of res, mlp or att.")
+    if "embedding" in where:
+        raise BadDictionary(
+            f"{path} is not supported: it reads embeddings before the model scales them, which is no site.",
+            "Take one of res, mlp, att or transcoders.",
+        )
     repository, layer, claim = _REPOSITORY.search(where), re.search(r"layer_(\d+)", where), _N_ACTIVE.search(where)
     kind = _KINDS.get(repository["kind"]) if repository else None
+    read_at = choose_site(site, f"{kind}.{layer[1]}" if kind and layer else None, path)
+    transcodes = kind == _KINDS["transcoders"]
     return SparseAutoencoder(
         name="/".join(path.parts[-3:]),
-        site=choose_site(site, f"{kind}.{layer[1]}" if kind and layer else None, path),
+        site=read_at,
+        target=Site("mlp_out", read_at.layer) if transcodes else None,
+        scaling="norm" if transcodes else "none",
         **read_weights(path / WEIGHTS, read_arrays, _LAYOUT, {}),
         activation="jumprelu",
         less_decoder_bias=False,
