@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from residscope.errors import ResidscopeError as ResidscopeError
     from residscope.graphs.causal_graph import causal_graph as causal_graph
     from residscope.graphs.graph import Graph as Graph
+    from residscope.graphs.intervention import Intervention as Intervention
+    from residscope.graphs.intervention import intervene as intervene
     from residscope.results.result import Result as Result
     from residscope.results.result import open as open
     from residscope.running.edits import Edit as Edit
@@ -199,6 +201,8 @@ _PUBLIC = {
     "load_dictionary": "residscope.dictionaries.loading",
     "SparseAutoencoder": "residscope.dictionaries.sparse_autoencoder",
     "causal_graph": "residscope.graphs.causal_graph",
+    "Intervention": "residscope.graphs.intervention",
+    "intervene": "residscope.graphs.intervention",
     "Graph": "residscope.graphs.graph",
     "vocabulary": "residscope.analyses.vocabulary",
     "Vocabulary": "residscope.analyses.vocabulary",

@@ -163,3 +163,57 @@ def test_a_saved_file_has_the_marks_and_opens_from_disk(
     expect(saved.locator(".graph .face")).to_have_attribute("aria-label", key)
     expect(saved.get_by_label(f"Name of {key}")).to_have_value("<b>giver</b>")
     assert float(saved.get_by_label("Share of the weight that is kept").input_value()) == 0.4
+
+
+def test_a_feature_opens_its_card_and_leads_to_texts_coloured_by_it(open_page: OPEN) -> None:
+    page = open_graph(open_page)
+    pick(page, "3.564")
+    card = page.locator(".closer")
+    expect(card.locator("> h2")).to_contain_text("Feature 564 of resid_pre.3")
+    expect(card.locator(".contexts li")).to_have_count(8)
+    shades = card.locator(".contexts mark").evaluate_all("all => all.map(el => getComputedStyle(el).backgroundColor)")
+    assert all(shade != "rgba(0, 0, 0, 0)" for shade in shades)
+    expect(card.locator(".tokens-of")).to_have_count(2)
+    card.get_by_role("link", name="Colour texts by it").click()
+    page.wait_for_selector(".tokens > span")
+    expect(page.locator("main")).to_contain_text("feature 564")
+
+
+def test_what_is_pinned_is_ablated_as_in_python(open_page: OPEN, demo: rs.Model, traced: rs.Graph) -> None:
+    page = open_graph(open_page)
+    pick(page, "3.564")
+    pick(page, "2.94")
+    page.get_by_label("Intervention").select_option("ablate")
+    card = page.locator(".closer").first
+    expect(card.locator("> h2")).to_contain_text("What is pinned, 2 nodes ablated")
+    found = rs.intervene(
+        demo,
+        PROMPT,
+        rs.demo.dictionaries,
+        ["3.564@14", "2.94@14"],
+        outputs=[rs.logit_difference(" Mary", " John")],
+    )
+    [output] = found.outputs
+    expect(card.locator(".intervention p b").first).to_have_text(
+        f"+{output['before']:.2f} → {output['after']:+.2f}".replace("-", "−")
+    )
+    expect(card.locator(".intervention li > span:first-child").first).to_have_text(found.texts[0].replace(" ", "·"))
+    page.get_by_label("Name of the group").fill("both")
+    page.get_by_role("button", name="Group", exact=True).click()
+    expect(card.locator("> h2")).to_contain_text("Group both ablated")
+    page.get_by_label("Intervention").select_option("scale")
+    expect(card.locator("> h2")).to_contain_text("Group both times 2")
+    page.get_by_label("By how much").fill("x")
+    page.get_by_label("By how much").press("Enter")
+    expect(card.locator(".problem")).to_contain_text("scale=")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_narrow_screen(open_page: OPEN, scheme: Any) -> None:
+    page = open_page("/graph", ready=False)
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 360, "height": 740})
+    wait_until_done(page)
+    pick(page, "3.564")
+    expect(page.locator(".closer")).to_be_visible()
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360

@@ -10,6 +10,7 @@ import headMosaic from "./views/head_mosaic.tsx";
 import feature from "./views/feature.tsx";
 import graph from "./views/graph.tsx";
 import heads from "./views/heads.tsx";
+import intervention from "./views/intervention.tsx";
 import logitLens from "./views/logit_lens.tsx";
 import patching from "./views/patching.tsx";
 import river from "./views/river.tsx";
@@ -39,6 +40,7 @@ const VIEWS: Record<string, View> = {
   graph,
   head_mosaic: headMosaic,
   heads,
+  intervention,
   logit_lens: logitLens,
   patching,
   river,

@@ -47,6 +47,7 @@ export interface Kind {
   ask: (fields: Fields) => Ask;
   readFile?: (text: string) => Uint8Array<ArrayBuffer>; // the bytes of a result, of a file of JSON
   kept?: (look: Look) => Ask["body"]; // what of a look is part of a saved result, as it is asked for; Save leaves it out
+  closer?: (fields: Fields, answer: Answer, look: Look) => Closer[]; // besides what the view leads to
   prompt: (fields: Fields, answer: Answer, chosen: Readonly<Record<string, unknown>>) => Prompt;
 }
 
@@ -174,7 +175,7 @@ export class Bench {
 
   see = (key: keyof Look, value: unknown): void => {
     this.look.value = { ...this.look.value, [key]: value };
-    if (key === "picked") this.loadCards();
+    if (key === "picked" || (this.kind.closer && !this.isLooked())) this.loadCards();
   };
 
   /** Lets go of what is picked; whether anything was. */
@@ -241,6 +242,12 @@ export class Bench {
     if (whole) this.loadCards();
   }
 
+  /** Whether the cards are those of what is looked at. */
+  private isLooked(): boolean {
+    const [now, wanted] = [this.cards.peek(), this.listCloser()];
+    return now.length === wanted.length && wanted.every((one, i) => same(now[i], one));
+  }
+
   private loadCards(): void {
     this.closing?.abort();
     const controller = (this.closing = new AbortController());
@@ -261,12 +268,14 @@ export class Bench {
   private listCloser(): Closer[] {
     const answer = this.answer.peek();
     const { picked = null, chosen } = this.look.peek();
-    if (!answer || picked === null) return [];
+    if (!answer) return [];
+    const more = answer.asked ? (this.kind.closer?.(this.fields.peek(), answer, this.look.peek()) ?? []) : [];
+    if (picked === null) return more;
     const { heads, cells, features } = this.viewOf(answer).onward(answer.data, picked);
     const prompt = this.kind.prompt(this.fields.peek(), answer, (chosen ?? {}) as Record<string, unknown>);
     const known = heads?.filter((head) => isOf(model.peek()!.name, head));
     // A file's cells are of a text, and perhaps of a model, that is not this page's.
-    return listCloser({ heads: known, cells: answer.asked ? cells : [], features: features?.filter(({ site }) => Object.hasOwn(model.peek()!.dictionaries, site)) }, prompt, answer.payload.settings.norm);
+    return [...more, ...listCloser({ heads: known, cells: answer.asked ? cells : [], features: features?.filter(({ site }) => Object.hasOwn(model.peek()!.dictionaries, site)) }, prompt, answer.payload.settings.norm)];
   }
 
   /** Shows a result from a file that `result.save()` wrote. */
