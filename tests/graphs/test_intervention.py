@@ -16,7 +16,7 @@ Wide = dict[str, rs.SparseAutoencoder]
 
 def test_ablating_a_node_does_what_its_edges_say(wide: rs.Model, dictionaries: Wide, graph: rs.Graph) -> None:
     names = name_nodes(graph)
-    sources = graph.sources.unique()
+    sources = torch.tensor(sorted({*graph.sources.tolist()}))
     strongest = int(sources[graph.is_feature[sources]][-1])
     for source in (int(sources[0]), int(sources[graph.features[sources] == -1][0]), strongest):
         own = graph.sources == source

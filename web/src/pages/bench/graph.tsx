@@ -127,6 +127,12 @@ export function Graph() {
           </span>
         </>
       }
-    />
+    >
+      {Object.values(model.value?.misfits ?? {}).map((misfit) => (
+        <p key={misfit} class="warning" role="note">
+          {misfit}
+        </p>
+      ))}
+    </BenchPage>
   );
 }
