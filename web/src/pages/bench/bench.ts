@@ -1,6 +1,7 @@
 // A place that shows one analysis: what is asked for stands in the address, and its answer is a result with a view.
 
 import { batch, effect, type Signal, signal } from "@preact/signals";
+import type { Bytes } from "../../arrays.ts";
 import attention from "../../views/attention.tsx";
 import { saveFile } from "../../views/files.ts";
 import { isOf, type Look, type Onward } from "../../views/look.ts";
@@ -46,7 +47,8 @@ export interface Kind {
   suit?: (facts: ModelFacts) => Fields; // those that are others for a model
   ask: (fields: Fields) => Ask;
   readFile?: (text: string) => Uint8Array<ArrayBuffer>; // the bytes of a result, of a file of JSON
-  kept?: (look: Look) => Ask["body"]; // what of a look is part of a saved result, as it is asked for; Save leaves it out
+  writeFile?: (data: Bytes, look: Look) => string; // the JSON of what is shown, in which it is saved
+  kept?: (look: Look) => Ask["body"]; // what of a look is part of a saved page, as it is asked for
   closer?: (fields: Fields, answer: Answer, look: Look) => Closer[]; // besides what the view leads to
   prompt: (fields: Fields, answer: Answer, chosen: Readonly<Record<string, unknown>>) => Prompt;
 }
@@ -303,7 +305,8 @@ export class Bench {
 
   saveResult = (): void => {
     const { data, payload } = this.answer.value!;
-    say(`${saveFile(new Blob([data]), payload.name, "safetensors")} saved to your downloads; rs.open reads it.`, { seconds: 4 });
+    const json = this.kind.writeFile?.(data, this.look.value);
+    say(`${saveFile(new Blob([json ?? data]), payload.name, json === undefined ? "safetensors" : "json")} saved to your downloads; rs.open reads it.`, { seconds: 4 });
   };
 
   saveHtml = async (): Promise<void> => {

@@ -1,7 +1,7 @@
 // The place Graph: which feature of a prompt caused which later one, measured.
 
 import { Word } from "../../views/legend.tsx";
-import graph from "../../views/graph.tsx";
+import graph, { jsonOf } from "../../views/graph.tsx";
 import intervention from "../../views/intervention.tsx";
 import { fromJson } from "../../views/graph/files.ts";
 import { type Marks, MARKS } from "../../views/graph/net.ts";
@@ -48,6 +48,7 @@ export const bench = new Bench({
     return [{ title: `${nodes.length === 1 ? nodes[0] : group === undefined ? `What is pinned, ${nodes.length} nodes` : `Group ${group}`} ${DONE[act]}${act === "ablate" ? "" : ` ${by}`}`, path: "intervene", body: { text, sites: body.sites, nodes, ...how, correct: body.correct, wrong: body.wrong }, view: intervention }];
   },
   readFile: fromJson,
+  writeFile: jsonOf,
   kept: ({ chosen = {} }) => ({ marks: Object.fromEntries(Object.entries(chosen as object).filter(([name]) => MARKS.some((mark) => mark === name))) }),
 });
 
@@ -59,6 +60,7 @@ const EXAMPLES: readonly Example[] = [
 
 export function Graph() {
   const { act, positions, rule, extra, sites } = bench.fields.value;
+  const { pinned = [], groups = {} } = (bench.look.value.chosen ?? {}) as Marks;
   const there = Object.keys(model.value?.dictionaries ?? {});
   return (
     <BenchPage
@@ -110,21 +112,23 @@ export function Graph() {
           <span>
             and the effect of each on the logit of <Typed bench={bench} field="correct" label="Right answer" /> less that of <Typed bench={bench} field="wrong" label="Wrong answer" />
           </span>
-          <span>
-            with what is pinned{" "}
-            <Word
-              label="Intervention"
-              value={act}
-              options={[
-                ["", "left as it is"],
-                ["ablate", "ablated"],
-                ["scale", "scaled by"],
-                ["add", "made more active, by"],
-              ]}
-              onChange={(act) => bench.change({ act, by: act === "add" ? "5" : "2" })}
-            />{" "}
-            {(act === "scale" || act === "add") && <Typed bench={bench} field="by" label="By how much" />}
-          </span>
+          {(act !== "" || pinned.length > 0 || Object.keys(groups).length > 0) && (
+            <span>
+              and with what is pinned{" "}
+              <Word
+                label="Intervention"
+                value={act}
+                options={[
+                  ["", "left as it is"],
+                  ["ablate", "ablated"],
+                  ["scale", "scaled by"],
+                  ["add", "made more active, by"],
+                ]}
+                onChange={(act) => bench.change({ act, by: act === "add" ? "5" : "2" })}
+              />{" "}
+              {(act === "scale" || act === "add") && <Typed bench={bench} field="by" label="By how much" />}
+            </span>
+          )}
         </>
       }
     >
