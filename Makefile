@@ -45,6 +45,7 @@ prove: .venv/system $(STATIC) golden
 	$(BIN)/python -m benchmarks.analyses
 	$(BIN)/python -m benchmarks.cost
 	$(BIN)/python -m benchmarks.graph --keep
+	$(BIN)/python -m benchmarks.graph_page
 
 golden: $(PEERS:%=.peers/%/ready) .peers/sae_lens/ready
 	@for peer in sae_lens $(PEERS); do \

@@ -19,6 +19,7 @@ const VIEWS = [
   "graph",
   "head_mosaic",
   "heads",
+  "intervention",
   "logit_lens",
   "next_tokens",
   "patching",

@@ -70,6 +70,8 @@ if TYPE_CHECKING:
     from residscope.graphs.feature_life import feature_life as feature_life
     from residscope.graphs.graph import Graph as Graph
     from residscope.graphs.growth import grow_graph as grow_graph
+    from residscope.graphs.intervention import Intervention as Intervention
+    from residscope.graphs.intervention import intervene as intervene
     from residscope.results.result import Result as Result
     from residscope.results.result import open as open
     from residscope.running.edits import Edit as Edit
@@ -209,6 +211,8 @@ _PUBLIC = {
     "grow_graph": "residscope.graphs.growth",
     "feature_life": "residscope.graphs.feature_life",
     "FeatureLife": "residscope.graphs.feature_life",
+    "Intervention": "residscope.graphs.intervention",
+    "intervene": "residscope.graphs.intervention",
     "Graph": "residscope.graphs.graph",
     "vocabulary": "residscope.analyses.vocabulary",
     "Vocabulary": "residscope.analyses.vocabulary",

@@ -1,15 +1,19 @@
 """The page Graph in a real browser, before a real server on the bundled model."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import pandas as pd
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 import residscope as rs
 from tests.browser.test_bench_pages import query, wait_until_done
+from tests.models import shared_path
 
 OPEN = Callable[..., Page]
 PROMPT = "When John and Mary went to the shops, John gave the bag to"
@@ -163,3 +167,116 @@ def test_a_saved_file_has_the_marks_and_opens_from_disk(
     expect(saved.locator(".graph .face")).to_have_attribute("aria-label", key)
     expect(saved.get_by_label(f"Name of {key}")).to_have_value("<b>giver</b>")
     assert float(saved.get_by_label("Share of the weight that is kept").input_value()) == 0.4
+
+
+def test_a_feature_opens_its_card_and_leads_to_texts_coloured_by_it(open_page: OPEN) -> None:
+    page = open_graph(open_page)
+    pick(page, "3.564")
+    card = page.locator(".closer")
+    expect(card.locator("> h2")).to_contain_text("Feature 564 of resid_pre.3")
+    expect(card.locator(".contexts li")).to_have_count(8)
+    shades = card.locator(".contexts mark").evaluate_all("all => all.map(el => getComputedStyle(el).backgroundColor)")
+    assert all(shade != "rgba(0, 0, 0, 0)" for shade in shades)
+    expect(card.locator(".tokens-of")).to_have_count(2)
+    card.get_by_role("link", name="Colour texts by it").click()
+    page.wait_for_selector(".tokens > span")
+    expect(page.locator("main")).to_contain_text("feature 564")
+
+
+def test_what_is_pinned_is_ablated_as_in_python(open_page: OPEN, demo: rs.Model, traced: rs.Graph) -> None:
+    page = open_graph(open_page)
+    pick(page, "3.564")
+    pick(page, "2.94")
+    page.get_by_label("Intervention").select_option("ablate")
+    card = page.locator(".closer").first
+    expect(card.locator("> h2")).to_contain_text("What is pinned, 2 nodes ablated")
+    found = rs.intervene(
+        demo,
+        PROMPT,
+        rs.demo.dictionaries,
+        ["3.564@14", "2.94@14"],
+        outputs=[rs.logit_difference(" Mary", " John")],
+    )
+    [output] = found.outputs
+    expect(card.locator(".intervention p b").first).to_have_text(
+        f"+{output['before']:.2f} → {output['after']:+.2f}".replace("-", "−")
+    )
+    expect(card.locator(".intervention li > span:first-child").first).to_have_text(found.texts[0].replace(" ", "·"))
+    page.get_by_label("Name of the group").fill("both")
+    page.get_by_role("button", name="Group", exact=True).click()
+    expect(card.locator("> h2")).to_contain_text("Group both ablated")
+    page.get_by_label("Intervention").select_option("scale")
+    expect(card.locator("> h2")).to_contain_text("Group both times 2")
+    page.get_by_label("By how much").fill("x")
+    page.get_by_label("By how much").press("Enter")
+    expect(card.locator(".problem")).to_contain_text("scale=")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_narrow_screen(open_page: OPEN, scheme: Any) -> None:
+    page = open_page("/graph", ready=False)
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 360, "height": 740})
+    wait_until_done(page)
+    pick(page, "3.564")
+    expect(page.locator(".closer")).to_be_visible()
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+
+
+def test_files_of_what_is_shown_are_those_of_python(open_page: OPEN, traced: rs.Graph, tmp_path: Path) -> None:
+    page = open_graph(open_page, "/graph?look=" + json.dumps({"chosen": {"keep": 0.2, "paths": "long"}}))
+    small = traced.prune(0.2, paths="long")
+    kept = {}
+    for name in ("CSV", "DOT", "Attribution graph", "SVG", "PNG"):
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=name, exact=True).click()
+        kept[name] = tmp_path / waiting.value.suggested_filename
+        waiting.value.save_as(kept[name])
+    ours = pd.read_csv(kept["CSV"])
+    pd.testing.assert_frame_equal(ours, small.to_frame(), check_dtype=False, rtol=1e-6)
+    ends = re.compile(r"n\d+ -> n\d+ \[color=(blue|red)")
+    assert ends.findall(kept["DOT"].read_text()) == ends.findall(small.to_dot())
+    made = json.loads(kept["Attribution graph"].read_text())
+    schema = json.loads(shared_path("reference/attribution_graph_schema.json").read_text())
+    form = next(value for key, value in schema.items() if key.startswith("neuronpedia_graph_schema"))
+    jsonschema.Draft7Validator(form).validate(made)
+    assert len(made["nodes"]) == len(small.levels) + 1
+    assert kept["SVG"].read_text().count("<rect") > len(small.levels)
+    assert kept["PNG"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_python_of_what_is_shown_makes_it_again(open_page: OPEN, traced: rs.Graph) -> None:
+    key = traced.describe(int(traced.sources[traced.values.abs().argmax()]))
+    chosen = {"keep": 0.2, "names": {key: 'the "giver"'}, "groups": {"g": [key]}, "folded": [1]}
+    page = open_graph(open_page, "/graph?look=" + json.dumps({"chosen": chosen}))
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Python", exact=True).click()
+    expect(page.locator(".files [role=status]").first).to_have_text("Python copied")
+    code = str(page.evaluate("() => navigator.clipboard.readText()"))
+    made: dict[str, Any] = {}
+    exec(code.rpartition("\n")[0], made)
+    graph, shown = made["graph"], eval(code.rpartition("\n")[2], made)
+    assert graph.marks == chosen
+    assert len(shown.values) == len(traced.prune(0.2).values)
+
+
+def test_dragging_moves_the_picture_and_keys_go_from_card_to_card(open_page: OPEN) -> None:
+    page = open_graph(open_page, "/graph?positions=all&amount=3&look=" + json.dumps({"chosen": {"keep": 0.4}}))
+    scroll, canvas = page.locator(".graph .scroll"), page.locator(".graph .net .above")
+    box = canvas.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 300, box["y"] + 300)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 100, steps=4)
+    page.mouse.up()
+    at = scroll.evaluate("el => [el.scrollLeft, el.scrollTop]")
+    assert at[1] >= 150
+    expect(page.locator(".graph .face")).to_have_count(0)  # a drag is no click
+    canvas.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+        canvas.press(key)
+    said = str(page.locator(".graph .said").text_content())
+    canvas.press("Enter")
+    expect(page.locator(".graph .face")).to_have_attribute("aria-label", said.split()[0])
+    canvas.press("0")
+    assert scroll.evaluate("el => el.scrollHeight - el.clientHeight") <= 1

@@ -81,6 +81,7 @@ def test_next_tokens_as_a_table_and_as_json(call: CALL, stories_path: Path) -> N
         (["serve", "--port", "many"], 2, "'many' is not a valid integer"),
         (["serve", "MODEL", "--host", "0.0.0.0"], 1, "can be reached from other machines"),
         (["serve", "MODEL", "--texts", "/nowhere.txt"], 1, "/nowhere.txt cannot be read as texts"),
+        (["serve", "MODEL", "--dictionary", "demo/resid_pre.2-topk"], 1, "reads 128 entries"),
         (["run", "x" * 300, "x"], 1, "cannot be looked at (File name too long)"),
     ],
 )

@@ -66,6 +66,14 @@ def expect(stories: rs.Model, dictionaries: dict[str, rs.SparseAutoencoder], nam
             tokens=True,
             outputs=[rs.logit_difference(" very", " the")],
         ).mark(keep=0.5, names={"token@2": "who"}, groups={"both": ["token@2", "token@9"]}),
+        "intervene": lambda: rs.intervene(
+            stories,
+            TEXT,
+            list(dictionaries.values()),
+            ["1.70@-1", "0.3@2"],
+            add=0.5,
+            outputs=[rs.logit(" very")],
+        ),
         "feature": lambda: rs.explain_feature(stories, dictionaries["resid_pre.1"], 70, FEW_TEXTS, top=3, n_contexts=2),
         "attention": lambda: rs.attention(run, heads=[(2, 1), (0, 3)], value_weighted=True),
         "lens_vocabulary": lambda: rs.lens_vocabulary(run, "resid_pre.2", 4, norm="final", minus=("resid_mid.1", 3)),
@@ -88,6 +96,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "graph": {"text": TEXT, "sites": ["resid_pre.1", "resid_pre.3"], "positions": [-1, 2], "threshold": 0.5}
     | {"paths": "any", "tokens": True, "correct": " very", "wrong": " the"}
     | {"marks": {"keep": 0.5, "names": {"token@2": "who"}, "groups": {"both": ["token@2", "token@9"]}}},
+    "intervene": {"text": TEXT, "nodes": ["1.70@-1", "0.3@2"], "add": 0.5, "correct": " very"},
     "feature": {"site": "resid_pre.1", "feature": 70, "top": 3, "n_contexts": 2},
     "attention": {"text": TEXT, "heads": [[2, 1], [0, 3]], "value_weighted": True},
     "lens_vocabulary": {"text": TEXT, "cell": {"site": "resid_pre.2", "pos": 4}, "norm": "final"}

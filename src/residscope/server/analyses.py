@@ -19,6 +19,7 @@ from residscope.direction import Direction
 from residscope.directions.causal_check import causal_check
 from residscope.directions.steering import steer
 from residscope.graphs.causal_graph import causal_graph
+from residscope.graphs.intervention import intervene
 from residscope.results.result import Result
 from residscope.running.metrics import Metric, logit, logit_difference
 from residscope.running.pairs import Pairs
@@ -275,13 +276,39 @@ class CausalGraph(Analysis):
         asked = self.model_dump(include={"top", "threshold", "share", "paths", "later", "errors", "tokens"})
         positions = self.positions if isinstance(self.positions, str) else list(self.positions)
         found = bench.list_dictionaries(self.sites)
-        graph = causal_graph(bench.model, self.text, found, positions, outputs=self._outputs(), **asked)
+        graph = causal_graph(
+            bench.model, self.text, found, positions, outputs=_make_outputs(self.correct, self.wrong), **asked
+        )
         return graph.mark(**self.marks.model_dump())
 
-    def _outputs(self) -> list[Metric]:
-        if self.correct is None:
-            return []
-        return [logit(self.correct) if self.wrong is None else logit_difference(self.correct, self.wrong)]
+
+class Intervene(Analysis):
+    """`rs.intervene` on nodes of a graph of one text; `add` takes the place of `scale`."""
+
+    text: str
+    sites: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
+    nodes: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
+    scale: FiniteFloat = 0.0
+    add: FiniteFloat | None = None
+    correct: str | None = None
+    wrong: str | None = None
+
+    def compute(self, bench: Workbench) -> Result:
+        return intervene(
+            bench.model,
+            self.text,
+            bench.list_dictionaries(self.sites),
+            self.nodes,
+            scale=self.scale,
+            add=self.add,
+            outputs=_make_outputs(self.correct, self.wrong),
+        )
+
+
+def _make_outputs(correct: str | None, wrong: str | None) -> list[Metric]:
+    if correct is None:
+        return []
+    return [logit(correct) if wrong is None else logit_difference(correct, wrong)]
 
 
 ANALYSES: dict[str, type[Analysis]] = {
@@ -290,6 +317,7 @@ ANALYSES: dict[str, type[Analysis]] = {
     "patch": Patch,
     "heads": Heads,
     "graph": CausalGraph,
+    "intervene": Intervene,
     "feature": ExplainFeature,
     "attention": Attention,
     "singular_vectors": SingularVectors,

@@ -12,6 +12,7 @@ import click
 @click.option("--port", type=click.IntRange(0, 65535), help="7474 by default, or the next free one; 0 takes any.")
 @click.option("--open/--no-open", "open_browser", default=True, help="Open the page in a browser.")
 @click.option("--texts", type=click.Path(path_type=Path), help="A file of sample texts in place of the package's own.")
+@click.option("--dictionary", "paths", multiple=True, help="A folder or a place on the hub; once for each site.")
 @click.option("--data", type=click.Path(path_type=Path), help="A folder for what is saved and computed.")
 @click.option("--public-read", is_flag=True, help="Let those read who have not signed in.")
 @click.option("--dtype", help="float32 (default), bfloat16, float16 or float64.")
@@ -23,6 +24,7 @@ def serve(
     port: int | None = None,
     open_browser: bool = True,
     texts: Path | None = None,
+    paths: tuple[str, ...] = (),
     data: Path | None = None,
     public_read: bool = False,
     dtype: str | None = None,
@@ -34,6 +36,7 @@ def serve(
     from residscope.errors import BadArgument
     from residscope.running.model import load
     from residscope.server.app import create_app
+    from residscope.server.dictionaries import open_dictionaries
     from residscope.server.guard import find_names, is_loopback
     from residscope.server.listen import bind, serve_app
     from residscope.server.who import Door
@@ -61,13 +64,18 @@ def serve(
     if not as_json:
         click.echo(f"Loading {wanted} ...", err=True)
     loaded = load(wanted, **settings.loading(dtype, device))
-    dictionaries = demo.dictionaries if wanted == "demo" else {}
+    file = texts or settings.texts or demo.texts
+    given = open_dictionaries(loaded, paths, file)
+    for misfit in given.misfits.values():
+        click.echo(f"Warning: {misfit}", err=True)
+    dictionaries = {**(demo.dictionaries if wanted == "demo" else {}), **given.dictionaries}
     library = Library(folder, Home.of(loaded, dictionaries.values()), url=database, limits=settings.limits)
     bench = Workbench(
         loaded,
-        texts or settings.texts or demo.texts,
+        file,
         data=folder,
         dictionaries=dictionaries,
+        misfits=given.misfits,
         library=library,
     )
     door = Door(

@@ -49,6 +49,7 @@ class Workbench:
       texts: A file of sample texts.
       data: Where bases are kept between sessions; None keeps them in memory only.
       dictionaries: Of the model, by the site that each reads.
+      misfits: What does not fit of them, by their sites.
       library: Where saved directions come from; None has none.
     """
 
@@ -59,11 +60,12 @@ class Workbench:
         *,
         data: Path | None = None,
         dictionaries: Mapping[str, SparseAutoencoder] | None = None,
+        misfits: Mapping[str, str] | None = None,
         library: Library | None = None,
     ) -> None:
         self.model, self._library = model, library
         self.limits = library.limits if library else Limits()
-        self._dictionaries = dictionaries or {}
+        self._dictionaries, self._misfits = dictionaries or {}, misfits or {}
         self.path = texts
         self.texts = read_texts(texts)
         self._store = BasisStore(data, model, self.texts) if data else None
@@ -105,6 +107,7 @@ class Workbench:
             "n_texts": len(self.texts),
             "sites": sites,
             "dictionaries": {site: one.n_features for site, one in self._dictionaries.items()},
+            "misfits": dict(self._misfits),
         }
 
     def tokens(self, texts: Sequence[str]) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ export interface ModelFacts {
   n_texts: number;
   sites: SiteKind[];
   dictionaries: Record<string, number>; // features of each, by its site
+  misfits: Record<string, string>; // what does not fit of them, in a sentence each
 }
 
 export interface Tokens {

@@ -1,16 +1,17 @@
 // A causal graph: features as cards in rows of layers, what each changes in the next as curves; what is pinned, named and grouped in it.
 
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { Bytes } from "../arrays.ts";
 import { count, counted, percent, plain, signed } from "../numbers.ts";
 import type { Drawing } from "./files.ts";
 import { type Drawn, drawGraph, type Face, GraphCanvas, type GraphElement } from "./graph/canvas.tsx";
 import { Cards } from "./graph/cards.tsx";
-import { filesOf } from "./graph/files.ts";
+import { filesOf, toJson } from "./graph/files.ts";
 import { type Across, layOut, orderItems } from "./graph/layout.ts";
 import { type Arrays, find, type Item, makeScene, MARKS, type Marks, type Net, type Paths, type Payload, prune, readNet, TOKEN, usualShare } from "./graph/net.ts";
 import { Word } from "./legend.tsx";
-import { allOf, below, type Check, oneOf } from "./look.ts";
-import { present, rangeOf, type Shown, Stand } from "./present.tsx";
+import { allOf, below, type Check, type Look, oneOf } from "./look.ts";
+import { parseOnce, present, rangeOf, type Shown, Stand } from "./present.tsx";
 import { visiblePiece } from "./reading.ts";
 import "./graph.css";
 
@@ -43,9 +44,15 @@ function netOf(payload: Payload, arrays: Arrays): Net {
 }
 
 /** The marks that hold: those of the file, and what was changed since. */
-export const marksOf = (payload: Payload, chosen: Partial<Chosen>): Marks => ({ ...payload.marks, ...Object.fromEntries(MARKS.filter((name) => chosen[name] !== undefined).map((name) => [name, chosen[name]])) });
+const marksOf = (payload: Payload, chosen: Partial<Chosen>): Marks => ({ ...payload.marks, ...Object.fromEntries(MARKS.filter((name) => chosen[name] !== undefined).map((name) => [name, chosen[name]])) });
 
-export const nameOf = ({ key, kind, nodes }: Item, { names = {} }: Marks): string => (kind === "group" ? key.slice(6) : kind === "layer" ? `layer ${key.slice(6)}, ${nodes.length} nodes` : (names[key] ?? key));
+const nameOf = ({ key, kind, nodes }: Item, { names = {} }: Marks): string => (kind === "group" ? key.slice(6) : kind === "layer" ? `layer ${key.slice(6)}, ${nodes.length} nodes` : (names[key] ?? key));
+
+/** The file of a graph's bytes, with the marks of a look. */
+export function jsonOf(data: Bytes, { chosen = {} }: Look): string {
+  const { payload, arrays } = parseOnce(data) as { payload: Payload; arrays: Arrays };
+  return toJson(netOf(payload, arrays), marksOf(payload, chosen as Partial<Chosen>));
+}
 
 /** The width of an element, as it changes. */
 function useWidth(): [ref: { current: HTMLDivElement | null }, width: number] {
@@ -64,13 +71,13 @@ function useWidth(): [ref: { current: HTMLDivElement | null }, width: number] {
 const effectOf = ({ effects: { data, shape } }: Net, nodes: readonly number[], output: number): number => nodes.reduce((sum, node) => sum + data[node * shape[1] + output], 0);
 
 /** What the cards of a scene say. */
-function facesOf(net: Net, items: readonly Item[], marks: Marks, output: number | null): Face[] {
+function facesOf(net: Net, items: readonly Item[], marks: Marks, output: number | null, across: Across): Face[] {
   const most = net.activations.reduce((most, value, node) => (net.levels[node] === TOKEN || net.features[node] < 0 ? most : Math.max(most, value)), 0) || 1;
   const effects = output === null ? [] : items.map(({ nodes }) => effectOf(net, nodes, output));
   const largest = effects.reduce((most, effect) => Math.max(most, Math.abs(effect)), 0) || 1;
   const several = net.payload.positions.length > 1;
   return items.map(({ key, kind, nodes, pos }, i) => {
-    const [bare] = key.split("@");
+    const bare = several && across === "columns" ? key : key.split("@")[0];
     const named = marks.names?.[key];
     const title = kind === "group" ? key.slice(6) : kind === "layer" ? `layer ${key.slice(6)}` : (named ?? (kind === "token" ? visiblePiece(net.payload.pieces[pos]) : bare));
     const value = nodes.length === 1 && kind !== "group" ? `${plain(net.activations[nodes[0]])}${named ? ` ${bare}` : kind === "token" && several ? ` @${pos}` : ""}` : counted(nodes.length, "node");
@@ -93,7 +100,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
     const place = orderItems(scene, scene.items.map(({ nodes }) => net.activations[nodes[0]]));
     return layOut(scene, place, across, across === "rows" ? width : BROAD);
   }, [scene, across, width]);
-  const faces = useMemo(() => facesOf(net, scene.items, marks, shownOutput), [net, scene, JSON.stringify(marks.names), shownOutput]);
+  const faces = useMemo(() => facesOf(net, scene.items, marks, shownOutput, across), [net, scene, JSON.stringify(marks.names), shownOutput, across]);
   const limit = useMemo(() => rangeOf(net.weights, scale, "").limit, [net, JSON.stringify(scale)]);
   const found = useMemo(() => find(net, scene, marks, words), [net, scene, words]);
   const numberOf = (key: string): number | null => {
@@ -115,7 +122,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   const kept = `${counted(scene.edges.length, "edge")} of ${count(net.weights.length)} between ${count(scene.n_nodes)} of ${counted(net.levels.length, "node")}`;
   const whole = `${percent(net.payload.total ? keptWeight / net.payload.total : 1)} of the whole effect`;
   const largest = shownOutput === null ? 0 : scene.items.reduce((most, { nodes }) => Math.max(most, Math.abs(effectOf(net, nodes, shownOutput))), 0);
-  const effects = shownOutput === null ? null : `left edge of a card: its effect on ${readOutput(payload.outputs[shownOutput])}, full at ±${plain(largest)}`;
+  const effects = shownOutput === null ? null : `left edge of a card: its effect, ±${plain(largest)} at most`;
   const legend = sign === "source" ? "blue: the source raises its target; red: it lowers it" : "blue: ablating the source raises its target; red: it lowers it";
 
   /** Pins a node and opens its card; again, lets go of both. Groups and layers are only opened. */
@@ -131,7 +138,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   return (
     <Stand
       shown={{ payload: { ...payload, python: files.python }, alone, tools }}
-      caption={`${percent(keep)} of the weight: ${kept}, ${whole}`}
+      caption={`${percent(keep)} of the weight of ${paths === "any" ? "all edges" : "edges on paths longer than one"}`}
       sentence={
         <>
           <span>
@@ -179,7 +186,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
         </>
       }
       range={{ limit, signed: true, unit: "of activation", scale, each: null, onScale }}
-      notes={[legend, "one scale for the whole graph", kept, whole, effects]}
+      notes={[`${legend}; one scale for the whole graph`, `${kept}, ${whole}`, effects]}
       drawing={() => drawingOf(drawn)}
       table={() => files.table}
       more={files.tools}

@@ -8,6 +8,7 @@ import feature from "./feature.tsx";
 import graph from "./graph.tsx";
 import headMosaic from "./head_mosaic.tsx";
 import heads from "./heads.tsx";
+import intervention from "./intervention.tsx";
 import logitLens from "./logit_lens.tsx";
 import patching from "./patching.tsx";
 import river from "./river.tsx";
@@ -36,6 +37,7 @@ export const VIEWS: Record<string, View> = {
   graph,
   head_mosaic: headMosaic,
   heads,
+  intervention,
   logit_lens: logitLens,
   patching,
   river,

@@ -1,6 +1,7 @@
 // A place that shows one analysis: what is asked for stands in the address, and its answer is a result with a view.
 
 import { batch, effect, type Signal, signal } from "@preact/signals";
+import type { Bytes } from "../../arrays.ts";
 import attention from "../../views/attention.tsx";
 import { saveFile } from "../../views/files.ts";
 import { isOf, type Look, type Onward } from "../../views/look.ts";
@@ -47,7 +48,9 @@ export interface Kind {
   suit?: (facts: ModelFacts) => Fields; // those that are others for a model
   ask: (fields: Fields) => Ask;
   readFile?: (text: string) => Uint8Array<ArrayBuffer>; // the bytes of a result, of a file of JSON
-  kept?: (look: Look) => Ask["body"]; // what of a look is part of a saved result, as it is asked for; Save leaves it out
+  writeFile?: (data: Bytes, look: Look) => string; // the JSON of what is shown, in which it is saved
+  kept?: (look: Look) => Ask["body"]; // what of a look is part of a saved page, as it is asked for
+  closer?: (fields: Fields, answer: Answer, look: Look) => Closer[]; // besides what the view leads to
   prompt: (fields: Fields, answer: Answer, chosen: Readonly<Record<string, unknown>>) => Prompt;
 }
 
@@ -175,7 +178,7 @@ export class Bench {
 
   see = (key: keyof Look, value: unknown): void => {
     this.look.value = { ...this.look.value, [key]: value };
-    if (key === "picked") this.loadCards();
+    if (key === "picked" || (this.kind.closer && !this.isLooked())) this.loadCards();
   };
 
   /** Lets go of what is picked; whether anything was. */
@@ -243,6 +246,12 @@ export class Bench {
     if (whole) this.loadCards();
   }
 
+  /** Whether the cards are those of what is looked at. */
+  private isLooked(): boolean {
+    const [now, wanted] = [this.cards.peek(), this.listCloser()];
+    return now.length === wanted.length && wanted.every((one, i) => same(now[i], one));
+  }
+
   private loadCards(): void {
     this.closing?.abort();
     const controller = (this.closing = new AbortController());
@@ -263,12 +272,14 @@ export class Bench {
   private listCloser(): Closer[] {
     const answer = this.answer.peek();
     const { picked = null, chosen } = this.look.peek();
-    if (!answer || picked === null) return [];
+    if (!answer) return [];
+    const more = answer.asked ? (this.kind.closer?.(this.fields.peek(), answer, this.look.peek()) ?? []) : [];
+    if (picked === null) return more;
     const { heads, cells, features } = this.viewOf(answer).onward(answer.data, picked);
     const prompt = this.kind.prompt(this.fields.peek(), answer, (chosen ?? {}) as Record<string, unknown>);
     const known = heads?.filter((head) => isOf(model.peek()!.name, head));
     // A file's cells are of a text, and perhaps of a model, that is not this page's.
-    return listCloser({ heads: known, cells: answer.asked ? cells : [], features: features?.filter(({ site }) => Object.hasOwn(model.peek()!.dictionaries, site)) }, prompt, answer.payload.settings.norm);
+    return [...more, ...listCloser({ heads: known, cells: answer.asked ? cells : [], features: features?.filter(({ site }) => Object.hasOwn(model.peek()!.dictionaries, site)) }, prompt, answer.payload.settings.norm)];
   }
 
   /** Shows a result from a file that `result.save()` wrote. */
@@ -296,7 +307,8 @@ export class Bench {
 
   saveResult = (): void => {
     const { data, payload } = this.answer.value!;
-    say(`${saveFile(new Blob([data]), payload.name, "safetensors")} saved to your downloads; rs.open reads it.`, { seconds: 4 });
+    const json = this.kind.writeFile?.(data, this.look.value);
+    say(`${saveFile(new Blob([json ?? data]), payload.name, json === undefined ? "safetensors" : "json")} saved to your downloads; rs.open reads it.`, { seconds: 4 });
   };
 
   saveHtml = async (): Promise<void> => {

@@ -1,9 +1,10 @@
 // The place Graph: which feature of a prompt caused which later one, measured.
 
 import { Word } from "../../views/legend.tsx";
-import graph from "../../views/graph.tsx";
+import graph, { jsonOf } from "../../views/graph.tsx";
+import intervention from "../../views/intervention.tsx";
 import { fromJson } from "../../views/graph/files.ts";
-import { MARKS } from "../../views/graph/net.ts";
+import { type Marks, MARKS } from "../../views/graph/net.ts";
 import { model } from "../session.ts";
 import { Bench, type Fields } from "./bench.ts";
 import { BenchPage, type Example, Prompt, Typed } from "./page.tsx";
@@ -13,6 +14,7 @@ const RULES = [
   ["threshold", "edges of at least"],
   ["share", "the largest edges, with a share of"],
 ] as const;
+const DONE: Fields = { ablate: "ablated", scale: "times", add: "with more:" };
 const AMOUNTS: Fields = { top: "10", threshold: "0.1", share: "0.5" };
 
 /** A prompt that two names make, each of which is one token. */
@@ -25,7 +27,7 @@ const numbersOf = (text: string): number[] => text.split(",").filter((word) => w
 
 export const bench = new Bench({
   views: { graph },
-  fields: { ...askWhom([" Mary", " John"]), positions: "last", at: "-1", rule: "top", amount: "10", sites: "", extra: "" },
+  fields: { ...askWhom([" Mary", " John"]), act: "", by: "0", positions: "last", at: "-1", rule: "top", amount: "10", sites: "", extra: "" },
   suit: ({ names }) => (names.length === 2 ? askWhom(names) : { correct: "", wrong: "" }),
   ask({ text, correct, wrong, positions, at, rule, amount, sites, extra }) {
     const output = correct === "" ? {} : { correct, wrong: wrong === "" ? null : wrong };
@@ -36,7 +38,17 @@ export const bench = new Bench({
     };
   },
   prompt: ({ text }) => ({ text, called: "in the prompt" }),
+  closer({ text, act, by }, { asked, payload }, { chosen = {}, picked }) {
+    const marks: Marks = { ...(payload as unknown as { marks: Marks }).marks, ...(chosen as Marks) };
+    const group = (picked as { item: string } | null)?.item.match(/^group:(.*)$/s)?.[1];
+    const nodes = group === undefined ? (marks.pinned ?? []) : (marks.groups?.[group] ?? []);
+    if (act === "" || !nodes.length) return [];
+    const how = { ablate: { scale: 0 }, scale: { scale: Number(by) }, add: { add: Number(by) } }[act];
+    const { body } = asked!;
+    return [{ title: `${nodes.length === 1 ? nodes[0] : group === undefined ? `What is pinned, ${nodes.length} nodes` : `Group ${group}`} ${DONE[act]}${act === "ablate" ? "" : ` ${by}`}`, path: "intervene", body: { text, sites: body.sites, nodes, ...how, correct: body.correct, wrong: body.wrong }, view: intervention }];
+  },
   readFile: fromJson,
+  writeFile: jsonOf,
   kept: ({ chosen = {} }) => ({ marks: Object.fromEntries(Object.entries(chosen as object).filter(([name]) => MARKS.some((mark) => mark === name))) }),
 });
 
@@ -47,7 +59,8 @@ const EXAMPLES: readonly Example[] = [
 ];
 
 export function Graph() {
-  const { positions, rule, extra, sites } = bench.fields.value;
+  const { act, positions, rule, extra, sites } = bench.fields.value;
+  const { pinned = [], groups = {} } = (bench.look.value.chosen ?? {}) as Marks;
   const there = Object.keys(model.value?.dictionaries ?? {});
   return (
     <BenchPage
@@ -99,8 +112,31 @@ export function Graph() {
           <span>
             and the effect of each on the logit of <Typed bench={bench} field="correct" label="Right answer" /> less that of <Typed bench={bench} field="wrong" label="Wrong answer" />
           </span>
+          {(act !== "" || pinned.length > 0 || Object.keys(groups).length > 0) && (
+            <span>
+              and with what is pinned{" "}
+              <Word
+                label="Intervention"
+                value={act}
+                options={[
+                  ["", "left as it is"],
+                  ["ablate", "ablated"],
+                  ["scale", "scaled by"],
+                  ["add", "made more active, by"],
+                ]}
+                onChange={(act) => bench.change({ act, by: act === "add" ? "5" : "2" })}
+              />{" "}
+              {(act === "scale" || act === "add") && <Typed bench={bench} field="by" label="By how much" />}
+            </span>
+          )}
         </>
       }
-    />
+    >
+      {Object.values(model.value?.misfits ?? {}).map((misfit) => (
+        <p key={misfit} class="warning" role="note">
+          {misfit}
+        </p>
+      ))}
+    </BenchPage>
   );
 }
