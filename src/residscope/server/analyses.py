@@ -257,6 +257,8 @@ class ExplainFeature(Analysis):
 class CausalGraph(Analysis):
     """`rs.causal_graph` of one text by the dictionaries of some sites, or of all that there are."""
 
+    kept = True
+
     text: str
     sites: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
     positions: Literal["last", "all"] | Annotated[tuple[StrictInt, ...], Field(max_length=1000)] = "last"
