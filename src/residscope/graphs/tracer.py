@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,6 +20,7 @@ from residscope.graphs.levels import (
     make_ablations,
 )
 from residscope.graphs.reader import Reader
+from residscope.graphs.shards import Traced
 from residscope.graphs.split import Parts, Way
 from residscope.running.changes import Change
 from residscope.running.metrics import Metric, Reading
@@ -120,6 +122,29 @@ class Tracer:
         self.sizes.append((numbers, sizes.index_add_(0, edges.sources, edges.weights.abs().double())))
         self.n_measured += len(edges)
         self.advance(len(numbers))
+
+    def tell(self, edges: Edges, effects: Tensor, n_sizes: int, n_measured: int) -> Traced:
+        """What was found since so many parts and edges had been counted."""
+        counted = self.sizes[n_sizes:] or [(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.float64))]
+        numbers, sizes = (torch.cat(column) for column in zip(*counted, strict=True))
+        return Traced(edges, effects, numbers, sizes, self.n_measured - n_measured, self.noise_floor)
+
+    def remember(self, traced: Traced, n_sources: int) -> None:
+        """Count what was found before, instead of tracing it."""
+        self.sizes.append((traced.numbers, traced.sizes))
+        self.n_measured += traced.n_measured
+        self.noise_floor = max(self.noise_floor, traced.noise_floor)
+        self.advance(n_sources)
+
+    def describe(self) -> dict[str, Any]:
+        """All that edges depend on but which are asked for, as JSON values."""
+        return {
+            "model": self.model.fingerprint,
+            "dictionaries": [level.dictionary.fingerprint for level in self.levels],
+            "prompt": self.run.tokens.lists()[0],
+            "positions": self.positions.tolist(),
+            "competition": self.competition,
+        }
 
     def step(
         self, sources: Sources, targets: Sequence[int], numbers: Int[Tensor, " source"], rule: Rule
