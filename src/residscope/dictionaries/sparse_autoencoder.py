@@ -95,6 +95,19 @@ class SparseAutoencoder:
         return norms
 
     @cached_property
+    def encoder_norms(self) -> Float[Tensor, " feature"]:
+        """How far what `project` gives of each feature moves at most, for each unit that an unscaled input moves."""
+        norms: Tensor = self.encoder.norm(dim=0) * abs(self.factor)
+        return norms * self.decoder_norms if self.by_decoder_norm else norms
+
+    def narrow(self, features: Int[Tensor, " n"]) -> "SparseAutoencoder":
+        """Some of the features alone, numbered anew."""
+        each = ("decoder", "encoder_bias", "threshold", "gate_bias", "magnitude")
+        given = {name: getattr(self, name) for name in each if getattr(self, name) is not None}
+        some: dict[str, Any] = {name: x[features] for name, x in given.items()}
+        return replace(self, encoder=self.encoder[:, features], **some)
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of every byte of the weights and of all that changes what is read or written, or where.
 
@@ -195,19 +208,21 @@ class SparseAutoencoder:
             return groups.amax(-1, keepdim=True).expand_as(groups).flatten(-2)
         return None
 
-    def decode(self, features: Tensor, of: Tensor | None = None) -> Tensor:
+    def decode(self, features: Tensor, of: Tensor | None = None, only: Tensor | None = None) -> Tensor:
         """Activations that features stand for.
 
         Args:
           features: [... feature]
           of: The activations that they were read from, `[... d_in]`: whose mean and scale are put back, whose shape is
             taken, and what skips the features. Needed where the dictionary has any of these.
+          only: Numbers of the features that are given, where all others are zero; what they write is not read then.
         Returns:
           [... d_out]; or with `of` in its dtype, and in its shape but of a transcoder.
         Raises:
           BadArgument: `of` is needed and not given.
         """
-        written = (features / self.decoder_norms if self.by_decoder_norm else features) @ self.decoder
+        some: Any = slice(None) if only is None else only
+        written = (features / self.decoder_norms[some] if self.by_decoder_norm else features) @ self.decoder[some]
         written = written + self.decoder_bias
         if of is not None:
             flat = self._flatten(of)

@@ -1,7 +1,9 @@
 """The exact graph of a prompt: every active feature is ablated alone, and every later feature's change measured."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from math import isfinite
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -24,6 +26,7 @@ from residscope.graphs.levels import (
     list_ways,
     read_prompt,
 )
+from residscope.graphs.shards import Shards
 from residscope.graphs.split import Parts
 from residscope.graphs.tracer import Tracer
 from residscope.running.arguments import read_seed, read_whole
@@ -58,6 +61,7 @@ def causal_graph(
     n_sample: int = 20,
     seed: int = 0,
     memory_bytes: int | None = None,
+    out: str | Path | None = None,
 ) -> Graph:
     """Ablate every active feature of a prompt alone, and measure what every feature of the next dictionary does.
 
@@ -91,8 +95,10 @@ def causal_graph(
       n_sample: For that: of how many sources edges are measured too, half the strongest, half at random.
       seed: For that: of the random half.
       memory_bytes: As in `model.sweep`.
+      out: A folder where each level is kept once it is traced; a call that was cancelled or killed goes on from there
+        when it is made again. Functions among the outputs are told by their names.
     Raises:
-      BadArgument: An option is none, there is not one prompt, or no feature is active.
+      BadArgument: An option is none, there is not one prompt, no feature is active, or the folder is of another call.
       BadDictionary: A dictionary does not fit the model, or makes NaN.
       BadCheckpoint: The model makes NaN.
       UnknownPosition: The prompt has no such position.
@@ -120,7 +126,12 @@ def causal_graph(
         )
     estimate = method == "attribution"
     how = Attribution(tracer, read_whole("integrated_gradients", integrated_gradients)) if estimate else tracer
-    found, effects = _trace(tracer, how, sources, steps, rule, outputs)
+    shards = None
+    if out is not None:
+        call: dict[str, Any] = {"method": method, "integrated_gradients": integrated_gradients, "rule": asdict(rule)}
+        call |= {"later": later, "errors": errors, "tokens": tokens, "split": split, "pinned": pins.tolist()}
+        shards = Shards(Path(out), {**call, "outputs": list(map(repr, outputs)), **tracer.describe()})
+    found, effects = _trace(tracer, how, sources, steps, rule, outputs, shards)
     edges = rule.finish(found, tracer.find_held(found))
     error = None
     if isinstance(how, Attribution):
@@ -162,13 +173,25 @@ def _trace(
     steps: Mapping[int, Sequence[int]],
     rule: Rule,
     outputs: Sequence[Metric],
+    shards: Shards | None,
 ) -> tuple[Edges, list[Tensor]]:
     """Edges that the rule may keep, and for each place the effects of its sources on the outputs."""
     tracer.begin(sum(len(one) * ((number in steps) + len(outputs)) for number, one in sources))
     parts, effects, before = [tracer.nothing], [], 0
     for number, one in sources:
-        parts += how.step(one, steps.get(number, []), torch.arange(before, before + len(one)), rule)
-        effects.append(how.measure(one, outputs))
+        numbers = torch.arange(before, before + len(one))
+        traced = shards.read(number) if shards else None
+        if traced:
+            tracer.remember(traced, len(one) * ((number in steps) + len(outputs)))
+        else:
+            n_sizes, n_measured = len(tracer.sizes), tracer.n_measured
+            found = Edges.join([tracer.nothing, *how.step(one, steps.get(number, []), numbers, rule)])
+            caused = how.measure(one, outputs)
+            traced = tracer.tell(found, caused, n_sizes, n_measured)
+            if shards:
+                shards.write(number, traced)
+        parts.append(traced.edges)
+        effects.append(traced.effects)
         before += len(one)
     return Edges.join(parts), effects
 

@@ -29,6 +29,7 @@ Node = Sequence[int]  # layer, feature, position
 TOKEN = -1  # in place of a level's number
 ERROR = -1  # in place of a feature's number: what the dictionary leaves unexplained
 _EMBEDDED = Site("embed")
+MEASURED = ("norm", "layer_norm")  # scalings whose scale moves with what it is taken of
 _ALIASES = {"gpt2small": "gpt2"}  # TransformerLens's name for it, which dictionaries' files have
 STREAM = ("resid_pre", "resid_mid", "resid_post")
 
@@ -247,7 +248,9 @@ def find_sources(
     values = active[slots, features]
     vectors = dictionary.write(features, values, x.to(dictionary.decoder)[slots])
     target = read_stream(run, level.written, positions)
-    error = target - dictionary.decode(active, of=x).reshape(target.shape).to(target)
+    some = torch.unique(features)
+    decoded = dictionary.decode(active[:, some], of=x, only=some)
+    error = target - decoded.reshape(target.shape).to(target)
     if not bool(error.isfinite().all()) or bool(active.isnan().any()):
         raise BadDictionary(
             f"{dictionary.name} makes NaN of {dictionary.site}.", "Its weights hold some; load it anew."

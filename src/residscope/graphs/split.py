@@ -8,12 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from residscope.errors import BadArgument
-from residscope.graphs.levels import STREAM, Level
+from residscope.graphs.levels import MEASURED, STREAM, Level
 from residscope.running.model import Model
 from residscope.sites import Site
 
 _WRITES_STRAIGHT = ("embed", "pos_embed", *STREAM, "attn_out", "mlp_out")
-_MEASURED = ("norm", "layer_norm")  # whose scale moves with what it is taken of
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Parts:
         between = [{site.layer or 0 for site in list_writers(model, place, level)} for place, level in ways]
         layers, heads = sorted(set().union(*between)), range(model.config.n_heads)
         several = any(len(one) > 1 for one in between)
-        scaled = any(level.dictionary.scaling in _MEASURED for level in levels)
+        scaled = any(level.dictionary.scaling in MEASURED for level in levels)
         width = len(heads) + 1
         starts = {layer: 1 + (number * width if several else 0) for number, layer in enumerate(layers)}
         named = [f"{layer}." if several else "" for layer in (layers if several else [0])]

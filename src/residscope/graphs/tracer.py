@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,8 +18,9 @@ from residscope.graphs.levels import (
     find_sources,
     find_tokens,
     make_ablations,
-    read_stream,
 )
+from residscope.graphs.reader import Reader
+from residscope.graphs.shards import Traced
 from residscope.graphs.split import Parts, Way
 from residscope.running.changes import Change
 from residscope.running.metrics import Metric, Reading
@@ -95,11 +97,11 @@ class Tracer:
         targets = self.key_of(edges.levels, edges.slots, edges.features)
         return torch.isin(self._source_keys[edges.sources], self.pins) & torch.isin(targets, self.pins)
 
-    def reader(self, number: int) -> "Reader":
+    def reader(self, number: int) -> Reader:
         """A dictionary as a target; held where all of them take little."""
         if number in self._readers:
             return self._readers[number]
-        found = Reader(self, number)
+        found = Reader(self.run, self.levels[number], number, self.positions, self.competition, self.n_parts)
         if 2 * found.features.nbytes * len(self.levels) < self.budget // 8:
             self._readers[number] = found
         return found
@@ -120,6 +122,29 @@ class Tracer:
         self.sizes.append((numbers, sizes.index_add_(0, edges.sources, edges.weights.abs().double())))
         self.n_measured += len(edges)
         self.advance(len(numbers))
+
+    def tell(self, edges: Edges, effects: Tensor, n_sizes: int, n_measured: int) -> Traced:
+        """What was found since so many parts and edges had been counted."""
+        counted = self.sizes[n_sizes:] or [(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.float64))]
+        numbers, sizes = (torch.cat(column) for column in zip(*counted, strict=True))
+        return Traced(edges, effects, numbers, sizes, self.n_measured - n_measured, self.noise_floor)
+
+    def remember(self, traced: Traced, n_sources: int) -> None:
+        """Count what was found before, instead of tracing it."""
+        self.sizes.append((traced.numbers, traced.sizes))
+        self.n_measured += traced.n_measured
+        self.noise_floor = max(self.noise_floor, traced.noise_floor)
+        self.advance(n_sources)
+
+    def describe(self) -> dict[str, Any]:
+        """All that edges depend on but which are asked for, as JSON values."""
+        return {
+            "model": self.model.fingerprint,
+            "dictionaries": [level.dictionary.fingerprint for level in self.levels],
+            "prompt": self.run.tokens.lists()[0],
+            "positions": self.positions.tolist(),
+            "competition": self.competition,
+        }
 
     def step(
         self, sources: Sources, targets: Sequence[int], numbers: Int[Tensor, " source"], rule: Rule
@@ -166,7 +191,7 @@ class Tracer:
         edges: Edges,
         ways: Sequence[Way],
         sources: Sources,
-        readers: "Sequence[Reader]",
+        readers: Sequence[Reader],
         changes: Float[Tensor, "source pos d"],
     ) -> Float[Tensor, "edge part"]:
         """Parts of what edges do before the target's threshold."""
@@ -225,7 +250,7 @@ class Tracer:
         return [first, Change(first.place, first.positions, factor=0.0, shift=held)]
 
     def _encode(
-        self, readers: "Sequence[Reader]", values: Float[Tensor, "source pos d"], slots: Int[Tensor, " source"]
+        self, readers: Sequence[Reader], values: Float[Tensor, "source pos d"], slots: Int[Tensor, " source"]
     ) -> Edges:
         """Every feature that changed, of every target."""
         found, at = [self.nothing], 0
@@ -233,11 +258,16 @@ class Tracer:
         after = (torch.arange(values.shape[1], device=slots.device) >= slots[:, None]).nonzero()
         for reader in readers:
             width = reader.x.shape[1]
-            n_rows = max(1, min(_ROWS, self.budget // 64 // reader.level.dictionary.n_features))
-            for rows in torch.split(after, n_rows):
-                found.append(reader.compare(values[rows[:, 0], rows[:, 1], at : at + width], rows))
+            x = values[after[:, 0], after[:, 1], at : at + width]
+            for rows, few in reader.divide(x, after[:, 1]):
+                n_features = reader.level.dictionary.n_features if few is None else len(few)
+                n_rows = max(1, min(_ROWS, self.budget // 64 // n_features))
+                for part in torch.split(rows, n_rows):
+                    found.append(reader.compare(x[part], after[part], few))
             at += width
-        return Edges.join(found)
+        edges = Edges.join(found)
+        order = self.key_of(edges.levels, edges.slots, edges.features).argsort(stable=True)
+        return edges.take(order[edges.sources[order].argsort(stable=True)])
 
     @property
     def n_parts(self) -> int:
@@ -263,40 +293,3 @@ def bind_output(metric: Metric, run: Run) -> tuple[Reading, Tensor]:
     if base.ndim != 1 or not bool(base.isfinite().all()):
         raise BadMetric(f"{metric!r} gives no single finite number of the prompt.", "Give a metric that does.")
     return reading, base
-
-
-class Reader:
-    """A dictionary as a target: what its features are in the prompt, and what they become."""
-
-    def __init__(self, tracer: Tracer, number: int) -> None:
-        self.level, self.number, self._n_parts = tracer.levels[number], number, tracer.n_parts
-        self.x = read_stream(tracer.run, self.level.read, tracer.positions)
-        dictionary = self.level.dictionary
-        self._projected = dictionary.project(self.x)
-        self.features = dictionary.activate(self._projected)
-        self._room = None if tracer.competition else dictionary.find_room(self._projected)
-
-    def compare(self, x: Float[Tensor, "row d"], rows: Int[Tensor, "row 2"]) -> Edges:
-        """Features that differ from the prompt's; each row is a source's number and a slot."""
-        dictionary, slots = self.level.dictionary, rows[:, 1]
-        projected = dictionary.project(x)
-        features = dictionary.activate(projected, None if self._room is None else self._room[slots])
-        weights = self.features[slots] - features
-        row, feature = weights.nonzero(as_tuple=True)
-        before = self._projected[slots[row], feature] - projected[row, feature]
-        before = before if dictionary.magnitude is None else before * dictionary.magnitude[feature]
-        ends = rows[row, 0], torch.full_like(row, self.number), slots[row], feature
-        return Edges(
-            *(one.cpu() for one in (*ends, weights[row, feature], before, before.new_zeros(len(row), self._n_parts)))
-        )
-
-    def compare_all(self, x: Float[Tensor, "source pos d"]) -> Float[Tensor, "source pos feature"]:
-        """The prompt's features less these."""
-        projected = self.level.dictionary.project(x)
-        return self.features - self.level.dictionary.activate(projected, self._room)
-
-    def read_out(self, features: Int[Tensor, " n"], slots: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
-        """How what makes each of some features grows with the input."""
-        dictionary = self.level.dictionary
-        readout = dictionary.readout(features, self.x[slots].to(dictionary.decoder))
-        return readout if dictionary.magnitude is None else readout * dictionary.magnitude[features, None]
