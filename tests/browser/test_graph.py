@@ -280,3 +280,22 @@ def test_dragging_moves_the_picture_and_keys_go_from_card_to_card(open_page: OPE
     expect(page.locator(".graph .face")).to_have_attribute("aria-label", said.split()[0])
     canvas.press("0")
     assert scroll.evaluate("el => el.scrollHeight - el.clientHeight") <= 1
+
+
+def test_a_graph_grows_from_a_feature_as_in_python(open_page: OPEN, demo: rs.Model) -> None:
+    page = open_graph(open_page)
+    pick(page, "3.758")
+    page.get_by_role("button", name="Grow a graph from it").click()
+    expect(page.get_by_role("textbox", name="Node")).to_have_value("3.758@14")
+    grown = rs.grow_graph(
+        demo, PROMPT, rs.demo.dictionaries, (3, 758, 14), outputs=[rs.logit_difference(" Mary", " John")]
+    )
+    said = page.locator(".residscope.view header .legend")
+    expect(said).to_contain_text(f"{len(grown.values)} edges of {len(grown.values)} between {len(grown.levels)} of")
+    expect(said).to_contain_text("of the stream's change comes from positions not shown")
+    page.get_by_role("textbox", name="Node").fill("3.758")
+    page.get_by_role("textbox", name="Node").press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("node")
+    page.get_by_label("What is traced").select_option("")
+    wait_until_done(page)
+    expect(said).to_contain_text("between")

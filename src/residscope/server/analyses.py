@@ -19,6 +19,7 @@ from residscope.direction import Direction
 from residscope.directions.causal_check import causal_check
 from residscope.directions.steering import steer
 from residscope.graphs.causal_graph import causal_graph
+from residscope.graphs.growth import grow_graph
 from residscope.graphs.intervention import intervene
 from residscope.results.result import Result
 from residscope.running.metrics import Metric, logit, logit_difference
@@ -277,10 +278,36 @@ class CausalGraph(Analysis):
         bench.tokenize([self.text])
         asked = self.model_dump(include={"top", "threshold", "share", "paths", "later", "errors", "tokens"})
         positions = self.positions if isinstance(self.positions, str) else list(self.positions)
-        found = bench.list_dictionaries(self.sites)
-        graph = causal_graph(
-            bench.model, self.text, found, positions, outputs=_make_outputs(self.correct, self.wrong), **asked
-        )
+        bench.tokenize([self.text])
+        found, outputs = bench.list_dictionaries(self.sites), _make_outputs(self.correct, self.wrong)
+        graph = causal_graph(bench.model, self.text, found, positions, outputs=outputs, **asked)
+        return graph.mark(**self.marks.model_dump())
+
+
+class GrowGraph(Analysis):
+    """`rs.grow_graph` from a node: layer, feature, position."""
+
+    kept = True
+
+    text: str
+    node: tuple[StrictInt, StrictInt, StrictInt]
+    sites: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
+    positions: Literal["last", "all"] | Annotated[tuple[StrictInt, ...], Field(max_length=1000)] = "last"
+    ways: Literal["both", "causes", "effects"] = "both"
+    n_steps: Number | None = None
+    top: Number = 5
+    errors: bool = False
+    tokens: bool = False
+    correct: str | None = None
+    wrong: str | None = None
+    marks: Marks = Marks()
+
+    def compute(self, bench: Workbench) -> Result:
+        asked = self.model_dump(include={"ways", "n_steps", "top", "errors", "tokens"})
+        positions = self.positions if isinstance(self.positions, str) else list(self.positions)
+        bench.tokenize([self.text])
+        found, outputs = bench.list_dictionaries(self.sites), _make_outputs(self.correct, self.wrong)
+        graph = grow_graph(bench.model, self.text, found, self.node, positions, outputs=outputs, **asked)
         return graph.mark(**self.marks.model_dump())
 
 
@@ -296,6 +323,7 @@ class Intervene(Analysis):
     wrong: str | None = None
 
     def compute(self, bench: Workbench) -> Result:
+        bench.tokenize([self.text])
         return intervene(
             bench.model,
             self.text,
@@ -319,6 +347,7 @@ ANALYSES: dict[str, type[Analysis]] = {
     "patch": Patch,
     "heads": Heads,
     "graph": CausalGraph,
+    "grow": GrowGraph,
     "intervene": Intervene,
     "feature": ExplainFeature,
     "attention": Attention,

@@ -54,6 +54,13 @@ export function jsonOf(data: Bytes, { chosen = {} }: Look): string {
   return toJson(netOf(payload, arrays), marksOf(payload, chosen as Partial<Chosen>));
 }
 
+/** The node that has the strongest edge to another. */
+export function strongestOf(data: Bytes): string {
+  const { payload, arrays } = parseOnce(data) as { payload: Payload; arrays: Arrays };
+  const net = netOf(payload, arrays);
+  return net.keys[net.sources[net.order[0]]] ?? "0.0@0";
+}
+
 /** The width of an element, as it changes. */
 function useWidth(): [ref: { current: HTMLDivElement | null }, width: number] {
   const ref = useRef<HTMLDivElement>(null);
@@ -123,6 +130,8 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   const whole = `${percent(net.payload.total ? keptWeight / net.payload.total : 1)} of the whole effect`;
   const largest = shownOutput === null ? 0 : scene.items.reduce((most, { nodes }) => Math.max(most, Math.abs(effectOf(net, nodes, shownOutput))), 0);
   const effects = shownOutput === null ? null : `left edge of a card: its effect, ±${plain(largest)} at most`;
+  const { from_elsewhere: away } = payload.settings;
+  const elsewhere = typeof away === "number" && away ? `${percent(away)} of the stream's change comes from positions not shown` : null;
   const legend = sign === "source" ? "blue: the source raises its target; red: it lowers it" : "blue: ablating the source raises its target; red: it lowers it";
 
   /** Pins a node and opens its card; again, lets go of both. Groups and layers are only opened. */
@@ -186,7 +195,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
         </>
       }
       range={{ limit, signed: true, unit: "of activation", scale, each: null, onScale }}
-      notes={[`${legend}; one scale for the whole graph`, `${kept}, ${whole}`, effects]}
+      notes={[`${legend}; one scale for the whole graph`, `${kept}, ${whole}`, elsewhere, effects]}
       drawing={() => drawingOf(drawn)}
       table={() => files.table}
       more={files.tools}

@@ -4,7 +4,7 @@ import { batch, effect, type Signal, signal } from "@preact/signals";
 import type { Bytes } from "../../arrays.ts";
 import attention from "../../views/attention.tsx";
 import { saveFile } from "../../views/files.ts";
-import { isOf, type Look, type Onward } from "../../views/look.ts";
+import { isOf, type Look, type Onward, type PlacedFeature } from "../../views/look.ts";
 import { type Named, parseOnce, type Presented } from "../../views/present.tsx";
 import feature from "../../views/feature.tsx";
 import singularVectors from "../../views/singular_vectors.tsx";
@@ -22,11 +22,14 @@ export interface Ask {
   body: Readonly<Record<string, unknown>>;
 }
 
+/** An address, or what is done. */
+export type Way = readonly [text: string, to: string | (() => void)];
+
 /** What is looked at closer, of what is picked. */
 export interface Closer extends Ask {
   title: string;
   view: Presented;
-  onward?: readonly (readonly [text: string, href: string])[]; // where there is more of it
+  onward?: readonly Way[]; // where there is more of it
 }
 
 /** The payload of a result, so far as the pages read it. */
@@ -51,6 +54,7 @@ export interface Kind {
   writeFile?: (data: Bytes, look: Look) => string; // the JSON of what is shown, in which it is saved
   kept?: (look: Look) => Ask["body"]; // what of a look is part of a saved page, as it is asked for
   closer?: (fields: Fields, answer: Answer, look: Look) => Closer[]; // besides what the view leads to
+  onward?: (feature: PlacedFeature) => readonly Way[]; // from a feature's card
   prompt: (fields: Fields, answer: Answer, chosen: Readonly<Record<string, unknown>>) => Prompt;
 }
 
@@ -87,7 +91,7 @@ export function writeFields(fields: Fields, look: Look, start: Fields): URLSearc
 }
 
 /** What shows more of what is picked. */
-function listCloser({ heads = [], cells = [], features = [] }: Onward, { text, called }: Prompt, norm: string | undefined): Closer[] {
+function listCloser({ heads = [], cells = [], features = [] }: Onward, { text, called }: Prompt, norm: string | undefined, more: Kind["onward"]): Closer[] {
   const names = heads.map(({ layer, head }) => `${layer}.${head}`);
   const [one] = heads;
   const [cell, minus = null] = cells;
@@ -95,7 +99,7 @@ function listCloser({ heads = [], cells = [], features = [] }: Onward, { text, c
   return [
     ...(one ? [{ title: `Attention of head ${names.join(" and ")} ${called}`, path: "attention", body: { text, heads: heads.map(({ layer, head }) => [layer, head]) }, view: attention }] : []),
     ...(heads.length === 1 ? [{ title: `What head ${names[0]} reads and writes`, path: "singular_vectors", body: { layer: one.layer, head: one.head }, view: singularVectors }] : []),
-    ...features.map(({ site, feature: number }) => ({ title: `Feature ${number} of ${site}`, path: "feature", body: { site, feature: number }, view: feature, onward: [["Colour texts by it", `/stream?${new URLSearchParams({ site, along: JSON.stringify([[1, { kind: "feature", feature: number }]]) })}`]] as const })),
+    ...features.map((placed) => ({ title: `Feature ${placed.feature} of ${placed.site}`, path: "feature", body: { site: placed.site, feature: placed.feature }, view: feature, onward: [["Colour texts by it", `/stream?${new URLSearchParams({ site: placed.site, along: JSON.stringify([[1, { kind: "feature", feature: placed.feature }]]) })}`], ...(more?.(placed) ?? [])] satisfies Way[] })),
     ...(cell ? [{ title: `Vocabulary of ${place(cell)}${minus ? `, less that of ${place(minus)}` : ""}`, path: "lens_vocabulary", body: { text, norm, cell, minus }, view: vocabulary }] : []),
   ];
 }
@@ -279,7 +283,7 @@ export class Bench {
     const prompt = this.kind.prompt(this.fields.peek(), answer, (chosen ?? {}) as Record<string, unknown>);
     const known = heads?.filter((head) => isOf(model.peek()!.name, head));
     // A file's cells are of a text, and perhaps of a model, that is not this page's.
-    return [...more, ...listCloser({ heads: known, cells: answer.asked ? cells : [], features: features?.filter(({ site }) => Object.hasOwn(model.peek()!.dictionaries, site)) }, prompt, answer.payload.settings.norm)];
+    return [...more, ...listCloser({ heads: known, cells: answer.asked ? cells : [], features: features?.filter(({ site }) => Object.hasOwn(model.peek()!.dictionaries, site)) }, prompt, answer.payload.settings.norm, answer.asked ? this.kind.onward : undefined)];
   }
 
   /** Shows a result from a file that `result.save()` wrote. */

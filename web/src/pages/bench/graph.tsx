@@ -1,7 +1,7 @@
 // The place Graph: which feature of a prompt caused which later one, measured.
 
 import { Word } from "../../views/legend.tsx";
-import graph, { jsonOf } from "../../views/graph.tsx";
+import graph, { jsonOf, strongestOf } from "../../views/graph.tsx";
 import intervention from "../../views/intervention.tsx";
 import { fromJson } from "../../views/graph/files.ts";
 import { type Marks, MARKS } from "../../views/graph/net.ts";
@@ -15,6 +15,11 @@ const RULES = [
   ["share", "the largest edges, with a share of"],
 ] as const;
 const DONE: Fields = { ablate: "ablated", scale: "times", add: "with more:" };
+const WAYS = [
+  ["both", "causes and effects"],
+  ["causes", "causes"],
+  ["effects", "effects"],
+] as const;
 const AMOUNTS: Fields = { top: "10", threshold: "0.1", share: "0.5" };
 
 /** A prompt that two names make, each of which is one token. */
@@ -23,19 +28,23 @@ function askWhom([correct, wrong]: readonly string[]): Fields {
   return { text: `When ${one} and ${other} went to the shops, ${one} gave the bag to`, correct, wrong };
 }
 
+/** Layer, feature and position of "3.564@14"; of an error the feature is -1. */
+function readNode(text: string): number[] {
+  const [, layer, feature, pos] = /^\s*(\d+)\.(\d+|error)@(-?\d+)\s*$/.exec(text) ?? [];
+  return [layer, feature === "error" ? "-1" : feature, pos].map(Number);
+}
+
 const numbersOf = (text: string): number[] => text.split(",").filter((word) => word.trim()).map(Number);
 
 export const bench = new Bench({
   views: { graph },
-  fields: { ...askWhom([" Mary", " John"]), act: "", by: "0", positions: "last", at: "-1", rule: "top", amount: "10", sites: "", extra: "" },
+  fields: { ...askWhom([" Mary", " John"]), node: "", ways: "both", act: "", by: "0", positions: "last", at: "-1", rule: "top", amount: "10", sites: "", extra: "" },
   suit: ({ names }) => (names.length === 2 ? askWhom(names) : { correct: "", wrong: "" }),
-  ask({ text, correct, wrong, positions, at, rule, amount, sites, extra }) {
+  ask({ text, node, ways, correct, wrong, positions, at, rule, amount, sites, extra }) {
     const output = correct === "" ? {} : { correct, wrong: wrong === "" ? null : wrong };
     const where = positions === "at" ? numbersOf(at) : positions;
-    return {
-      path: "graph",
-      body: { text, positions: where, [rule]: Number(amount), sites: sites === "" ? null : sites.split(",").map((site) => site.trim()), errors: extra.includes("errors"), tokens: extra.includes("tokens"), ...output },
-    };
+    const body = { text, positions: where, sites: sites === "" ? null : sites.split(",").map((site) => site.trim()), errors: extra.includes("errors"), tokens: extra.includes("tokens"), ...output };
+    return node === "" ? { path: "graph", body: { ...body, [rule]: Number(amount) } } : { path: "grow", body: { ...body, node: readNode(node), ways, top: Number(amount) } };
   },
   prompt: ({ text }) => ({ text, called: "in the prompt" }),
   closer({ text, act, by }, { asked, payload }, { chosen = {}, picked }) {
@@ -49,8 +58,17 @@ export const bench = new Bench({
   },
   readFile: fromJson,
   writeFile: jsonOf,
+  onward: ({ name }) => [["Grow a graph from it", () => bench.change({ node: name, rule: "top", amount: "5", ways: "both" })]],
   kept: ({ chosen = {} }) => ({ marks: Object.fromEntries(Object.entries(chosen as object).filter(([name]) => MARKS.some((mark) => mark === name))) }),
 });
+
+/** The feature that is picked, or the strongest source. */
+function firstNode(): string {
+  const answer = bench.answer.value;
+  if (!answer) return "0.0@0";
+  const [feature] = bench.viewOf(answer).onward(answer.data, bench.look.value.picked ?? null).features ?? [];
+  return feature?.name ?? strongestOf(answer.data);
+}
 
 const EXAMPLES: readonly Example[] = [
   { name: "Which feature caused which?", fields: {} },
@@ -59,7 +77,7 @@ const EXAMPLES: readonly Example[] = [
 ];
 
 export function Graph() {
-  const { act, positions, rule, extra, sites } = bench.fields.value;
+  const { act, node, ways, positions, rule, extra, sites } = bench.fields.value;
   const { pinned = [], groups = {} } = (bench.look.value.chosen ?? {}) as Marks;
   const there = Object.keys(model.value?.dictionaries ?? {});
   return (
@@ -70,7 +88,21 @@ export function Graph() {
       sentence={
         <>
           <span>
-            Ablate alone every feature that is active at{" "}
+            <Word
+              label="What is traced"
+              value={node === "" ? "" : "node"}
+              options={[
+                ["", "Ablate alone every feature"],
+                ["node", "Grow the graph"],
+              ]}
+              onChange={(what) => bench.change(what === "" ? { node: "", amount: AMOUNTS[rule] } : { node: firstNode(), rule: "top", amount: "5" })}
+            />{" "}
+            {node !== "" && (
+              <>
+                from <Typed bench={bench} field="node" label="Node" title="Layer, feature and position: 3.564@14" /> to its <Word label="Ways" value={ways} options={WAYS} onChange={(ways) => bench.change({ ways })} />,{" "}
+              </>
+            )}
+            active at{" "}
             <Word
               label="Positions"
               value={positions}
@@ -93,7 +125,15 @@ export function Graph() {
             />
           </span>
           <span>
-            and keep <Word label="Edges" value={rule} options={RULES} onChange={(rule) => bench.change({ rule, amount: AMOUNTS[rule] })} /> <Typed bench={bench} field="amount" label="How much" />
+            {node === "" ? (
+              <>
+                and keep <Word label="Edges" value={rule} options={RULES} onChange={(rule) => bench.change({ rule, amount: AMOUNTS[rule] })} /> <Typed bench={bench} field="amount" label="How much" />
+              </>
+            ) : (
+              <>
+                and keep at most <Typed bench={bench} field="amount" label="How much" /> of each node
+              </>
+            )}
           </span>
           <span>
             with{" "}

@@ -133,11 +133,17 @@ function CardOf({ card, pin, close }: { card: Card; pin: (() => void) | null; cl
       </h2>
       {card.onward && (
         <p class="doors">
-          {card.onward.map(([text, href]) => (
-            <a key={href} href={href}>
-              {text}
-            </a>
-          ))}
+          {card.onward.map(([text, to]) =>
+            typeof to === "string" ? (
+              <a key={text} href={to}>
+                {text}
+              </a>
+            ) : (
+              <button key={text} type="button" onClick={to}>
+                {text}
+              </button>
+            ),
+          )}
         </p>
       )}
       {card.problem !== null && <p class="problem">{card.problem}</p>}

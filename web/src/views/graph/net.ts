@@ -40,7 +40,7 @@ export type Paths = "any" | "long";
 
 export const TOKEN = -1; // as a level
 export const ERROR = -1; // as a feature
-const READABLE = 60; // edges
+const READABLE = [60, 100] as const; // edges that are chosen, and that are at most shown whole
 
 export interface Net {
   payload: Payload;
@@ -106,8 +106,8 @@ export function countKept({ sums }: Net, share: number): number {
 
 /** The share at which a graph can be read at first, in hundredths. */
 export function usualShare({ sums }: Net): number {
-  if (sums.length <= READABLE) return 1;
-  return Math.max(0.01, Math.floor((100 * sums[READABLE - 1]) / sums[sums.length - 1]) / 100);
+  if (sums.length <= READABLE[1]) return 1;
+  return Math.max(0.01, Math.floor((100 * sums[READABLE[0] - 1]) / sums[sums.length - 1]) / 100);
 }
 
 /** The edges that `Graph.prune` keeps, largest first. */
