@@ -119,6 +119,22 @@ def test_parts_merge_to_the_whole(graph: rs.Graph, tmp_path: Path) -> None:
     assert rs.open(tmp_path / "graph.json").to_json() == merged.to_json()
 
 
+def test_marks_merge_and_hold(graph: rs.Graph) -> None:
+    names = [f"{layer}.{feature}@7" for layer, feature, _ in graph.nodes()[["layer", "feature", "pos"]].to_numpy()]
+    a, b, c = [name for name in names if ".-1@" not in name and not name.startswith("-1")][:3]
+    one = graph.mark(pinned=[a], names={a: "first"}, groups={"pair": [a, b]}, folded=[1])
+    other = graph.mark(pinned=[a, b], names={a: "not this", b: "second"}, groups={"pair": [b], "alone": [c]})
+    found = one.merge(other).marks
+    assert found == {
+        "pinned": [a, b],
+        "names": {a: "first", b: "second"},
+        "groups": {"pair": [a, b], "alone": [c]},
+        "folded": [1],
+    }
+    small = other.prune(0.01)
+    assert {a, b} <= {small.describe(node) for node in range(len(small.levels))}
+
+
 def test_what_was_measured_for_both_counts_once(wide: rs.Model, dictionaries: Dictionaries, node: Any) -> None:
     grown, whole = (
         rs.grow_graph(wide, PROMPT, dictionaries, node, top=2, tokens=False),

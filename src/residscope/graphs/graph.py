@@ -159,7 +159,8 @@ class Graph(Result):
           paths: "long" keeps edges on paths longer than one edge.
           output: Layer, feature and position of a node: only edges on paths that lead there stay. By influence also the
             name of one of `outputs`; None is all of these, alike.
-          pinned: Nodes that stay, with the edges between them, whatever else is asked for.
+          pinned: Nodes that stay, with the edges between them, whatever else is asked for; those that are marked as
+            pinned do, too.
         Returns:
           With the nodes that have an edge left, the output, and what is pinned.
         Raises:
@@ -179,7 +180,8 @@ class Graph(Result):
                 'Give a node for the output, and no nodes, or by="influence".',
             )
         target = None if output is None or isinstance(output, str) else self.find(*output)
-        held = torch.zeros(len(self.levels), dtype=torch.bool)
+        marked = {*self.marks.get("pinned", ())}
+        held = torch.tensor([name in marked for name in marks.name_nodes(self)], dtype=torch.bool)
         held[[self.find(*node) for node in pinned]] = True
         if by == "influence":
             check_linear(self)

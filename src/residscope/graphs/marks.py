@@ -50,6 +50,22 @@ def put(graph: "Graph", given: Mapping[str, Any]) -> "Graph":
     return replace(graph, marks={name: _copy(value) for name, value in marks.items()})
 
 
+def join(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Marks of two graphs as those of one; where both say something of a node, the first is right."""
+    marks = {**other, **one}
+    for kind in ("pinned", "folded"):
+        if kind in marks:
+            marks[kind] = [*dict.fromkeys([*one.get(kind, ()), *other.get(kind, ())])]
+    for kind in ("names", "notes"):
+        if kind in marks:
+            marks[kind] = {**other.get(kind, {}), **one.get(kind, {})}
+    if "groups" in marks:
+        taken = {node for nodes in one.get("groups", {}).values() for node in nodes}
+        free = {name: nodes for name, nodes in other.get("groups", {}).items() if taken.isdisjoint(nodes)}
+        marks["groups"] = {**free, **one.get("groups", {})}
+    return marks
+
+
 def _copy(value: Any) -> Any:
     """As JSON has it, and nobody else's."""
     if isinstance(value, Mapping):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from residscope.errors import BadArgument
+from residscope.graphs.marks import join as join_marks
 
 if TYPE_CHECKING:
     from residscope.graphs.graph import Graph
@@ -60,6 +61,7 @@ def merge(one: "Graph", other: "Graph") -> "Graph":
         positions=sorted({*one.positions, *other.positions}),
         measured=measured,
         total=float(sum(measured.values())),
+        marks=join_marks(one.marks, other.marks),
         python=_write_call(one, other),
         **columns,
     )

@@ -174,6 +174,8 @@ class Model:
 
     def anchor(self, place: Site) -> Site:
         """Where a token has to come in for a norm's scale to be changed: what the norm reads is computed from there."""
+        if not place.kind.endswith("_scale"):
+            return place
         stream = Site("resid_pre" if self.config.parallel else "resid_mid", place.layer)
         anchors = {
             "ln1_scale": Site("resid_pre", place.layer),

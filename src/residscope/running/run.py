@@ -201,6 +201,8 @@ class Run:
         Raises:
           UnknownSite: The model has none of that name.
         """
+        if not isinstance(sites, (str, Site)) and isinstance(sites, Iterable):  # a search takes longer than a look
+            sites = [site for site in sites if site not in self._kept]
         wanted = {self.model.place(site) for site in find_sites(sites, self.model.sites)} - self._kept.keys()
         if wanted:
             self._kept |= self.record(wanted)
