@@ -16,6 +16,7 @@ const VIEWS = [
   "composition",
   "explanation",
   "feature",
+  "feature_life",
   "graph",
   "head_mosaic",
   "heads",

@@ -173,7 +173,9 @@ def test_a_feature_opens_its_card_and_leads_to_texts_coloured_by_it(open_page: O
     page = open_graph(open_page)
     pick(page, "3.564")
     card = page.locator(".closer")
-    expect(card.locator("> h2")).to_contain_text("Feature 564 of resid_pre.3")
+    expect(card.first.locator("> h2")).to_contain_text("Feature 564 of resid_pre.3")
+    expect(card.nth(1).locator("> h2")).to_contain_text("Life of 3.564@14 in the stream")
+    expect(card.nth(1).locator("canvas")).to_be_visible()
     expect(card.locator(".contexts li")).to_have_count(8)
     shades = card.locator(".contexts mark").evaluate_all("all => all.map(el => getComputedStyle(el).backgroundColor)")
     assert all(shade != "rgba(0, 0, 0, 0)" for shade in shades)
@@ -219,7 +221,7 @@ def test_it_fits_a_narrow_screen(open_page: OPEN, scheme: Any) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     wait_until_done(page)
     pick(page, "3.564")
-    expect(page.locator(".closer")).to_be_visible()
+    expect(page.locator(".closer").first).to_be_visible()
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
 
 

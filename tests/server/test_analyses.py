@@ -66,6 +66,7 @@ def expect(stories: rs.Model, dictionaries: dict[str, rs.SparseAutoencoder], nam
             tokens=True,
             outputs=[rs.logit_difference(" very", " the")],
         ).mark(keep=0.5, names={"token@2": "who"}, groups={"both": ["token@2", "token@9"]}),
+        "feature_life": lambda: rs.feature_life(run, dictionaries["resid_pre.1"][70], pos=4),
         "grow": lambda: rs.grow_graph(
             stories, TEXT, list(dictionaries.values()), (1, 70, 9), ways="causes", top=3, outputs=[rs.logit(" very")]
         ).mark(notes={"1.70@9": "where it began"}),
@@ -99,6 +100,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "graph": {"text": TEXT, "sites": ["resid_pre.1", "resid_pre.3"], "positions": [-1, 2], "threshold": 0.5}
     | {"paths": "any", "tokens": True, "correct": " very", "wrong": " the"}
     | {"marks": {"keep": 0.5, "names": {"token@2": "who"}, "groups": {"both": ["token@2", "token@9"]}}},
+    "feature_life": {"text": TEXT, "site": "resid_pre.1", "feature": 70, "pos": 4},
     "grow": {"text": TEXT, "node": [1, 70, 9], "ways": "causes", "top": 3, "correct": " very"}
     | {"marks": {"notes": {"1.70@9": "where it began"}}},
     "intervene": {"text": TEXT, "nodes": ["1.70@-1", "0.3@2"], "add": 0.5, "correct": " very"},

@@ -47,6 +47,7 @@ class FeatureLife(Result):
     tokens: Sequence[str]
 
     axes: ClassVar[tuple[str, ...]] = ("batch", "side", "layer", "part")
+    view: ClassVar[str | None] = "feature_life"
 
     def columns(self, axis: str, index: Indices, places: Mapping[str, Indices]) -> dict[str, Any]:
         if axis == "batch":

@@ -19,6 +19,7 @@ from residscope.direction import Direction
 from residscope.directions.causal_check import causal_check
 from residscope.directions.steering import steer
 from residscope.graphs.causal_graph import causal_graph
+from residscope.graphs.feature_life import feature_life
 from residscope.graphs.growth import grow_graph
 from residscope.graphs.intervention import intervene
 from residscope.results.result import Result
@@ -255,6 +256,19 @@ class ExplainFeature(Analysis):
         return explain_feature(bench.model, dictionary, self.feature, seen, near=near, **asked)
 
 
+class Life(Analysis):
+    """`rs.feature_life` of a feature of the dictionary of a site, in one text."""
+
+    text: str
+    site: str
+    feature: Whole
+    pos: StrictInt = -1
+
+    def compute(self, bench: Workbench) -> Result:
+        [dictionary] = bench.list_dictionaries([self.site])
+        return feature_life(bench.run([self.text]), dictionary[self.feature], pos=self.pos)
+
+
 class CausalGraph(Analysis):
     """`rs.causal_graph` of one text by the dictionaries of some sites, or of all that there are."""
 
@@ -350,6 +364,7 @@ ANALYSES: dict[str, type[Analysis]] = {
     "grow": GrowGraph,
     "intervene": Intervene,
     "feature": ExplainFeature,
+    "feature_life": Life,
     "attention": Attention,
     "singular_vectors": SingularVectors,
     "explain": Explain,

@@ -5,6 +5,7 @@ import attention from "./attention.tsx";
 import attribution from "./attribution.tsx";
 import colouredText from "./coloured_text.tsx";
 import feature from "./feature.tsx";
+import featureLife from "./feature_life.tsx";
 import graph from "./graph.tsx";
 import headMosaic from "./head_mosaic.tsx";
 import heads from "./heads.tsx";
@@ -34,6 +35,7 @@ export const VIEWS: Record<string, View> = {
   causal_check: causalCheck,
   coloured_text: colouredText,
   feature,
+  feature_life: featureLife,
   graph,
   head_mosaic: headMosaic,
   heads,

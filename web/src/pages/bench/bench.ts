@@ -7,6 +7,7 @@ import { saveFile } from "../../views/files.ts";
 import { isOf, type Look, type Onward, type PlacedFeature } from "../../views/look.ts";
 import { type Named, parseOnce, type Presented } from "../../views/present.tsx";
 import feature from "../../views/feature.tsx";
+import featureLife from "../../views/feature_life.tsx";
 import singularVectors from "../../views/singular_vectors.tsx";
 import vocabulary from "../../views/vocabulary.tsx";
 import { hold } from "../hold.ts";
@@ -100,6 +101,7 @@ function listCloser({ heads = [], cells = [], features = [] }: Onward, { text, c
     ...(one ? [{ title: `Attention of head ${names.join(" and ")} ${called}`, path: "attention", body: { text, heads: heads.map(({ layer, head }) => [layer, head]) }, view: attention }] : []),
     ...(heads.length === 1 ? [{ title: `What head ${names[0]} reads and writes`, path: "singular_vectors", body: { layer: one.layer, head: one.head }, view: singularVectors }] : []),
     ...features.map((placed) => ({ title: `Feature ${placed.feature} of ${placed.site}`, path: "feature", body: { site: placed.site, feature: placed.feature }, view: feature, onward: [["Colour texts by it", `/stream?${new URLSearchParams({ site: placed.site, along: JSON.stringify([[1, { kind: "feature", feature: placed.feature }]]) })}`], ...(more?.(placed) ?? [])] satisfies Way[] })),
+    ...features.map(({ name, ...placed }) => ({ title: `Life of ${name} in the stream`, path: "feature_life", body: { text, site: placed.site, feature: placed.feature, pos: placed.pos }, view: featureLife })),
     ...(cell ? [{ title: `Vocabulary of ${place(cell)}${minus ? `, less that of ${place(minus)}` : ""}`, path: "lens_vocabulary", body: { text, norm, cell, minus }, view: vocabulary }] : []),
   ];
 }
