@@ -50,10 +50,10 @@ def pick(page: Page, words: str) -> None:
 def test_the_door_opens_a_finished_graph_that_is_what_python_traces(open_page: OPEN, traced: rs.Graph) -> None:
     page = open_page()
     page.get_by_role("link", name="Which feature caused which?").click()
-    expect(page.locator(".residscope.view header strong")).to_have_text(traced.name)
+    expect(page.locator(".picture .residscope.view header strong")).to_have_text(traced.name)
     keep = float(page.get_by_label("Share of the weight that is kept").input_value())
     small = traced.prune(edges=keep)
-    said = page.locator(".residscope.view header .legend")
+    said = page.locator(".picture .residscope.view header .legend")
     expect(said).to_contain_text(
         f"{len(small.values)} edges of {len(traced.values):,} between {len(small.levels)} of {len(traced.levels)} nodes"
     )
@@ -71,7 +71,7 @@ def test_the_slider_keeps_what_prune_keeps_and_the_link_says_it(open_page: OPEN,
     page.get_by_label("Share of the weight that is kept").fill("0.6")
     page.get_by_label("Paths").select_option("long")
     small = traced.prune(edges=0.6, paths="long")
-    said = page.locator(".residscope.view header .legend")
+    said = page.locator(".picture .residscope.view header .legend")
     expect(said).to_contain_text(f"{len(small.values)} edges of")
     page.wait_for_function("() => location.search.includes('look')")
     assert json.loads(query(page)["look"])["chosen"] == {"keep": 0.6, "paths": "long"}
@@ -286,15 +286,22 @@ def test_dragging_moves_the_picture_and_keys_go_from_card_to_card(open_page: OPE
 
 def test_a_graph_grows_from_a_feature_as_in_python(open_page: OPEN, demo: rs.Model) -> None:
     page = open_graph(open_page)
+    pick(page, "4.49")  # which the grown one has not
     pick(page, "3.758")
+    page.get_by_label("Name of 3.758@14").fill("the recipient")
+    page.get_by_label("Name of 3.758@14").blur()
     page.get_by_role("button", name="Grow a graph from it").click()
     expect(page.get_by_role("textbox", name="Node")).to_have_value("3.758@14")
     grown = rs.grow_graph(
         demo, PROMPT, rs.demo.dictionaries, (3, 758, 14), outputs=[rs.logit_difference(" Mary", " John")]
     )
-    said = page.locator(".residscope.view header .legend")
+    said = page.locator(".picture .residscope.view header .legend")
     expect(said).to_contain_text(f"{len(grown.values)} edges of {len(grown.values)} between {len(grown.levels)} of")
     expect(said).to_contain_text("of the stream's change comes from positions not shown")
+    expect(page.locator(".graph .face")).to_have_count(1)
+    expect(page.get_by_label("Name of 3.758@14")).to_have_value("the recipient")
+    with page.expect_download():
+        page.get_by_role("button", name="HTML").click()
     page.get_by_role("textbox", name="Node").fill("3.758")
     page.get_by_role("textbox", name="Node").press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("node")

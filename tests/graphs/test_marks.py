@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 import residscope as rs
-from residscope.errors import BadArgument
+from residscope.errors import BadArgument, BadResult
 from residscope.graphs.marks import name_nodes
 from tests.golden.make_graph import PATH, describe, make_graph
 from tests.models import shared_path
@@ -36,6 +36,14 @@ def test_an_older_file_has_none(tmp_path: Path) -> None:
     read = rs.open(tmp_path / "graph.json")
     assert isinstance(read, rs.Graph)
     assert read.marks == {}
+
+
+@pytest.mark.parametrize("marks", [5, {"keep": 2}, {"pinned": "0.7@0"}, {"names": {"0.7@0": 3}}, {"colour": "red"}])
+def test_marks_of_another_form_are_refused(tmp_path: Path, marks: object) -> None:
+    data = json.loads(make_graph().to_file()) | {"marks": marks}
+    (tmp_path / "graph.json").write_text(json.dumps(data))
+    with pytest.raises(BadResult, match="marks are"):
+        rs.open(tmp_path / "graph.json")
 
 
 @pytest.mark.parametrize(

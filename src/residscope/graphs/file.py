@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from residscope.errors import BadArgument, BadResult
-from residscope.graphs.marks import name_nodes
+from residscope.graphs.marks import check_form, name_nodes
 
 if TYPE_CHECKING:
     from residscope.graphs.graph import Graph
@@ -74,6 +74,7 @@ def read(data: Mapping[str, Any]) -> dict[str, Any]:
             kind = torch.long if attribute in _WHOLE else dtype
             column = torch.tensor([row[name] for row in rows], dtype=kind)
             fields[attribute] = column.view(len(rows), len(data[wide])) if name in ("effects", "parts") else column
+    check_form(fields["marks"])
     n_nodes = len(data["nodes"])
     if any(not 0 <= row[end] < n_nodes for row in data["edges"] for end in ("source", "target")):
         raise BadResult(f"An edge joins a node that is not among the {n_nodes}.", "Write it with graph.save(path).")

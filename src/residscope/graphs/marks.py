@@ -1,6 +1,6 @@
 """What people put on a graph: how much of it is shown, nodes that are pinned, named, noted, grouped, layers folded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,27 @@ def join(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
         free = {name: nodes for name, nodes in other.get("groups", {}).items() if taken.isdisjoint(nodes)}
         marks["groups"] = {**free, **one.get("groups", {})}
     return marks
+
+
+def check_form(marks: Any) -> None:
+    """Whether marks of a file have the form of marks; of which nodes they are is not asked.
+
+    Raises:
+      ValueError: They have not.
+    """
+
+    def is_list(value: Any, of: type) -> bool:
+        return isinstance(value, list) and all(isinstance(one, of) for one in value)
+
+    forms: dict[str, Callable[[Any], bool]] = {
+        "keep": lambda value: isinstance(value, int | float) and 0 < value <= 1,
+        "pinned": lambda value: is_list(value, str),
+        "folded": lambda value: is_list(value, int),
+        "groups": lambda value: isinstance(value, dict) and all(is_list(one, str) for one in value.values()),
+        **dict.fromkeys(("names", "notes"), lambda value: isinstance(value, dict) and is_list([*value.values()], str)),
+    }
+    if not isinstance(marks, dict) or not all(name in forms and forms[name](value) for name, value in marks.items()):
+        raise ValueError(f"marks are {str(marks)[:80]}")
 
 
 def _copy(value: Any) -> Any:

@@ -8,9 +8,9 @@ import { type Drawn, drawGraph, type Face, GraphCanvas, type GraphElement } from
 import { Cards } from "./graph/cards.tsx";
 import { filesOf, toJson } from "./graph/files.ts";
 import { type Across, layOut, orderItems } from "./graph/layout.ts";
-import { type Arrays, find, type Item, makeScene, MARKS, type Marks, type Net, type Paths, type Payload, prune, readNet, TOKEN, usualShare } from "./graph/net.ts";
+import { type Arrays, find, type Item, makeScene, MARKS, type Marks, marksIn, type Net, type Paths, type Payload, prune, readNet, TOKEN, usualShare } from "./graph/net.ts";
 import { Word } from "./legend.tsx";
-import { allOf, below, type Check, type Look, oneOf } from "./look.ts";
+import { below, type Check, type Look, oneOf } from "./look.ts";
 import { parseOnce, present, rangeOf, type Shown, Stand } from "./present.tsx";
 import { visiblePiece } from "./reading.ts";
 import "./graph.css";
@@ -43,22 +43,28 @@ function netOf(payload: Payload, arrays: Arrays): Net {
   return net;
 }
 
-/** The marks that hold: those of the file, and what was changed since. */
-const marksOf = (payload: Payload, chosen: Partial<Chosen>): Marks => ({ ...payload.marks, ...Object.fromEntries(MARKS.filter((name) => chosen[name] !== undefined).map((name) => [name, chosen[name]])) });
+/** The marks of a graph: those of its file, and what was changed since, of the nodes that it has. */
+const marksOf = (net: Net, chosen: Partial<Chosen>): Marks => marksIn(net, allMarks(net.payload, chosen));
+
+const allMarks = (payload: Payload, chosen: Partial<Chosen>): Marks => ({ ...payload.marks, ...Object.fromEntries(MARKS.filter((name) => chosen[name] !== undefined).map((name) => [name, chosen[name]])) });
 
 const nameOf = ({ key, kind, nodes }: Item, { names = {} }: Marks): string => (kind === "group" ? key.slice(6) : kind === "layer" ? `layer ${key.slice(6)}, ${nodes.length} nodes` : (names[key] ?? key));
 
-/** The file of a graph's bytes, with the marks of a look. */
-export function jsonOf(data: Bytes, { chosen = {} }: Look): string {
+const readGraph = (data: Bytes): Net => {
   const { payload, arrays } = parseOnce(data) as { payload: Payload; arrays: Arrays };
-  return toJson(netOf(payload, arrays), marksOf(payload, chosen as Partial<Chosen>));
-}
+  return netOf(payload, arrays);
+};
+
+/** What a look puts on a graph. */
+export const readMarks = (data: Bytes, { chosen = {} }: Look): Marks => marksOf(readGraph(data), chosen as Partial<Chosen>);
+
+/** The file of a graph's bytes, with the marks of a look. */
+export const jsonOf = (data: Bytes, look: Look): string => toJson(readGraph(data), readMarks(data, look));
 
 /** The node that has the strongest edge to another. */
 export function strongestOf(data: Bytes): string {
-  const { payload, arrays } = parseOnce(data) as { payload: Payload; arrays: Arrays };
-  const net = netOf(payload, arrays);
-  return net.keys[net.sources[net.order[0]]] ?? "0.0@0";
+  const { keys, sources, order } = readGraph(data);
+  return keys[sources[order[0]]] ?? "0.0@0";
 }
 
 /** The width of an element, as it changes. */
@@ -94,7 +100,7 @@ function facesOf(net: Net, items: readonly Item[], marks: Marks, output: number 
 
 function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Picked>) {
   const net = netOf(payload, arrays);
-  const marks = marksOf(payload, chosen);
+  const marks = marksOf(net, chosen);
   const { across = "rows", sign = "source", paths = "any", output = 0 } = chosen;
   const keep = marks.keep ?? usualShare(net);
   const shownOutput = output < payload.outputs.length ? output : null;
@@ -319,15 +325,15 @@ const isList = (check: Check): Check => (value) => Array.isArray(value) && value
 export default present<Payload, Chosen, Picked>(Graph, (payload, arrays) => {
   const net = netOf(payload, arrays);
   const isNode: Check = (value) => net.numbers.has(value as string);
-  const layers = payload.dictionaries.map(({ layer }) => layer);
   return {
     chosen: {
       keep: (value) => typeof value === "number" && value > 0 && value <= 1,
-      pinned: isList(isNode),
-      names: allOf(isRecord(isText), (value) => Object.keys(value as object).every(isNode)),
-      notes: allOf(isRecord(isText), (value) => Object.keys(value as object).every(isNode)),
-      groups: isRecord(isList(isNode)),
-      folded: isList(oneOf(...layers)),
+      // Of what nodes, is not asked: a link may lead to a graph that grew from another.
+      pinned: isList(isText),
+      names: isRecord(isText),
+      notes: isRecord(isText),
+      groups: isRecord(isList(isText)),
+      folded: isList(Number.isInteger),
       across: oneOf("rows", "columns"),
       sign: oneOf("source", "ablation"),
       paths: oneOf("any", "long"),

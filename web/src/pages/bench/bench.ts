@@ -53,7 +53,7 @@ export interface Kind {
   ask: (fields: Fields) => Ask;
   readFile?: (text: string) => Uint8Array<ArrayBuffer>; // the bytes of a result, of a file of JSON
   writeFile?: (data: Bytes, look: Look) => string; // the JSON of what is shown, in which it is saved
-  kept?: (look: Look) => Ask["body"]; // what of a look is part of a saved page, as it is asked for
+  kept?: (data: Bytes, look: Look) => Ask["body"]; // what of a look is part of a saved page, as it is asked for
   closer?: (fields: Fields, answer: Answer, look: Look) => Closer[]; // besides what the view leads to
   onward?: (feature: PlacedFeature) => readonly Way[]; // from a feature's card
   prompt: (fields: Fields, answer: Answer, chosen: Readonly<Record<string, unknown>>) => Prompt;
@@ -318,9 +318,9 @@ export class Bench {
   };
 
   saveHtml = async (): Promise<void> => {
-    const { asked, payload } = this.answer.value!;
+    const { asked, payload, data } = this.answer.value!;
     try {
-      say(`${saveFile(await server.analysisHtml(asked!.path, { ...asked!.body, ...this.kind.kept?.(this.look.peek()) }), payload.name, "html")} saved to your downloads.`, { seconds: 4 });
+      say(`${saveFile(await server.analysisHtml(asked!.path, { ...asked!.body, ...this.kind.kept?.(data, this.look.peek()) }), payload.name, "html")} saved to your downloads.`, { seconds: 4 });
     } catch (error) {
       say(`HTML could not be made. ${error instanceof Error ? error.message : error}`);
     }

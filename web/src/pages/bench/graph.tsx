@@ -1,10 +1,10 @@
 // The place Graph: which feature of a prompt caused which later one, measured.
 
 import { Word } from "../../views/legend.tsx";
-import graph, { jsonOf, strongestOf } from "../../views/graph.tsx";
+import graph, { jsonOf, readMarks, strongestOf } from "../../views/graph.tsx";
 import intervention from "../../views/intervention.tsx";
 import { fromJson } from "../../views/graph/files.ts";
-import { type Marks, MARKS } from "../../views/graph/net.ts";
+import type { Marks } from "../../views/graph/net.ts";
 import { model } from "../session.ts";
 import { Bench, type Fields } from "./bench.ts";
 import { BenchPage, type Example, Prompt, Typed } from "./page.tsx";
@@ -47,10 +47,10 @@ export const bench = new Bench({
     return node === "" ? { path: "graph", body: { ...body, [rule]: Number(amount) } } : { path: "grow", body: { ...body, node: readNode(node), ways, top: Number(amount) } };
   },
   prompt: ({ text }) => ({ text, called: "in the prompt" }),
-  closer({ text, act, by }, { asked, payload }, { chosen = {}, picked }) {
-    const marks: Marks = { ...(payload as unknown as { marks: Marks }).marks, ...(chosen as Marks) };
-    const group = (picked as { item: string } | null)?.item.match(/^group:(.*)$/s)?.[1];
-    const nodes = group === undefined ? (marks.pinned ?? []) : (marks.groups?.[group] ?? []);
+  closer({ text, act, by }, { asked, data }, look) {
+    const { pinned = [], groups = {} } = readMarks(data, look);
+    const group = (look.picked as { item: string } | null | undefined)?.item.match(/^group:(.*)$/s)?.[1];
+    const nodes = group === undefined ? pinned : (groups[group] ?? []);
     if (act === "" || !nodes.length) return [];
     const how = { ablate: { scale: 0 }, scale: { scale: Number(by) }, add: { add: Number(by) } }[act];
     const { body } = asked!;
@@ -59,7 +59,7 @@ export const bench = new Bench({
   readFile: fromJson,
   writeFile: jsonOf,
   onward: ({ name }) => [["Grow a graph from it", () => bench.change({ node: name, rule: "top", amount: "5", ways: "both" })]],
-  kept: ({ chosen = {} }) => ({ marks: Object.fromEntries(Object.entries(chosen as object).filter(([name]) => MARKS.some((mark) => mark === name))) }),
+  kept: (data, look) => ({ marks: readMarks(data, look) }),
 });
 
 /** The feature that is picked, or the strongest source. */

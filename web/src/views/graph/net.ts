@@ -60,6 +60,21 @@ export interface Net {
   sums: Float64Array; // of the sizes, in that order
 }
 
+/** The marks of what a graph has: others may be of another graph that was looked at before. */
+export function marksIn({ numbers, payload }: Net, { pinned, names, notes, groups, folded, ...rest }: Marks): Marks {
+  const among = (keys: readonly string[]): string[] => keys.filter((key) => numbers.has(key));
+  const some = (texts: Readonly<Record<string, string>>): Record<string, string> => Object.fromEntries(Object.entries(texts).filter(([key]) => numbers.has(key)));
+  const layers = payload.dictionaries.map(({ layer }) => layer);
+  return {
+    ...rest,
+    ...(pinned && { pinned: among(pinned) }),
+    ...(names && { names: some(names) }),
+    ...(notes && { notes: some(notes) }),
+    ...(groups && { groups: Object.fromEntries(Object.entries(groups).map(([name, keys]) => [name, among(keys)] as const).filter(([, keys]) => keys.length)) }),
+    ...(folded && { folded: folded.filter((layer) => layers.includes(layer)) }),
+  };
+}
+
 /** How people write a layer's node; by its site where several dictionaries are of one layer. */
 function placesOf(dictionaries: readonly Dictionary[]): string[] {
   return dictionaries.map(({ layer, site }) => (dictionaries.filter((other) => other.layer === layer).length > 1 ? site : String(layer)));
