@@ -21,7 +21,7 @@ def open_graph(page: Page) -> None:
     page.goto(f"{ADDRESS}graph")
     page.wait_for_selector(".graph .above")
     search = page.get_by_label("Find in the graph")
-    search.fill("3.681")
+    search.fill("3.758")
     search.press("Enter")
     search.fill("")
     page.wait_for_selector(".closer .contexts li")

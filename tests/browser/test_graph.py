@@ -308,3 +308,11 @@ def test_a_graph_grows_from_a_feature_as_in_python(open_page: OPEN, demo: rs.Mod
     page.get_by_label("What is traced").select_option("")
     wait_until_done(page)
     expect(said).to_contain_text("between")
+
+
+def test_the_search_of_the_page_finds_nodes(open_page: OPEN) -> None:
+    page = open_graph(open_page)
+    page.keyboard.press("Control+k")
+    page.keyboard.type("3.758")
+    page.get_by_role("option", name="Node 3.758@14").click()
+    expect(page.locator(".graph .face")).to_have_attribute("aria-label", "3.758@14")

@@ -63,7 +63,8 @@ test("paths through a node are what comes before it and what comes after, not wh
 test("a search finds numbers, tokens and names", () => {
   const found = (words: string, among: Marks = marks): string[] => find(net, scene, among, words).map((i) => scene.items[i].key);
   assert.deepEqual(found("10603"), ["5.10603@1"]);
-  assert.deepEqual(found("·CAT"), ["token@1"]);
+  assert.deepEqual(found("·CAT"), scene.items.filter(({ pos }) => pos === 1).map(({ key }) => key));
+  assert.deepEqual(find({ ...net, payload: { ...payload, positions: [1] } }, scene, marks, "cat").map((i) => scene.items[i].key), ["token@1"]);
   assert.deepEqual(found("animal"), ["1.300@1"]);
   assert.deepEqual(found("first"), ["0.7@0"]);
   assert.deepEqual(found("  "), []);

@@ -2,7 +2,7 @@
 
 import type { FunctionComponent } from "preact";
 import type { Bench } from "./bench/bench.ts";
-import { bench as graph, Graph } from "./bench/graph.tsx";
+import { bench as graph, entries as nodes, Graph } from "./bench/graph.tsx";
 import { bench as heads, Heads } from "./bench/heads.tsx";
 import { bench as lens, Lens } from "./bench/lens.tsx";
 import { bench as patch, Patch } from "./bench/patch.tsx";
@@ -44,7 +44,7 @@ export const PLACES: readonly Place[] = [
   benchPlace("Lens", Lens, lens),
   benchPlace("Patch", Patch, patch),
   benchPlace("Heads", Heads, heads),
-  benchPlace("Graph", Graph, graph),
+  { ...benchPlace("Graph", Graph, graph), entries: nodes },
   { name: "Saved", paths: ["/saved"], Page: Saved, start: startSaved, commands: [{ id: "words", label: "Look for words", key: "w", run: () => document.getElementById("words")?.focus() }], entries: () => [] },
   { name: "Runs", paths: ["/runs"], Page: Runs, start: startRuns, commands: [], entries: () => [] },
 ];

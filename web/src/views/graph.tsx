@@ -61,6 +61,12 @@ export const readMarks = (data: Bytes, { chosen = {} }: Look): Marks => marksOf(
 /** The file of a graph's bytes, with the marks of a look. */
 export const jsonOf = (data: Bytes, look: Look): string => toJson(readGraph(data), readMarks(data, look));
 
+/** Nodes whose name, or what a look calls them, has some words in it. */
+export function findNodes(data: Bytes, look: Look, words: string): string[] {
+  const { names = {} } = readMarks(data, look);
+  return readGraph(data).keys.filter((key) => `${key} ${names[key] ?? ""}`.toLowerCase().includes(words.toLowerCase()));
+}
+
 /** The node that has the strongest edge to another. */
 export function strongestOf(data: Bytes): string {
   const { keys, sources, order } = readGraph(data);
@@ -94,7 +100,7 @@ function facesOf(net: Net, items: readonly Item[], marks: Marks, output: number 
     const named = marks.names?.[key];
     const title = kind === "group" ? key.slice(6) : kind === "layer" ? `layer ${key.slice(6)}` : (named ?? (kind === "token" ? visiblePiece(net.payload.pieces[pos]) : bare));
     const value = nodes.length === 1 && kind !== "group" ? `${plain(net.activations[nodes[0]])}${named ? ` ${bare}` : kind === "token" && several ? ` @${pos}` : ""}` : counted(nodes.length, "node");
-    return { title, value, share: kind === "feature" ? Math.min(1, net.activations[nodes[0]] / most) : 0, effect: output === null ? null : effects[i] / largest };
+    return { title, named: kind === "group" || named !== undefined, value, share: kind === "feature" ? Math.min(1, net.activations[nodes[0]] / most) : 0, effect: output === null ? null : effects[i] / largest };
   });
 }
 
@@ -246,7 +252,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
           />
         )}
         {scene.items.length === 0 && <p class="problem">No edge is left: keep more of the weight.</p>}
-        <Cards net={net} scene={scene} marks={marks} choose={choose} picked={picked?.item ?? null} open={(key) => pick({ item: key })} close={() => pick(null)} toggle={(key) => toggle(numberOf(key)!)} />
+        <Cards net={net} scene={scene} marks={marks} sign={drawn.sign} choose={choose} picked={picked?.item ?? null} open={(key) => pick({ item: key })} close={() => pick(null)} toggle={(key) => toggle(numberOf(key)!)} />
         <EdgeTable net={net} scene={scene} marks={marks} />
       </div>
     </Stand>

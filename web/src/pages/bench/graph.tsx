@@ -1,10 +1,11 @@
 // The place Graph: which feature of a prompt caused which later one, measured.
 
 import { Word } from "../../views/legend.tsx";
-import graph, { jsonOf, readMarks, strongestOf } from "../../views/graph.tsx";
+import graph, { findNodes, jsonOf, readMarks, strongestOf } from "../../views/graph.tsx";
 import intervention from "../../views/intervention.tsx";
 import { fromJson } from "../../views/graph/files.ts";
 import type { Marks } from "../../views/graph/net.ts";
+import type { Command } from "../keys.ts";
 import { model } from "../session.ts";
 import { Bench, type Fields } from "./bench.ts";
 import { BenchPage, type Example, Prompt, Typed } from "./page.tsx";
@@ -75,6 +76,15 @@ const EXAMPLES: readonly Example[] = [
   { name: "From every token", fields: { positions: "all", amount: "3", extra: "tokens" } },
   { name: "A pronoun", fields: { text: "Lily had a red ball. She", correct: " was", wrong: "" } },
 ];
+
+/** Nodes for the search of the whole page. */
+export function entries(words: string): Command[] {
+  const answer = bench.answer.peek();
+  if (!answer || !words.trim()) return [];
+  return findNodes(answer.data, bench.look.peek(), words.trim())
+    .slice(0, 8)
+    .map((item) => ({ id: item, label: `Node ${item}`, run: () => bench.see("picked", { item }) }));
+}
 
 export function Graph() {
   const { act, node, ways, positions, rule, extra, sites } = bench.fields.value;

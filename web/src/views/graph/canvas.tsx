@@ -10,6 +10,7 @@ import { pathsThrough, type Scene } from "./net.ts";
 /** What a card says. */
 export interface Face {
   title: string;
+  named: boolean; // by a person, not a number
   value: string; // its activation, or how many it stands for
   share: number; // of the largest activation of its kind
   effect: number | null; // on the chosen output, within -1..1
@@ -67,7 +68,7 @@ function drawCards(pen: Pen, { scene, layout, faces, pinned }: Drawn, window: Wi
   scene.items.forEach(({ kind }, i) => {
     const [x, y] = [layout.x[i], layout.y[i]];
     if ((only && !only.has(i)) || x + CARD[0] < window.x || x > window.x + window.width || y + CARD[1] < window.y || y > window.y + window.height) return;
-    const { title, value, share, effect } = faces[i];
+    const { title, named, value, share, effect } = faces[i];
     pen.box(x, y, WIDTH, HEIGHT, palette.ground);
     if (kind === "error") pen.hatch(x, y, WIDTH, HEIGHT);
     if (share > 0) pen.box(x + 6, y + HEIGHT - 5, (WIDTH - 12) * share, 2, palette.ink2);
@@ -75,7 +76,7 @@ function drawCards(pen: Pen, { scene, layout, faces, pinned }: Drawn, window: Wi
     const several = kind === "group" || kind === "layer";
     pen.outline(x, y, WIDTH, HEIGHT, pinned.has(i) ? palette.accent : several ? palette.ink2 : palette.line, pinned.has(i) || several ? 1.5 : 1);
     if (!words) return;
-    pen.text(fitted(title, WIDTH - 10), x + 7, y + 9, palette.ink, { bold: several });
+    pen.text(fitted(title, WIDTH - 6), x + 7, y + 9, palette.ink, named ? { face: "sans", size: 11 } : { bold: several });
     pen.text(value, x + 7, y + 19, palette.ink2, { size: 10 });
   });
 }

@@ -11,6 +11,7 @@ interface Props {
   net: Net;
   scene: Scene;
   marks: Marks;
+  sign: 1 | -1; // -1: what ablating does
   choose: (changed: Partial<Marks>) => void;
   picked: string | null;
   open: (item: string) => void;
@@ -78,7 +79,7 @@ function Grouping({ free, marks, choose, open }: { free: readonly string[]; mark
   );
 }
 
-function Card({ net, scene, marks, choose, picked, open, close, toggle, at }: Props & { at: number }) {
+function Card({ net, scene, marks, sign, choose, picked, open, close, toggle, at }: Props & { at: number }) {
   const item = scene.items[at];
   const { key, kind, nodes } = item;
   const [node] = nodes;
@@ -140,14 +141,14 @@ function Card({ net, scene, marks, choose, picked, open, close, toggle, at }: Pr
           </button>
         </p>
       )}
-      <Edges title="from" ends={scene.into[at]} end="from" scene={scene} marks={marks} toggle={toggle} />
-      <Edges title="to" ends={scene.from[at]} end="to" scene={scene} marks={marks} toggle={toggle} />
+      <Edges title="from" ends={scene.into[at]} end="from" scene={scene} marks={marks} sign={sign} toggle={toggle} />
+      <Edges title="to" ends={scene.from[at]} end="to" scene={scene} marks={marks} sign={sign} toggle={toggle} />
     </article>
   );
 }
 
 /** The strongest edges on one side. */
-function Edges({ title, ends, end, scene, marks, toggle }: { title: string; ends: readonly number[]; end: "from" | "to"; scene: Scene; marks: Marks; toggle: Props["toggle"] }) {
+function Edges({ title, ends, end, scene, marks, sign, toggle }: { title: string; ends: readonly number[]; end: "from" | "to"; toggle: Props["toggle"] } & Pick<Props, "scene" | "marks" | "sign">) {
   const links: Link[] = ends.map((i) => scene.links[i]).toReversed(); // the strongest first
   if (!links.length) return null;
   const most = Math.abs(links[0].weight);
@@ -164,8 +165,8 @@ function Edges({ title, ends, end, scene, marks, toggle }: { title: string; ends
             <li key={other.key}>
               <button type="button" title={`Pin ${label(other)}`} onClick={() => toggle(other.key)}>
                 <span>{label(other)}</span>
-                <i class={link.weight < 0 ? "negative" : "positive"} style={{ width: `${(100 * Math.abs(link.weight)) / most}%` }} />
-                <span>{signed(link.weight)}</span>
+                <i class={sign * link.weight < 0 ? "negative" : "positive"} style={{ width: `${(100 * Math.abs(link.weight)) / most}%` }} />
+                <span>{signed(sign * link.weight)}</span>
               </button>
             </li>
           );

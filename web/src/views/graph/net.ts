@@ -232,13 +232,14 @@ export function pathsThrough({ items, links, into, from }: Scene, item: number):
   return found;
 }
 
-/** What a search finds: a feature's number, a token, a name or a note. */
+/** What a search finds: a feature's number, the token that it is at, a name or a note. */
 export function find(net: Net, scene: Scene, marks: Marks, words: string): number[] {
   const wanted = words.trim().toLowerCase().replaceAll("·", " ");
   if (!wanted) return [];
+  const several = net.payload.positions.length > 1; // else all are at one token
   const says = (node: number): string[] => {
     const key = net.keys[node];
-    return [key, marks.names?.[key] ?? "", marks.notes?.[key] ?? "", net.levels[node] === TOKEN ? net.payload.pieces[net.pos[node]] : ""];
+    return [key, marks.names?.[key] ?? "", marks.notes?.[key] ?? "", several || net.levels[node] === TOKEN ? net.payload.pieces[net.pos[node]] : ""];
   };
   return scene.items.flatMap((item, i) => ([...(item.kind === "group" ? [item.key.slice(6)] : []), ...item.nodes.flatMap(says)].some((text) => text.toLowerCase().includes(wanted)) ? [i] : []));
 }
