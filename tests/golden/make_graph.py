@@ -54,7 +54,7 @@ def make_graph() -> rs.Graph:
     )
     return graph.mark(
         keep=0.75,
-        pinned=["5.10603@1", "token@1"],
+        pinned=["0.9@1", "1.5@1", "5.10603@1"],
         names={"1.300@1": "animals"},
         notes={"0.7@0": "“first”"},
         groups={"two of layer 1": ["1.301@1", "1.5@1"]},

@@ -114,7 +114,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   const [words, setWords] = useState("");
   const [zoom, setZoom] = useState(1);
   const canvas = useRef<GraphElement | null>(null);
-  const scene = useMemo(() => makeScene(net, prune(net, keep, paths), marks), [net, keep, paths, JSON.stringify([marks.groups, marks.folded, marks.pinned])]);
+  const scene = useMemo(() => makeScene(net, prune(net, keep, paths, marks.pinned), marks), [net, keep, paths, JSON.stringify([marks.groups, marks.folded, marks.pinned])]);
   const layout = useMemo(() => {
     const place = orderItems(scene, scene.items.map(({ nodes }) => net.activations[nodes[0]]));
     return layOut(scene, place, across, across === "rows" ? width : BROAD);

@@ -125,16 +125,17 @@ export function usualShare({ sums }: Net): number {
   return Math.max(0.01, Math.floor((100 * sums[READABLE[0] - 1]) / sums[sums.length - 1]) / 100);
 }
 
-/** The edges that `Graph.prune` keeps, largest first. */
-export function prune(net: Net, share: number, paths: Paths): Uint32Array {
-  const kept = net.order.subarray(0, countKept(net, share));
-  if (paths === "any") return kept;
+/** The edges that `Graph.prune` keeps, largest first: of what is pinned, those between are among them. */
+export function prune(net: Net, share: number, paths: Paths, pinned: readonly string[] = []): Uint32Array {
+  const { sources, targets, order } = net;
+  const n = countKept(net, share);
+  const held = new Set(pinned.map((key) => net.numbers.get(key)));
   const [reached, leaving] = [new Set<number>(), new Set<number>()];
-  for (const edge of kept) {
-    reached.add(net.targets[edge]);
-    leaving.add(net.sources[edge]);
+  for (const edge of order.subarray(0, n)) {
+    reached.add(targets[edge]);
+    leaving.add(sources[edge]);
   }
-  return kept.filter((edge) => reached.has(net.sources[edge]) || leaving.has(net.targets[edge]));
+  return order.filter((edge, i) => (i < n && (paths === "any" || reached.has(sources[edge]) || leaving.has(targets[edge]))) || (held.has(sources[edge]) && held.has(targets[edge])));
 }
 
 /** One box of the picture: a node, or several that are shown as one. */
@@ -168,9 +169,10 @@ export function makeScene(net: Net, edges: Uint32Array, marks: Marks): Scene {
   const { keys, levels, features, pos, payload } = net;
   const shown = new Set<number>();
   for (const edge of edges) shown.add(net.sources[edge]).add(net.targets[edge]);
-  const n_nodes = shown.size;
   const numbersOf = (named: readonly string[]): number[] => named.map((key) => net.numbers.get(key)).filter((node) => node !== undefined);
-  for (const node of numbersOf([...(marks.pinned ?? []), ...Object.values(marks.groups ?? {}).flat()])) shown.add(node);
+  for (const node of numbersOf(marks.pinned ?? [])) shown.add(node);
+  const n_nodes = shown.size;
+  for (const node of numbersOf(Object.values(marks.groups ?? {}).flat())) shown.add(node);
   const items: Item[] = [];
   const itemOf = new Map<number, number>();
   const put = (item: Item): void => {
