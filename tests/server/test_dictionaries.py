@@ -50,3 +50,17 @@ def test_a_server_without_dictionaries_says_how_to_give_some(stories: rs.Model) 
         "message": "This server has no dictionaries of stories260K.",
         "hint": "Start it with residscope serve MODEL --dictionary PATH, one for each layer.",
     }
+
+
+def test_a_features_card_names_what_is_saved_near_it(demo: rs.Model, tmp_path: Path) -> None:
+    with (
+        serve(demo, rs.demo.texts, dictionaries=rs.demo.dictionaries) as (address, _, app),
+        httpx.Client(base_url=address, timeout=PATIENCE) as client,
+    ):
+        people, directions = app.state.library.people, app.state.library.directions
+        directions.save(people.name("Ada"), rs.demo.dictionaries["resid_pre.3"].direction(758), name="a name follows")
+        asked = {"site": "resid_pre.3", "feature": 758, "n_contexts": 1}
+        (tmp_path / "card").write_bytes(client.post("/api/v1/feature", json=asked).content)
+    card = rs.open(tmp_path / "card")
+    assert isinstance(card, rs.FeatureExplanation)
+    assert card.near[0] == {"name": "a name follows", "cosine": pytest.approx(1)}

@@ -23,7 +23,7 @@ interface Chosen extends Marks {
 }
 
 /** An item of the picture, by its key. */
-export interface Picked {
+interface Picked {
   item: string;
 }
 

@@ -340,7 +340,6 @@ function createGraph() {
       above.setAttribute("aria-label", `${next.label}. Arrow keys go from node to node, Enter pins one, plus and minus zoom, 0 shows all.`);
       arrange();
     },
-    zoomTo,
     zoomBy: (factor: number) => zoomTo(zoom * factor),
     fit,
     reveal: (item: number) => props.scene.items[item] && reveal(item),
