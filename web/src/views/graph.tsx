@@ -22,6 +22,8 @@ interface Chosen extends Marks {
   output: number; // whose effects are marked; as many as there are outputs: none
 }
 
+type Choose = (changed: Partial<Chosen>) => void;
+
 /** An item of the picture, by its key. */
 interface Picked {
   item: string;
@@ -160,52 +162,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
     <Stand
       shown={{ payload: { ...payload, python: files.python }, alone, tools }}
       caption={`${percent(keep)} of the weight of ${paths === "any" ? "all edges" : "edges on paths longer than one"}`}
-      sentence={
-        <>
-          <span>
-            Keep{" "}
-            <label class="keep">
-              <input type="range" min="0.01" max="1" step="0.01" value={keep} aria-label="Share of the weight that is kept" onInput={({ currentTarget }) => choose({ keep: currentTarget.valueAsNumber })} /> {percent(keep)}
-            </label>{" "}
-            of the weight of{" "}
-            <Word
-              label="Paths"
-              value={paths}
-              options={[
-                ["any", "all edges"],
-                ["long", "edges on paths longer than one"],
-              ]}
-              onChange={(paths) => choose({ paths })}
-            />
-          </span>{" "}
-          <span>
-            with layers as{" "}
-            <Word
-              label="Layers"
-              value={across}
-              options={[
-                ["rows", "rows"],
-                ["columns", "columns"],
-              ]}
-              onChange={(across) => choose({ across })}
-            />
-          </span>{" "}
-          <span>
-            and blue where <Word label="Sign" value={sign} options={SIGNS} onChange={(sign) => choose({ sign })} />
-          </span>{" "}
-          {payload.outputs.length > 0 && (
-            <span>
-              and cards marked by their effect on{" "}
-              <Word
-                label="Effect on"
-                value={String(output)}
-                options={[...payload.outputs.map((name, i) => [String(i), readOutput(name)] as const), [String(payload.outputs.length), "nothing"] as const]}
-                onChange={(output) => choose({ output: Number(output) })}
-              />
-            </span>
-          )}
-        </>
-      }
+      sentence={<Sentence outputs={payload.outputs} keep={keep} across={across} sign={sign} paths={paths} output={output} choose={choose} />}
       range={{ limit, signed: true, unit: "of activation", scale, each: null, onScale }}
       notes={[`${legend}; one scale for the whole graph`, `${kept}, ${whole}`, elsewhere, effects]}
       drawing={() => drawingOf(drawn)}
@@ -216,16 +173,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
         <div class="bar">
           <input type="search" placeholder="Find a feature, token or name" aria-label="Find in the graph" value={words} onInput={({ currentTarget }) => setWords(currentTarget.value)} onKeyDown={({ key }) => key === "Enter" && found.length && (canvas.current!.reveal(found[0]), at !== found[0] && toggle(found[0]))} />
           {words && <span role="status">{counted(found.length, "card")}</span>}
-          <span class="layers" role="group" aria-label="Layers, folded or not">
-            {[...new Set(payload.dictionaries.map(({ layer }) => layer))].map((layer) => {
-              const folded = marks.folded?.includes(layer) ?? false;
-              return (
-                <button key={layer} type="button" aria-label={`${folded ? "Unfold" : "Fold"} layer ${layer}`} title={`${payload.dictionaries.find((one) => one.layer === layer)!.site}: ${folded ? "show its cards" : "show it as one card"}`} onClick={() => choose({ folded: folded ? marks.folded!.filter((one) => one !== layer) : [...(marks.folded ?? []), layer] })}>
-                  {folded ? "▸" : "▾"} {layer}
-                </button>
-              );
-            })}
-          </span>
+          <Folds dictionaries={payload.dictionaries} folded={marks.folded ?? []} choose={choose} />
           <span class="zooms" role="group" aria-label="Zoom">
             <button type="button" aria-label="Smaller" onClick={() => canvas.current!.zoomBy(0.8)}>
               −
@@ -256,6 +204,72 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
         <EdgeTable net={net} scene={scene} marks={marks} />
       </div>
     </Stand>
+  );
+}
+
+/** What is shown, as words that change it. */
+function Sentence({ outputs, keep, across, sign, paths, output, choose }: Pick<Payload, "outputs"> & Required<Pick<Chosen, "keep" | "across" | "sign" | "paths" | "output">> & { choose: Choose }) {
+  return (
+    <>
+      <span>
+        Keep{" "}
+        <label class="keep">
+          <input type="range" min="0.01" max="1" step="0.01" value={keep} aria-label="Share of the weight that is kept" onInput={({ currentTarget }) => choose({ keep: currentTarget.valueAsNumber })} /> {percent(keep)}
+        </label>{" "}
+        of the weight of{" "}
+        <Word
+          label="Paths"
+          value={paths}
+          options={[
+            ["any", "all edges"],
+            ["long", "edges on paths longer than one"],
+          ]}
+          onChange={(paths) => choose({ paths })}
+        />
+      </span>{" "}
+      <span>
+        with layers as{" "}
+        <Word
+          label="Layers"
+          value={across}
+          options={[
+            ["rows", "rows"],
+            ["columns", "columns"],
+          ]}
+          onChange={(across) => choose({ across })}
+        />
+      </span>{" "}
+      <span>
+        and blue where <Word label="Sign" value={sign} options={SIGNS} onChange={(sign) => choose({ sign })} />
+      </span>{" "}
+      {outputs.length > 0 && (
+        <span>
+          and cards marked by their effect on{" "}
+          <Word
+            label="Effect on"
+            value={String(output)}
+            options={[...outputs.map((name, i) => [String(i), readOutput(name)] as const), [String(outputs.length), "nothing"] as const]}
+            onChange={(output) => choose({ output: Number(output) })}
+          />
+        </span>
+      )}
+    </>
+  );
+}
+
+/** A button a layer, that folds it into one card or shows its cards. */
+function Folds({ dictionaries, folded, choose }: Pick<Payload, "dictionaries"> & { folded: readonly number[]; choose: Choose }) {
+  return (
+    <span class="layers" role="group" aria-label="Layers, folded or not">
+      {[...new Set(dictionaries.map(({ layer }) => layer))].map((layer) => {
+        const isFolded = folded.includes(layer);
+        return (
+          <button key={layer} type="button" aria-expanded={!isFolded} aria-label={`${isFolded ? "Unfold" : "Fold"} layer ${layer}`} title={`${dictionaries.find((one) => one.layer === layer)!.site}: ${isFolded ? "show its cards" : "show it as one card"}`} onClick={() => choose({ folded: isFolded ? folded.filter((one) => one !== layer) : [...folded, layer] })}>
+            {isFolded ? "▸" : "▾"} {layer}
+          </button>
+        );
+      })}
+    </span>
   );
 }
 
