@@ -145,7 +145,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   const largest = shownOutput === null ? 0 : scene.items.reduce((most, { nodes }) => Math.max(most, Math.abs(effectOf(net, nodes, shownOutput))), 0);
   const effects = shownOutput === null ? null : `left edge of a card: its effect, ±${plain(largest)} at most`;
   const { from_elsewhere: away } = payload.settings;
-  const elsewhere = typeof away === "number" && away ? `${percent(away)} of the stream's change comes from positions not shown` : null;
+  const elsewhere = typeof away === "number" && away ? `${percent(away)} of the stream's change comes from positions not shown${away > 1 ? ", and the rest works against it" : ""}` : null;
   const legend = sign === "source" ? "blue: the source raises its target; red: it lowers it" : "blue: ablating the source raises its target; red: it lowers it";
 
   /** Pins a node and opens its card; again, lets go of both. Groups and layers are only opened. */
