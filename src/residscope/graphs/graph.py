@@ -356,7 +356,8 @@ class Graph(Result):
         estimated = f", estimated with an error of {error['error']:.1%}" if error else ""
         elsewhere = self.settings.get("from_elsewhere")
         against = ", and the rest works against it" if elsewhere and elsewhere > 1 else ""
-        unseen = f", {elsewhere:.1%} of the stream's change comes from positions not shown{against}" if elsewhere else ""
+        said = f", {elsewhere or 0:.1%} of the stream's change comes from positions not shown{against}"
+        unseen = said if elsewhere else ""
         return (
             f"Graph({self.name}: {len(self.levels)} nodes, {len(self.values)} edges with {self.share:.1%} of the "
             f"whole effect{unseen}{gap}{estimated})"
