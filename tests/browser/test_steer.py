@@ -45,7 +45,7 @@ def test_what_cannot_be_written_is_said_and_nothing_is_lost(open_page: OPEN) -> 
     steering.get_by_role("button", name="Write").click()
     expect(steering.get_by_role("alert")).to_contain_text("the model's context is 256")
     steering.get_by_label("New tokens").fill("2")
-    steering.get_by_role("button", name="Try again").click()
+    steering.get_by_role("button", name="Write").click()
     expect(steering.get_by_label("with the direction added").locator("span")).to_have_count(2)
     steering.get_by_label("Strength", exact=True).fill("much")
     page.keyboard.press("Tab")
