@@ -117,7 +117,12 @@ def told(others: list[float], shuffled: Sequence[float] = ()) -> str:
     means = torch.tensor([1.0, *others, *shuffled], dtype=torch.float64)
     kinds = ["direction"] + ["variance"] * len(others) + ["shuffled"] * len(shuffled)
     values = means.expand(2, 1, -1)[..., None]
-    found: dict[str, Any] = {"measures": ["loss", "kl"], "actions": ["remove"], "kinds": kinds, "whole": torch.full((2, 1), 4.0)}
+    found: dict[str, Any] = {
+        "measures": ["loss", "kl"],
+        "actions": ["remove"],
+        "kinds": kinds,
+        "whole": torch.full((2, 1), 4.0),
+    }
     check = causal_check.CausalCheck(name="", settings={}, python=[], values=values, deviations=means, **found)
     return check.verdict.partition("; ")[2]
 
