@@ -1,5 +1,6 @@
 """The causal check: equal to full runs, held against what it says, and able to say that a direction does nothing."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -85,7 +86,9 @@ def test_what_the_model_reads_does_more_than_chance(demo: rs.Model) -> None:
     texts = rs.demo.pairs("ioi", 12).clean
     token = rs.token_direction(demo, " Mary", minus=" the")
     check = rs.causal_check(demo, token, list(texts), actions=["add"], strength=4.0)
-    assert "more than all of" in check.verdict
+    assert check.verdict.endswith(
+        "; 0 of 20 directions that vary as much move them as far or farther: more than chance (p = 0.048)."
+    )
     row = check.summary().query("measure == 'kl'").iloc[0]
     assert row["low"] < row["effect"] < row["high"]
     assert row["variance_high"] < row["effect"]
@@ -96,16 +99,49 @@ def test_contrasts_and_probes_bring_their_shuffled_labels(demo: rs.Model) -> Non
     he = [f"{name} ran home. He was" for name in ("Tom", "John", "Paul", "Sam")]
     she = [f"{name} ran home. She was" for name in ("Amy", "Mary", "Sue", "Jane")]
     contrast = rs.contrast(demo, he, she, site="resid_pre.2")
-    check = rs.causal_check(demo, contrast, [*he, *she], actions=["remove"], n_draws=2)
+    check = rs.causal_check(demo, contrast, [*he, *she], actions=["remove"], n_draws=20)
     assert check.kinds.count("shuffled") == 20
+    assert "of 20 directions of shuffled labels move them" in check.verdict
     frame = check.to_frame()
     assert {*frame.columns} == {"measure", "action", "vector", "kind", "batch", "value"}
-    assert len(frame) == 2 * 1 * 25 * 8
+    assert len(frame) == 2 * 1 * 61 * 8
     low, high = check.summary()[["shuffled_low", "shuffled_high"]].to_numpy()[0]
     assert low <= high
     probe = rs.probe(demo, [*he, *she], [0] * 4 + [1] * 4, site="resid_pre.2")
     assert probe.shuffled is not None
-    assert probe.shuffled.shape == (10, 128)
+    assert probe.shuffled.shape == (40, 128)
+
+
+def told(others: list[float], shuffled: Sequence[float] = ()) -> str:
+    """The verdict on a direction that moves predictions by one nat, where chance gives these."""
+    means = torch.tensor([1.0, *others, *shuffled], dtype=torch.float64)
+    kinds = ["direction"] + ["variance"] * len(others) + ["shuffled"] * len(shuffled)
+    values = means.expand(2, 1, -1)[..., None]
+    found: dict[str, Any] = {
+        "measures": ["loss", "kl"],
+        "actions": ["remove"],
+        "kinds": kinds,
+        "whole": torch.full((2, 1), 4.0),
+    }
+    check = causal_check.CausalCheck(name="", settings={}, python=[], values=values, deviations=means, **found)
+    return check.verdict.partition("; ")[2]
+
+
+def test_the_verdict_counts_those_as_large_and_says_where_they_are_too_few() -> None:
+    assert told([0.1] * 97 + [2.0] * 3) == (
+        "3 of 100 directions that vary as much move them as far or farther: more than chance (p = 0.04)."
+    )
+    assert told([0.1] * 29 + [1.0]).endswith(
+        "1 of 30 directions that vary as much move them as far or farther: no more than chance (p = 0.065)."
+    )
+    assert told([0.1] * 10).endswith(
+        "10 directions that vary as much cannot tell: the smallest p is 0.091; ask for n_draws=20 or more."
+    )
+    assert "10 directions of shuffled labels cannot tell: the smallest p is 0.091; make the" in told(
+        [0.1] * 20, [0.1] * 10
+    )
+    assert told([0.1] * 20, [0.1] * 40).endswith("more than chance (p = 0.048).")
+    assert told([2.0] * 20, [0.1] * 10).endswith("no more than chance (p = 1).")
 
 
 def test_it_is_a_result(demo: rs.Model, tmp_path: Any) -> None:

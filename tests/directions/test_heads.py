@@ -183,9 +183,11 @@ def test_a_heads_direction_elsewhere() -> None:
         rs.Direction.of(drawn(width), site, f"d of {site}", head=1)
         for site, width in (("z.1", 8), ("v.1", 8), ("head_out.1", 32))
     )
-    later = model.run(TEXTS[:1], edits=rs.add("blocks.2.attn.hook_z", of_z))["z.2"] - run["z.2"]
+    later = model.run(TEXTS[:1], edits=rs.add("blocks.2.attn.hook_z", of_z.at("z.2", head=1)))["z.2"] - run["z.2"]
     torch.testing.assert_close(later[0, 1], of_z.vector.expand(4, -1) * (torch.arange(4) == 1)[:, None])
-    stream = model.run(TEXTS[:1], edits=rs.add("resid_mid.1", of_out))["resid_mid.1"] - run["resid_mid.1"]
+    stream = (
+        model.run(TEXTS[:1], edits=rs.add("resid_mid.1", of_out.at("resid_mid.1")))["resid_mid.1"] - run["resid_mid.1"]
+    )
     torch.testing.assert_close(stream[0, 1], of_out.vector)
     cases: list[tuple[rs.Edit, str]] = [
         (rs.add("z.1", of_z, head=2), r"d of z\.1 is of z\.1 head 1, and head=2 was asked for"),
@@ -193,7 +195,9 @@ def test_a_heads_direction_elsewhere() -> None:
         (rs.ablate("z.1", along=of_z, head=0), "head=0 was asked for"),
         (rs.clamp(of_z, 1.0, head=3), "head=3 was asked for"),
         (rs.project_out("z.1", [of_z, of_z.at("z.1", head=2)]), r"is of z\.1 head 2, and d of z\.1 of z\.1 head 1"),
-        (rs.replace("z.1", run, along=of_v), r"d of v\.1 is of a kv_head of v\.1, and z\.1 has heads"),
+        (rs.replace("z.1", run, along=of_v), r"d of v\.1 lives at v\.1 head 1, and rs.replace was"),
+        (rs.add("blocks.2.attn.hook_z", of_z), r"direction\.at\('z\.2', head=\.\.\.\)"),
+        (rs.project_out("resid_mid.1", of_out, centre="mean"), r"direction\.at\('resid_mid\.1'\)"),
         (rs.add("v.1", of_v.at("v.1", head=2)), r"head=2 was asked for, and v\.1 has 2 along kv_head"),
     ]
     for edit, says in cases:

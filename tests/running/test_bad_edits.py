@@ -51,6 +51,12 @@ EDITS: list[tuple[Callable[[rs.Model], rs.Edit], type[Exception], str]] = [
         r"Give that, \[2, ...\] for each text",
     ),
     (lambda m: rs.add("resid_pre.1", SHORT), BadEdit, r"shape \[16\]"),
+    (
+        lambda m: rs.add("resid_pre.2", SHORT),
+        BadEdit,
+        r"short lives at resid_pre.1, and rs.add was asked for at resid_pre.2. .*direction.at\('resid_pre.2'\)",
+    ),
+    (lambda m: rs.ablate("mlp_out.1", along=[SHORT]), BadEdit, "rs.ablate was asked for at mlp_out.1"),
     (lambda m: rs.add("resid_pre.1", NAN), BadEdit, "holds NaN or infinity"),
     (lambda m: rs.replace("z.1", float("inf")), BadEdit, "holds NaN or infinity"),
     (lambda m: rs.add("z.1", 1.0, float("nan")), BadEdit, "The scale is nan. Give a finite number"),

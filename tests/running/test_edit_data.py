@@ -35,12 +35,12 @@ def drawn(*shape: int) -> torch.Tensor:
 UNIT = drawn(32) / drawn(32).norm()
 VECTOR: Any = st.sampled_from(
     [
-        lambda: 0.25,
-        lambda: drawn(32),
-        lambda: drawn(2, 32),
-        lambda: drawn(32).numpy(),
-        lambda: drawn(32).tolist(),
-        lambda: rs.Direction("a 'name'", Site("resid_pre", 1), UNIT, 2 * drawn(32), 1.5),
+        lambda _: 0.25,
+        lambda _: drawn(32),
+        lambda _: drawn(2, 32),
+        lambda _: drawn(32).numpy(),
+        lambda _: drawn(32).tolist(),
+        lambda site: rs.Direction.of(UNIT, site, "a 'name'", mean=2 * drawn(32), deviation=1.5),
     ]
 )
 ALONG = st.one_of(st.none(), st.just(drawn(2, 32)), st.just([drawn(32)]))
@@ -56,10 +56,10 @@ def draw_edit(draw: Any, run: rs.Run) -> rs.Edit:
     texts: Any = draw(st.sampled_from([["abc", "defghi"], [[1, 2], [3, 4, 5]], "abcdef"]))
     rows: Any = draw(st.sampled_from([drawn(2, 32), [drawn(32), drawn(2, 32)[1]]]))
     makers: list[Callable[[], rs.Edit]] = [
-        lambda: rs.replace(site, draw(VECTOR)(), pos=pos, along=along),
+        lambda: rs.replace(site, draw(VECTOR)(site), pos=pos, along=along),
         lambda: rs.replace(site, recorded, pos=1),
         lambda: rs.replace("z.1", 1.0, head=head, pos=pos),
-        lambda: rs.add(site, draw(VECTOR)(), number, pos),
+        lambda: rs.add(site, draw(VECTOR)(site), number, pos),
         lambda: rs.scale("mlp_act.1", number, neuron=draw(st.sampled_from([None, 3, [5, 1]])), pos=pos),
         lambda: rs.noise("z.0", abs(number), draw(st.integers(0, 9)), head=head, pos=pos),
         lambda: rs.ablate(site, pos=pos, along=along),

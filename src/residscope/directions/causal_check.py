@@ -45,7 +45,11 @@ KINDS = {
     "variance": "random directions along which the site varies as much",
     "shuffled": "what the same making gives where its labels are shuffled",
 }
-_CHANCE = ("variance", "shuffled")  # what a direction is held against
+_CHANCE = {  # what a direction is held against, and what to do where there is too little of it
+    "variance": ("that vary as much", "ask for n_draws=20 or more"),
+    "shuffled": ("of shuffled labels", "make the direction again, and ask for n_draws=20 or more"),
+}
+_LEVEL = 0.05  # of p, up to which an effect is called more than chance
 _LOGITS_AT_ONCE = 16_000_000
 _WIDEST = 500.0  # powers of the variance that random directions are weighted with
 _HALVINGS = 60
@@ -86,8 +90,9 @@ class CausalCheck(Result):
         Returns:
           effect: The mean over texts, with `low` and `high`, its 95% interval where there are several texts. Of each
             other kind `kind_low` and `kind_high`, within which 95% of its directions' means lie. `whole`: of the whole
-            site. `p`: the share of directions of the same variance, or of shuffled labels where there are such, whose
-            effect is at least as large, both counted with the direction itself: the larger of the two.
+            site. Of directions of the same variance, and of shuffled labels where there are such, `kind_n` is how many
+            there are, and `kind_as_large` how many of them have at least as large an effect. `p`: the share of these,
+            both counted with the direction itself: the larger of the two.
         """
         means = self.values.mean(-1)
         rows = []
@@ -101,20 +106,30 @@ class CausalCheck(Result):
                 drawn = means[m, a, [one == kind for one in self.kinds]].double()
                 ends = drawn.quantile(torch.tensor([0.025, 0.975]).double()).tolist() if len(drawn) else [np.nan] * 2
                 row |= {f"{kind}_low": ends[0], f"{kind}_high": ends[1]}
-                if kind in _CHANCE and len(drawn):
-                    shares.append((1 + int((drawn.abs() >= own.double().mean().abs()).sum())) / (1 + len(drawn)))
+                if kind in _CHANCE:
+                    n_as_large = int((drawn.abs() >= own.double().mean().abs()).sum())
+                    row |= {f"{kind}_n": len(drawn), f"{kind}_as_large": n_as_large}
+                    shares.append((1 + n_as_large) / (1 + len(drawn)) if len(drawn) else 0.0)
             rows.append({**row, "whole": float(self.whole[m].mean()), "p": max(shares)})
         return pd.DataFrame(rows)
 
     @property
     def verdict(self) -> str:
-        """A sentence: whether removing it, or the first action, changes predictions more than chance does."""
+        """A sentence: whether removing it, or the first action, changes predictions more than chance does.
+
+        Directions too few to give a p of 0.05 cannot tell, and it says so.
+        """
         row = self.summary().query("measure == 'kl'").iloc[0]
         said = f"{row['action']}: predictions move by {row['effect']:.3g} nats"
         share = f", {row['effect'] / row['whole']:.0%} of what the whole site's mean does" if row["whole"] > 0 else ""
-        n = sum(kind in _CHANCE for kind in self.kinds)
-        chance = "more than all of" if row["p"] <= 0.05 else "no more than chance, as"
-        return f"{said}{share}; {chance} the {n} directions that it is held against (p = {row['p']:.2g})."
+        kinds = {kind: row[f"{kind}_n"] for kind in _CHANCE if row[f"{kind}_n"]}
+        counted = [f"{row[f'{kind}_as_large']} of {n} directions {_CHANCE[kind][0]}" for kind, n in kinds.items()]
+        few = min(kinds, key=lambda kind: kinds[kind])
+        told = f"{'more' if row['p'] <= _LEVEL else 'no more'} than chance (p = {row['p']:.2g})"
+        if _LEVEL < row["p"] == 1 / (1 + kinds[few]):
+            what, cure = _CHANCE[few]
+            told = f"{kinds[few]} directions {what} cannot tell: the smallest p is {row['p']:.2g}; {cure}"
+        return f"{said}{share}; {' and '.join(counted)} move them as far or farther: {told}."
 
 
 @torch.no_grad()
@@ -137,7 +152,7 @@ def causal_check(
       actions: See `ACTIONS`.
       strength: In standard deviations along the direction: its own, or where it knows none those of these texts. What
         is added along the others is as long.
-      n_draws: Random directions of each kind.
+      n_draws: Directions of each kind; of shuffled labels as many as there are. Fewer than 19 cannot tell.
       seed: Of the draws.
     Returns:
       values  [measure action vector batch]  see `MEASURES`, `ACTIONS` and `KINDS`
@@ -215,7 +230,7 @@ def _draw(
     plain, weights = torch.randn(2, n, len(covariance), dtype=torch.float64, generator=generator)
     vector = direction.vector
     alike = _match_variance(weights, covariance, float(vector @ covariance @ vector))
-    shuffled = vector[None][:0] if direction.shuffled is None else direction.shuffled
+    shuffled = vector[None][:0] if direction.shuffled is None else direction.shuffled[:n]
     parts = {"direction": vector[None], "random": plain, "variance": alike, "shuffled": shuffled}
     vectors = torch.cat(list(parts.values()))
     kinds = [kind for kind, part in parts.items() for _ in part]

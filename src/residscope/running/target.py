@@ -62,6 +62,7 @@ class Target:
         self.device = model.device_of(self.place)
         self.positions = resolve_steps(edit.arguments.get("pos"), tokens)
         self._refuse_twice()
+        self._refuse_foreign()
         sizes = [model.axis_size(axis, tokens.ids.shape[1]) for axis in rest_axes(self.site)]
         self.part, self.single = self._read_part(rest_axes(self.site), sizes)
         self.rest = sizes if self.part is None else [len(self.part), *sizes[1:]]
@@ -76,6 +77,22 @@ class Target:
             twice = found[:, 1:][found.diff() == 0]
             if len(twice):
                 raise BadEdit(f"Position {int(twice[0])} of a text is named twice.", "Name each once.")
+
+    def _refuse_foreign(self) -> None:
+        """Refuse a direction of another site, as long as nobody says that it means something here."""
+        for one in self._list_directions():
+            known = one.site in self.model.sites
+            if one.site != self.site and not (known and self.model.place(one.site) == self.place):
+                head = "" if self.site.head_axis is None else ", head=..."
+                raise BadEdit(
+                    f"{one.name} lives at {one.place}, and rs.{self.edit.name} was asked for at {self.site}.",
+                    f"Say that it means something there: direction.at({str(self.site)!r}{head}), which has no mean.",
+                )
+
+    def _list_directions(self) -> list[Direction]:
+        values = self.edit.arguments.values()
+        given = [one for value in values for one in (value if _is_several(value) else [value])]
+        return [one for one in given if isinstance(one, Direction)]
 
     def _read_part(self, axes: Sequence[str], sizes: Sequence[int]) -> tuple[tuple[int, ...] | None, bool]:
         for name, there in (("head", ("head", "kv_head")), ("neuron", ("d_mlp",))):
@@ -105,16 +122,10 @@ class Target:
         asked, axis = self.edit.arguments.get("head"), self.site.head_axis
         if axis is None:
             return asked
-        given = [one for value in self.edit.arguments.values() for one in (value if _is_several(value) else [value])]
-        own = [one for one in given if isinstance(one, Direction) and one.head is not None]
+        own = [one for one in self._list_directions() if one.head is not None]
         if not own:
             return asked
         for one in own:
-            if one.site.head_axis != axis:
-                raise BadEdit(
-                    f"{one.name} is of a {one.site.head_axis} of {one.site}, and {self.site} has {axis}s.",
-                    f"Say which it means there: direction.at({str(self.site)!r}, head=...).",
-                )
             if one.head != own[0].head or (asked is not None and (np.ndim(asked) or one.head != asked)):
                 other = (
                     f"head={asked!r} was asked for" if one.head == own[0].head else f"{own[0].name} of {own[0].place}"

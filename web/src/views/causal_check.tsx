@@ -23,6 +23,7 @@ interface Chosen {
 
 const SAID: Record<string, string> = { random: "random directions", variance: "as much variance", shuffled: "shuffled labels" };
 const CHANCE = ["variance", "shuffled"]; // what the direction is held against
+const LEVEL = 0.05; // of p, up to which an effect is called more than chance
 const MEASURES: Record<string, string> = { kl: "how far predictions move", loss: "how much the loss grows" };
 const [WIDTH, NARROW, RIGHT, TOP, LANE, GAP, BOTTOM] = [680, 480, 24, 8, 16, 18, 28]; // px
 
@@ -31,6 +32,7 @@ interface Strip {
   effect: number;
   lanes: { kind: string; means: number[] }[];
   share: number; // of what chance gives, the direction itself counted, that is as large
+  few: boolean; // so few that it could be no smaller
 }
 
 /** Means over texts, by edit and kind. */
@@ -45,8 +47,9 @@ function stripsOf({ actions, kinds }: Payload, values: Tensor, measure: number):
     const lanes = Object.keys(SAID)
       .filter((kind) => kinds.includes(kind))
       .map((kind) => ({ kind, means: kinds.flatMap((one, vector) => (one === kind ? [meanAt(a, vector)] : [])) }));
-    const shares = lanes.filter(({ kind }) => CHANCE.includes(kind)).map(({ means }) => (1 + means.filter((mean) => Math.abs(mean) >= Math.abs(effect)).length) / (1 + means.length));
-    return { action, effect, lanes, share: Math.max(...shares) };
+    const chance = lanes.filter(({ kind }) => CHANCE.includes(kind)).map(({ means }) => means);
+    const share = Math.max(...chance.map((means) => (1 + means.filter((mean) => Math.abs(mean) >= Math.abs(effect)).length) / (1 + means.length)));
+    return { action, effect, lanes, share, few: share > LEVEL && share === Math.max(...chance.map((means) => 1 / (1 + means.length))) };
   });
 }
 
@@ -83,7 +86,7 @@ function drawingOf(strips: Strip[]): Drawing {
   return { size: [WIDTH, height], draw };
 }
 
-const verdict = ({ share }: Strip): string => `${share <= 0.05 ? "more than chance" : "no more than chance"} (p ${share.toFixed(2)})`;
+const verdict = ({ share, few }: Strip): string => `${few ? "too few others to tell" : share <= LEVEL ? "more than chance" : "no more than chance"} (p ${share.toFixed(2)})`;
 
 function CausalCheck({ payload, arrays, alone, tools, chosen, choose }: Shown<Payload, Chosen, never>) {
   const { measures, settings } = payload;
@@ -100,7 +103,7 @@ function CausalCheck({ payload, arrays, alone, tools, chosen, choose }: Shown<Pa
   const { across, left, tops, named, height, marks } = arrange(strips, width);
   const n_texts = arrays.values.shape[3];
   const whole = arrays.whole.data.subarray(number * n_texts, (number + 1) * n_texts).reduce((sum, value) => sum + value, 0) / n_texts;
-  const caption = `${MEASURES[measure]}, in nats, mean over texts`;
+  const caption = `${MEASURES[measure]}, in nats, ${n_texts === 1 ? "of one text" : `mean over ${n_texts} texts`}, at strength ${plain(Number(settings.strength))}`;
   const rows = strips.flatMap((strip) => [[strip.action, "direction", strip.effect, strip.share] as const, ...strip.lanes.flatMap(({ kind, means }) => means.map((mean) => [strip.action, kind, mean, ""] as const))]);
   return (
     <Stand
@@ -111,7 +114,12 @@ function CausalCheck({ payload, arrays, alone, tools, chosen, choose }: Shown<Pa
           Show <Word label="Measure" value={measure} options={measures.map((name) => [name, MEASURES[name]] as const)} onChange={(measure) => choose({ measure })} /> in nats
         </>
       }
-      notes={["a line is the direction, a dot another one", `the whole site's mean: ${plain(whole)}`, `added: ${plain(Number(settings.added))}, ${plain(Number(settings.strength))} standard deviations`]}
+      notes={[
+        "a line is the direction, a dot another one",
+        `the whole site's mean: ${plain(whole)}`,
+        `added: ${plain(Number(settings.added))}, ${plain(Number(settings.strength))} standard deviations`,
+        "among several checks one in twenty looks like more than chance by luck",
+      ]}
       drawing={() => drawingOf(strips)}
       table={() => [["action", "kind", "nats", "p"], ...rows]}
     >
