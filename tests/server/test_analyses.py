@@ -143,6 +143,17 @@ def test_it_is_the_result_that_python_gives(
     assert answer.content == expected.to_bytes()
 
 
+def test_a_causal_check_takes_the_texts_that_are_given(client: httpx.Client, stories: rs.Model) -> None:
+    texts = [TEXT, "Lily saw a cat and a dog."]
+    asked = {"site": "resid_pre.2", "along": pca(5), "texts": texts, "strength": 3.0, "n_draws": 2}
+    answer = client.post("/api/v1/causal_check", json=asked)
+    direction = rs.pca(stories, FEW_TEXTS, "resid_pre.2")[5]
+    expected = rs.causal_check(stories, direction, texts, strength=3.0, n_draws=2)
+    assert answer.content == expected.to_bytes()
+    refused = client.post("/api/v1/causal_check", json=asked | {"texts": ["word " * 2000]})
+    assert refused.status_code == 400
+
+
 def read_events(answer: httpx.Response) -> list[tuple[str, Any]]:
     blocks = [dict(line.split(": ", 1) for line in block.split("\n")) for block in answer.text.strip().split("\n\n")]
     return [(block["event"], json.loads(block["data"])) for block in blocks]

@@ -26,7 +26,7 @@ from residscope.results.result import Result
 from residscope.running.metrics import Metric, logit, logit_difference
 from residscope.running.pairs import Pairs
 from residscope.running.pairs import pairs as make_pairs
-from residscope.server.directions import Along, Number, Whole
+from residscope.server.directions import Along, Number, Texts, Whole
 from residscope.server.workbench import Workbench
 
 
@@ -187,19 +187,22 @@ class Explain(Analysis):
 
 
 class Check(Analysis):
-    """`rs.causal_check` of a direction, on some of the sample texts."""
+    """`rs.causal_check` of a direction, on these texts, or on so many of the sample texts."""
 
     kept = True
 
     site: str
     along: Along
+    texts: Annotated[Texts, Field(max_length=100)] | None = None
     n_texts: Annotated[StrictInt, Field(ge=1, le=100)] = 5
     strength: Annotated[float, Field(gt=0, le=1000)] = 2.0
     n_draws: Annotated[StrictInt, Field(ge=1, le=100)] = 20
 
     def compute(self, bench: Workbench) -> Result:
         direction = bench.find(bench.place(self.site), self.along)
-        texts = bench.texts[: self.n_texts]
+        if self.texts is not None:
+            bench.tokenize(self.texts)
+        texts = bench.texts[: self.n_texts] if self.texts is None else list(self.texts)
         return causal_check(bench.model, direction, texts, strength=self.strength, n_draws=self.n_draws)
 
 

@@ -118,7 +118,7 @@ function CausalCheck({ payload, arrays, alone, tools, chosen, choose }: Shown<Pa
         "a line is the direction, a dot another one",
         `the whole site's mean: ${plain(whole)}`,
         `added: ${plain(Number(settings.added))}, ${plain(Number(settings.strength))} standard deviations`,
-        "among several checks one in twenty looks like more than chance by luck",
+        "of many checks one in twenty looks like more than chance by luck",
       ]}
       drawing={() => drawingOf(strips)}
       table={() => [["action", "kind", "nats", "p"], ...rows]}

@@ -5,6 +5,7 @@ import type { View } from "../../host.ts";
 import { counted, histogram, percent, rounded, signed } from "../../numbers.ts";
 import causalCheck from "../../views/causal_check.tsx";
 import explanation from "../../views/explanation.tsx";
+import { CENTRES } from "../../views/legend.tsx";
 import { type Centre, rankOf, shownValues, type Units, unitName, valueText, visiblePiece } from "../../views/reading.ts";
 import { useAnalysis } from "../analysis.ts";
 import { Hosted } from "../hosted.tsx";
@@ -16,6 +17,7 @@ import { activity, type Follower, river } from "./followers.ts";
 import * as state from "./state.ts";
 
 const BINS = 40;
+const MOST_CHECKED = 8; // texts of a causal check, which takes a while
 const SPREAD = 4; // standard deviations on each side of the histogram
 
 interface DirectionFacts {
@@ -31,6 +33,7 @@ interface DirectionFacts {
   limit: number; // of the histogram
   counts: number[];
   mark: number | null; // value of the picked token
+  texts: string[]; // that a causal check takes: of those shown, one's own first
 }
 
 interface TokenFacts {
@@ -76,6 +79,7 @@ const directionFacts = computed((): DirectionFacts | null => {
     units: inSd ? "sd" : "stream",
     limit,
     counts: histogram(values, limit, BINS),
+    texts: [...picture.texts.filter(({ own }) => own), ...picture.texts.filter(({ own }) => !own)].filter(({ pieces }) => pieces.length > 2).slice(0, MOST_CHECKED).map(({ text }) => text),
     mark: at && !direction.left_out.includes(at.pos) ? state.shownTexts.value[at.text][at.pos] : null,
   };
 });
@@ -137,7 +141,7 @@ function Card({ title, action, children }: { title: string; action: ComponentChi
 }
 
 function DirectionCard({ facts, action }: { facts: DirectionFacts; action: ComponentChildren }) {
-  const { name, share, pca, along, component, history, centre, units, limit, counts, mark } = facts;
+  const { name, share, pca, along, component, history, centre, units, limit, counts, mark, texts } = facts;
   const most = Math.max(...counts, 1);
   return (
     <Card title={name} action={action}>
@@ -146,7 +150,7 @@ function DirectionCard({ facts, action }: { facts: DirectionFacts; action: Compo
         {component !== null && "Made here from "}
         {counted(pca.n_texts, "text")}, {counted(pca.n_tokens, "token")}
         {pca.n_cut > 0 && `, ${counted(pca.n_cut, "text")} cut at the context`}; {pca.left_out.length > 0 && `position ${pca.left_out.join(", ")} left out; `}
-        centre: {centre === "mean" ? "its mean" : "none"}.
+        centre: {CENTRES.find(([one]) => one === centre)![1]}.
       </p>
       {pca.warning && <p class="warning">{pca.warning}</p>}
       <figure>
@@ -164,7 +168,7 @@ function DirectionCard({ facts, action }: { facts: DirectionFacts; action: Compo
           </span>
         </figcaption>
       </figure>
-      <Asked site={pca.site} along={along} />
+      <Asked site={pca.site} along={along} texts={texts} />
     </Card>
   );
 }
@@ -193,13 +197,14 @@ const QUESTIONS: readonly Question[] = [
   { path: "causal_check", ask: "Does the model use it?", view: causalCheck },
 ];
 
-/** What takes a while to know of a direction: it is computed when it is asked for. */
-export function Asked({ site, along }: { site: string; along: readonly Term[] }) {
+/** What takes a while to know of a direction: it is computed when it is asked for. Without texts it is checked on sample texts. */
+export function Asked({ site, along, texts }: { site: string; along: readonly Term[]; texts?: readonly string[] }) {
   const { found, ask, drop } = useAnalysis();
   const [path, setPath] = useState<string | null>(null);
-  const toggle = (to: string | null): void => {
+  const [strength, setStrength] = useState(2);
+  const toggle = (to: string | null, strong = strength): void => {
     setPath(to);
-    if (to) ask(to, { site, along });
+    if (to) ask(to, { site, along, ...(to === "causal_check" && { strength: strong, ...(texts?.length && { texts }) }) });
     else drop();
   };
   useEffect(() => () => toggle(null), [site, JSON.stringify(along)]);
@@ -213,6 +218,26 @@ export function Asked({ site, along }: { site: string; along: readonly Term[] })
           </button>
         ))}
       </p>
+      {path === "causal_check" && (
+        <p>
+          On {texts?.length ? `${counted(texts.length, "text")} of those shown, your own first, ${MOST_CHECKED} at most` : "sample texts"}, at strength{" "}
+          <input
+            class="typed"
+            type="number"
+            aria-label="Strength of the check"
+            min="0.1"
+            max="1000"
+            step="any"
+            value={strength}
+            onChange={({ currentTarget }) => {
+              if (!currentTarget.value || !currentTarget.reportValidity()) return;
+              setStrength(currentTarget.valueAsNumber);
+              toggle(path, currentTarget.valueAsNumber);
+            }}
+          />{" "}
+          standard deviations.
+        </p>
+      )}
       {question && found && <Status work={found.work} trouble={found.trouble} retry={() => toggle(path)} still={null} />}
       {question && found?.data && <Hosted view={question.view} keys={{ bare: false, data: found.data }} on={{}} />}
     </>
