@@ -115,7 +115,9 @@ def test_runs(ada: rs.Client, bob: rs.Client, stories: rs.Model) -> None:
         time.sleep(0.02)
     assert (run.state, [one.id for one in ada.runs()], bob.runs()) == ("done", [run.id], [])
     expected = rs.head_scores(stories, n_sequences=2, n_tokens=10)
-    torch.testing.assert_close(bob.result(run).values, expected.values, rtol=0, atol=1e-5, equal_nan=True)
+    torch.testing.assert_close(ada.result(run).values, expected.values, rtol=0, atol=1e-5, equal_nan=True)
+    with pytest.raises(errors.NotYours):
+        bob.result(run)
     with pytest.raises(errors.BadArgument, match="does not run on this server; it is done"):
         ada.stop(run)
     ada.delete(run)

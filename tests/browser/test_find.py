@@ -47,7 +47,7 @@ def test_by_token_and_by_likeness(open_page: OPEN, demo: rs.Model, basis: rs.Bas
     page.keyboard.press("Enter")
     dictionary = rs.demo.dictionaries[SITE]
     rows = search.locator(".ranking button > span:first-child")
-    found = find_nearest(rs.token_direction(demo, " she").at(SITE), basis, dictionary, top=12)
+    found = find_nearest(rs.token_direction(demo, " she").at(SITE), basis, dictionary, top=12, same_way=True)
     expect(rows).to_have_text([name_of(match.kind, match.number) for match in found])
     page.get_by_label("Token", exact=True).fill("no such token")
     page.keyboard.press("Enter")

@@ -194,3 +194,15 @@ def test_nobody_is_asked_who_they_are_before_anything_is_kept(open_page: OPEN) -
     expect(page.get_by_role("form", name="Save this direction")).to_have_count(0)
     page.keyboard.press("Escape")
     expect(page.get_by_role("form", name="Who works here")).to_have_count(0)
+
+
+def test_what_is_deleted_is_brought_back(enter: Enter) -> None:
+    page = enter("Deb", "/saved?tab=lists")
+    for name in ("kept", "gone"):
+        page.get_by_label("Name of a new list").fill(name)
+        page.get_by_role("button", name="Begin", exact=True).click()
+        expect(page.get_by_role("button", name=name, exact=True)).to_be_visible()
+    page.locator(".kept li", has_text="gone").get_by_role("button", name="delete").click()
+    expect(page.get_by_role("button", name="gone", exact=True)).to_have_count(0)
+    page.get_by_role("button", name="Bring it back").click()
+    expect(page.get_by_role("button", name="gone", exact=True)).to_be_visible()

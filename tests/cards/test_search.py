@@ -62,3 +62,10 @@ def test_texts_stand_by_their_strongest_token(demo: rs.Model, basis: rs.Basis) -
     strongest = [float(one[one.abs().argmax()]) for one in values]
     assert dict(found) == pytest.approx(dict(enumerate(strongest)), abs=1e-4)
     assert [abs(value) for _, value in found] == sorted((abs(value) for _, value in found), reverse=True)
+
+
+def test_what_points_the_same_way_comes_first_and_what_points_against_last(basis: rs.Basis) -> None:
+    found = find_nearest(0.9 * -basis[3] + 0.4 * basis[5], basis, top=len(basis), same_way=True)
+    values = [match.value for match in found]
+    assert values == sorted(values, reverse=True)
+    assert (found[0].number, found[-1].number) == (5, 3)

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ import residscope as rs
 from residscope.direction import combine
 from residscope.directions.file import read_direction
 from tests.patience import PATIENCE
-from tests.server.test_app import pca
+from tests.server.test_app import pca, read_arrays
 from tests.serving import FEW_TEXTS, serve
 
 SITE = "resid_pre.2"
@@ -201,3 +202,26 @@ def test_a_bare_vector_of_a_head_is_uploaded(client: httpx.Client) -> None:
     assert (saved["site"], saved["width"]) == ("z.2:1", 8)
     wide = client.post("/directions/file", params=asked | {"name": "wide"}, content=json.dumps([1.0] * 64))
     assert (wide.status_code, wide.json()["error"]["code"]) == (400, "bad_direction")
+
+
+def test_the_code_of_an_export_is_not_what_a_file_says(client: httpx.Client, stories: rs.Model) -> None:
+    lines = ("import os", "os.system('true')", "direction = 1")
+    made = replace(rs.pca(stories, FEW_TEXTS, SITE)[4], python=lines)
+    saved = save(client, made.to_bytes(), name="with a past").json()
+    kept = {"of": {"kind": "saved", "id": saved["id"], "revision": 0}}
+    asked = {"texts": ["Once upon"], "panels": [{"site": SITE, "along": [kept]}]}
+    code = client.post("/export/python", json=asked).text
+    assert "os.system" not in code
+    assert "direction = rs.load_direction('with a past.safetensors')" in code
+
+
+def test_what_lies_near_a_saved_direction_is_not_itself(client: httpx.Client, stories: rs.Model) -> None:
+    basis = rs.pca(stories, FEW_TEXTS, SITE)
+    first = save(client, basis[6].to_bytes(), name="near one").json()
+    save(client, (basis[6] + 0.5 * basis[7]).to_bytes(), name="near two")
+    along = [{"of": {"kind": "saved", "id": first["id"], "revision": 0}}]
+    answer = client.post("/explain", json={"site": SITE, "along": along, "n_contexts": 0})
+    payload, _ = read_arrays(answer.content)
+    names = [one["name"] for one in payload["near"]]
+    assert "near two" in names
+    assert "near one" not in names

@@ -116,7 +116,7 @@ def test_under_public_read_strangers_read_and_change_nothing(stories: rs.Model) 
     with serve(stories, FEW_TEXTS, closed=True, public_read=True) as (address, _, app):
         closed = Closed(address, app, app.state.library, Person(0, ""))
         client = closed.client()
-        own = {"/api/v1/my_texts", "/api/v1/runs"}
+        own = {"/api/v1/my_texts", "/api/v1/runs", "/api/v1/runs/{id}", "/api/v1/runs/{id}/result"}
         for method, path in closed.routes:
             answer = client.request(method, fill(path))
             if path in PUBLIC or (path not in own and (method == "GET" or path in COMPUTING)):

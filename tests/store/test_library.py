@@ -118,7 +118,7 @@ CHANGES: dict[str, Callable[[Library, Person, dict[str, int]], Any]] = {
     "texts.change": lambda all, who, ids: all.texts.change(who, ids["text"], pinned=True),
     "texts.delete": lambda all, who, ids: all.texts.delete(who, ids["text"]),
     "texts.restore": lambda all, who, ids: all.texts.restore(who, ids["text"]),
-    "runs.check_own": lambda all, who, ids: all.runs.check_own(who, ids["run"]),
+    "runs.read": lambda all, who, ids: all.runs.read(who, ids["run"]),
     "runs.finish": lambda all, who, ids: all.runs.finish(who, ids["run"], "done"),
     "runs.delete": lambda all, who, ids: all.runs.delete(who, ids["run"]),
     "runs.restore": lambda all, who, ids: all.runs.restore(who, ids["run"]),
@@ -295,11 +295,12 @@ def test_runs(library: Library, ada: Person, bob: Person) -> None:
     run = library.runs.add(ada, "lens", {"text": "a\0b", "layers": [1, 2]})
     assert (run.state, run.settings, run.owner) == ("waiting", {"text": "a\0b", "layers": [1, 2]}, "Ada")
     with pytest.raises(NotSaved, match=r"has no result; it is waiting"):
-        library.runs.result(bob, run.id)
+        library.runs.result(ada, run.id)
     log = [("2026-01-02T03:04:05+00:00", "reading")]
     assert library.runs.finish(ada, run.id, "done", log, b"result").log == tuple(log)
-    assert library.runs.result(bob, run.id) == b"result"
-    assert library.runs.read(bob, run.id).state == "done"
+    assert library.runs.result(ada, run.id) == b"result"
+    with pytest.raises(NotYours, match=f"Run {run.id} is another's"):
+        library.runs.read(bob, run.id)
     newer = library.runs.add(ada, "patch", {})
     assert [one.id for one in library.runs.find(ada)] == [newer.id, run.id]
     assert library.runs.find(bob) == []

@@ -261,10 +261,15 @@ def _find_heads(model: Model, site: Site, path: DirectPath | None) -> dict[str, 
 
 
 def find_near(direction: Direction, others: Iterable[Direction | SparseAutoencoder]) -> list[dict[str, Any]]:
-    """Those with the largest cosine, whatever its sign."""
-    return sorted(
-        chain.from_iterable(_compare(direction, other) for other in others), key=lambda one: -abs(one["cosine"])
-    )[:_N_NEAR]
+    """Features and other directions with the largest cosines, whatever their sign; so many of either."""
+    others = list(others)
+    kinds = [[one for one in others if isinstance(one, kind)] for kind in (SparseAutoencoder, Direction)]
+    found = [sorted(chain.from_iterable(_compare(direction, one) for one in kind), key=_size) for kind in kinds]
+    return sorted(chain.from_iterable(near[:_N_NEAR] for near in found), key=_size)
+
+
+def _size(near: dict[str, Any]) -> float:
+    return -abs(float(near["cosine"]))
 
 
 def _compare(direction: Direction, other: Direction | SparseAutoencoder) -> list[dict[str, Any]]:

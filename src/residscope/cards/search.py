@@ -84,7 +84,12 @@ def rank_active(run: Run, directions: Sequence[Direction], *, pos: int | None = 
 
 
 def find_nearest(
-    direction: Direction, basis: Basis, dictionary: SparseAutoencoder | None = None, *, top: int = 10
+    direction: Direction,
+    basis: Basis,
+    dictionary: SparseAutoencoder | None = None,
+    *,
+    top: int = 10,
+    same_way: bool = False,
 ) -> list[Match]:
     """The components, and the features by what they write, that point most nearly along a direction or against it.
 
@@ -93,8 +98,9 @@ def find_nearest(
       basis: Whose components are looked at.
       dictionary: Whose features are.
       top: At most so many of each kind.
+      same_way: Whether only what points along it is near, and what points against it is farthest.
     Returns:
-      Of either kind those with the largest cosine, by its size.
+      Of either kind those with the largest cosine, by its size or, `same_way`, by its value.
     Raises:
       BadDirection: It is not as wide.
     """
@@ -103,12 +109,12 @@ def find_nearest(
             f"{direction.name} has {len(direction.vector)} entries, and vectors at {basis.place} {len(basis.mean)}.",
             "Take one of this site.",
         )
-    found = _rank("pca", (basis.components @ direction.vector)[None], None, top, basis.first)
+    found = _rank("pca", (basis.components @ direction.vector)[None], None, top, basis.first, same_way)
     if dictionary is None:
         return found
     decoder = dictionary.decoder.double().cpu()
     cosines = torch.nn.functional.cosine_similarity(decoder, direction.vector[None], dim=1)
-    return found + _rank("feature", cosines[None], None, top, 0)
+    return found + _rank("feature", cosines[None], None, top, 0, same_way)
 
 
 def find_texts(model: Model, texts: Sequence[str], direction: Direction) -> list[tuple[int, float]]:
@@ -147,9 +153,10 @@ def _rank(
     where: Int[Tensor, " pos"] | None,
     top: int,
     first: int,
+    signed: bool = False,
 ) -> list[Match]:
-    """The largest by size over positions, best first."""
-    sizes, rows = values.abs().max(0)
+    """The largest by size, or by value, over positions, best first."""
+    sizes, rows = (values if signed else values.abs()).max(0)
     best = sizes.topk(min(top, len(sizes))).indices
     return [
         Match(kind, first + number, float(values[row, number]), None if where is None else int(where[row]))

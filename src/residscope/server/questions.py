@@ -91,13 +91,14 @@ class Active(Question):
 
 
 class Nearest(Question):
-    """What lies nearest to a direction: a sum of one or several."""
+    """What lies nearest to a direction: a sum of one or several. `same_way`: and not against it."""
 
     along: Along
     top: Top = 10
+    same_way: bool = False
 
     def answer(self, bench: Workbench, place: Place) -> dict[str, Any]:
-        return bench.find_nearest(place, self.along, self.top)
+        return bench.find_nearest(place, self.along, self.top, same_way=self.same_way)
 
 
 class Order(Question):

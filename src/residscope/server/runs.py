@@ -13,7 +13,7 @@ from residscope.errors import BadArgument, Cancelled, ResidscopeError
 from residscope.results.result import Result
 from residscope.server.analyses import ANALYSES, Analysis
 from residscope.server.library import Id, make_download
-from residscope.server.who import Actor, Visitor
+from residscope.server.who import Actor
 from residscope.server.work import Job, WorkQueue
 from residscope.server.workbench import Workbench
 from residscope.store.library import Library
@@ -50,7 +50,7 @@ class RunKeeper:
           NotSaved, NotYours: There is none of that number, or it is another's.
           BadArgument: It does not run here.
         """
-        run = self._library.runs.check_own(who, id)
+        run = self._library.runs.read(who, id)
         job = self._live.get(id)
         if job is None:
             raise BadArgument(f"Run {id} does not run on this server; it is {run.state}.", "Ask for it again.")
@@ -128,7 +128,7 @@ def make_run_routes(library: Library, keeper: RunKeeper) -> APIRouter:
         return keeper.start(request.app.state.queue, who, asked.kind, asked.read())
 
     @router.get("/{id}")
-    def run(who: Visitor, id: Id) -> Run:
+    def run(who: Actor, id: Id) -> Run:
         return keeper.describe(library.runs.read(who, id))
 
     @router.post("/{id}/stop")
@@ -136,7 +136,7 @@ def make_run_routes(library: Library, keeper: RunKeeper) -> APIRouter:
         return keeper.stop(request.app.state.queue, who, id)
 
     @router.get("/{id}/result", response_class=Response)
-    def result(who: Visitor, id: Id) -> Response:
+    def result(who: Actor, id: Id) -> Response:
         return make_download(library.runs.result(who, id), f"run {id}.safetensors")
 
     return router

@@ -234,7 +234,10 @@ class Workbench:
         """
         if self._library is None:
             raise NotSaved(f"Direction {id} was asked for, and nothing is kept here.", "Open a library.")
-        return self._library.directions.load(None, id, revision)
+        found = self._library.directions.load(None, id, revision)
+        # What a file says of how it was made is whoever's wrote the file, and is not to be run.
+        line = f"direction = rs.load_direction({found.name + '.safetensors'!r})  # File, on the card of direction {id}"
+        return replace(found, python=(*self.model.python, line))
 
     def make(self, place: Place, of: Of) -> Direction:
         """A direction at a place, with the mean and the deviation of the sample texts where it has none of its own.
@@ -324,19 +327,22 @@ class Workbench:
         saved = rank_active(run, [self.make(place, _keep(one)) for one in kept], pos=pos, top=top)
         return {"found": found, "saved": [_tell(kept[match.number], match) for match in saved]}
 
-    def find_nearest(self, place: Place, along: Sequence[Term], top: int) -> dict[str, Any]:
-        """Components, features, and what is saved anywhere, that lie nearest to a direction."""
+    def find_nearest(self, place: Place, along: Sequence[Term], top: int, *, same_way: bool) -> dict[str, Any]:
+        """Components, features, and what is saved anywhere, that lie nearest to a direction; or point the same way."""
         direction, dictionary = self.find(place, along), self._dictionaries.get(str(place))
         near = self._find_saved_near(direction, top)
         saved = [{**_tell(one.direction, None), "value": one.cosine} for one in near]
-        return {"found": find_nearest(direction, self.basis(place), dictionary, top=top), "saved": saved}
+        saved.sort(key=lambda one: -one["value"] if same_way else 0)
+        found = find_nearest(direction, self.basis(place), dictionary, top=top, same_way=same_way)
+        return {"found": found, "saved": saved}
 
-    def list_near(self, place: Place, along: Sequence[Term], top: int) -> list[Direction]:
-        """Features and saved directions that lie nearest to a direction, so many of each."""
-        found = self.find_nearest(place, along, top)
-        features = [match.number for match in found["found"] if match.kind == "feature"]
-        near = [self.dictionary(place).direction(number) for number in features]
-        return near + [self.load(one["id"], one["revision"]) for one in found["saved"]]
+    def list_near(self, place: Place, along: Sequence[Term], top: int) -> list[Direction | SparseAutoencoder]:
+        """The dictionary of a place, and the saved directions that lie nearest to a direction, itself left out."""
+        own = {term.of.id for term in along if isinstance(term.of, Kept) and len(along) == 1}
+        near = [one.direction for one in self._find_saved_near(self.find(place, along), top + len(own))]
+        saved = [self.load(one.id, one.revision) for one in near if one.id not in own]
+        dictionary = self._dictionaries.get(str(place))
+        return [*([] if dictionary is None else [dictionary]), *saved[:top]]
 
     def list_saved_near(self, direction: Direction, top: int) -> list[Direction]:
         """Saved directions that lie nearest to one."""

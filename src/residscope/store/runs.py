@@ -20,7 +20,7 @@ _LOOKED_AT = 100  # of a person's last runs, for one of the same words
 
 @dataclass(frozen=True)
 class Runs(Part[Run]):
-    """Runs, listed for their owner, and read by all who have their link."""
+    """Runs, which their owner alone sees."""
 
     _table = Run
 
@@ -78,15 +78,6 @@ class Runs(Part[Run]):
             session.flush()
             return _describe(row)
 
-    def check_own(self, user: Person, id: int) -> values.Run:
-        """One's own run.
-
-        Raises:
-          NotSaved, NotYours: There is none of that number, or it is another's.
-        """
-        with self.database.changing() as session:
-            return _describe(self._own(session, user, id))
-
     def _find_same(self, session: Session, user: Person, kind: str, settings: dict[str, Any]) -> Run | None:
         query = self._select(user, kept=True).where(Run.kind == kind).limit(_LOOKED_AT)
         return next((row for row in session.scalars(query).unique() if row.settings == settings), None)
@@ -101,22 +92,23 @@ class Runs(Part[Run]):
         with self.database.reading() as session:
             return [_describe(row) for row in session.scalars(self._select(user, kept=not deleted)).unique()]
 
-    def read(self, reader: Person | None, id: int) -> values.Run:
-        """One run.
+    def read(self, user: Person, id: int) -> values.Run:
+        """One's own run.
 
         Raises:
-          NotSaved: There is none of that number.
+          NotSaved, NotYours: There is none of that number, or it is another's.
         """
-        with self.database.reading() as session:
-            return _describe(self._any(session, reader, id))
+        with self.database.changing() as session:
+            return _describe(self._own(session, user, id, deleted=True))
 
-    def result(self, reader: Person | None, id: int) -> bytes:
+    def result(self, user: Person, id: int) -> bytes:
         """What came of it.
 
         Raises:
           NotSaved: There is no such run, or no result yet.
+          NotYours: It is another's.
         """
-        run = self.read(reader, id)
+        run = self.read(user, id)
         if run.artefact is None:
             raise NotSaved(f"Run {id} has no result; it is {run.state}.", "Wait for it, or ask again.")
         return self.artefacts.read(run.artefact)

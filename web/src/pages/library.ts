@@ -57,6 +57,9 @@ export interface OwnText {
   deleted: string | null;
 }
 
+/** What is deleted by its number, and brought back. */
+export type Kept = "directions" | "descriptions" | "comments" | "lists" | "runs";
+
 /** An analysis that was asked for, and what came of it. */
 export interface Run {
   id: number;
@@ -116,8 +119,8 @@ export const library = {
   stopRun: (id: number) => call(`runs/${id}/stop`, { method: "POST" }),
   runResult: async (id: number): Promise<Uint8Array<ArrayBuffer>> => new Uint8Array(await (await call(`runs/${id}/result`)).arrayBuffer()),
 
-  remove: (kind: "directions" | "descriptions" | "comments" | "lists" | "runs", id: number) => call(`${kind}/${id}`, { method: "DELETE" }),
-  restore: (kind: "directions" | "descriptions" | "comments" | "lists" | "runs", id: number) => call(`${kind}/${id}/restore`, { method: "POST" }),
+  remove: (kind: Kept, id: number) => call(`${kind}/${id}`, { method: "DELETE" }),
+  restore: (kind: Kept, id: number) => call(`${kind}/${id}/restore`, { method: "POST" }),
 
   export: async (): Promise<Blob> => (await call("library")).blob(),
   import: (file: File) => json<{ n_directions: number; n_lists: number; n_texts: number; n_votes_left: number }>("library", { bytes: file }),

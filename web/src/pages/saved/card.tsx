@@ -8,7 +8,7 @@ import { copyText, say } from "../notes.tsx";
 import { wordsOf } from "../server.ts";
 import { Asked } from "../stream/inspector.tsx";
 import { placeOf } from "./saved.tsx";
-import { act, lists, mine, seek } from "./state.ts";
+import { act, drop, lists, mine, seek } from "./state.ts";
 
 /** A line that is written and sent. */
 function Line({ label, value = "", send, close }: { label: string; value?: string; send: (text: string) => Promise<boolean>; close?: () => void }) {
@@ -56,7 +56,7 @@ function Words({ one }: { one: Description }) {
               <button type="button" onClick={() => setEditing(true)}>
                 reword
               </button>{" "}
-              <button type="button" onClick={() => void act(() => library.remove("descriptions", one.id))}>
+              <button type="button" onClick={() => void drop("descriptions", one.id, "The description")}>
                 delete
               </button>
             </>
@@ -77,11 +77,7 @@ export function SavedCard({ card }: { card: Card }) {
     return () => controller.abort();
   }, [direction.id, direction.revision]);
   const remove = (): void =>
-    void act(() => library.remove("directions", direction.id)).then((done) => {
-      if (!done) return;
-      seek({ id: null });
-      say(`“${direction.name}” is deleted.`, { act: { text: "Bring it back", run: () => void act(() => library.restore("directions", direction.id)) } });
-    });
+    void drop("directions", direction.id, `“${direction.name}”`).then((done) => done && seek({ id: null }));
   const download = async (): Promise<void> => {
     try {
       say(`${saveFile(await library.file(direction.id), direction.name, "safetensors")} saved to your downloads; rs.load_direction reads it.`, { seconds: 4 });
@@ -95,7 +91,7 @@ export function SavedCard({ card }: { card: Card }) {
     <section class="closer card" ref={el} aria-label={direction.name}>
       <h2>
         {own && !direction.deleted ? (
-          <input class="typed" aria-label="Name" value={direction.name} onChange={({ currentTarget }) => void act(() => library.change(direction.id, { name: currentTarget.value }))} />
+          <input class="typed" aria-label="Name" value={direction.name} onChange={({ currentTarget: field }) => void act(() => library.change(direction.id, { name: field.value })).then((done) => void (done || (field.value = direction.name)))} />
         ) : (
           <span>{direction.name}</span>
         )}
@@ -159,7 +155,7 @@ export function SavedCard({ card }: { card: Card }) {
             <p>
               {one.text} <small>{one.origin ?? one.author}</small>{" "}
               {mine(one.author) && (
-                <button type="button" onClick={() => void act(() => library.remove("comments", one.id))}>
+                <button type="button" onClick={() => void drop("comments", one.id, "The comment")}>
                   delete
                 </button>
               )}

@@ -11,7 +11,7 @@ import { wordsOf } from "../server.ts";
 import { model } from "../session.ts";
 import { Status } from "../status.tsx";
 import { SavedCard } from "./card.tsx";
-import { act, begin, card, directions, lists, load, mine, seek, sought, TABS, texts, trouble } from "./state.ts";
+import { act, begin, card, directions, drop, lists, load, mine, seek, sought, TABS, texts, trouble } from "./state.ts";
 
 /** Where a saved direction is shown. */
 export const placeOf = (direction: Direction): string => `/?${new URLSearchParams({ site: direction.site, along: JSON.stringify([[1, keptOf(direction)]]) })}`;
@@ -203,7 +203,7 @@ function Lists() {
             </span>
             {mine(one.owner) && (
               <span class="tags">
-                <button type="button" onClick={() => void act(() => library.remove("lists", one.id), `“${one.name}” is deleted.`)}>
+                <button type="button" onClick={() => void drop("lists", one.id, `“${one.name}”`)}>
                   delete
                 </button>
               </span>

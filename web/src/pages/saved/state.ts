@@ -1,7 +1,7 @@
 // The place Saved: what is looked for is in its address; what is found, and the card that is open.
 
 import { batch, computed, effect, signal } from "@preact/signals";
-import { type List, library, me, type OwnText, type Saved, type SavedCard } from "../library.ts";
+import { type Kept, type List, library, me, type OwnText, type Saved, type SavedCard } from "../library.ts";
 import { learnMe } from "../me.tsx";
 import { dismiss, say } from "../notes.tsx";
 import { isAbort, server, wordsOf } from "../server.ts";
@@ -106,6 +106,13 @@ export async function act(change: () => Promise<unknown>, done?: string): Promis
     say(wordsOf(error));
     return false;
   }
+}
+
+/** Deletes what is one's own, and offers to bring it back; whether it is deleted. */
+export async function drop(kind: Kept, id: number, name: string): Promise<boolean> {
+  const done = await act(() => library.remove(kind, id));
+  if (done) say(`${name} is deleted.`, { act: { text: "Bring it back", run: () => void act(() => library.restore(kind, id)) } });
+  return done;
 }
 
 const wish = computed(() => JSON.stringify([sought.value, me.value?.name, model.value?.name]));

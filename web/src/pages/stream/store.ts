@@ -2,7 +2,7 @@
 
 import { type DirectionFacts, type Made, type Pca, type Progress, server, ServerError, type Tokens } from "../server.ts";
 
-export const BLOCK = 16; // components asked for at once
+export const BLOCK = 32; // components asked for at once
 const MAX_FLOATS = 32 * 2 ** 20; // 128 MiB of projections are kept
 
 /** A text the server would not read, in its words. */
