@@ -104,6 +104,8 @@ def test_components_are_directions(stories: rs.Model) -> None:
     assert direction.vector.norm().item() == pytest.approx(1)
     assert direction.offset == pytest.approx(float(basis.mean @ basis.components[7]))
     assert direction.deviation == pytest.approx(float(basis.variances[7]) ** 0.5)
+    made_of = {"n_texts": basis.n_texts, "n_tokens": basis.n_tokens, "n_cut": basis.n_cut, "source": stories.source}
+    assert direction.history.items() >= made_of.items()
     assert direction.history["share"] == pytest.approx(float(basis.shares[7]))
     assert basis[-1].name == "PCA 9 of resid_pre.2"
     assert basis[3:6][1].name == "PCA 4 of resid_pre.2"

@@ -121,7 +121,15 @@ class Basis(Result):
             mean=self.mean,
             deviation=deviation or None,
             left_out=tuple(self.left_out),
-            history={"kind": "pca", "component": component, "share": float(self.shares[number]), **self.settings},
+            history={
+                "kind": "pca",
+                "component": component,
+                "share": float(self.shares[number]),
+                "n_texts": self.n_texts,
+                "n_tokens": self.n_tokens,
+                "n_cut": self.n_cut,
+                **self.settings,
+            },
             python=(*self.python, f"direction = basis[{component}]"),
         )
 
@@ -245,7 +253,12 @@ def _compute(
         *model.python,
     ]
     described = describe_texts(texts)
-    settings = {"left_out": list(left_out), "model": model.name, "dtype": str(model.dtype).removeprefix("torch.")}
+    settings = {
+        "left_out": list(left_out),
+        "model": model.name,
+        "source": model.source,
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
     bases = []
     for (site, head), found in zip(places, moments, strict=True):
         said = (
