@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -165,6 +166,8 @@ class Direction:
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: SupportsFloat) -> "Direction":
+        if not float(divisor):
+            raise BadDirection(f"{self.name} was divided by {divisor}.", "Divide by a number other than zero.")
         return self * (1.0 / float(divisor))
 
     def __neg__(self) -> "Direction":
@@ -182,11 +185,20 @@ class Direction:
         return write_once([self.python or _write_numbers(self), *more])
 
     def save(self, path: str | Path) -> None:
-        """Write it to a file, whole or not at all; `rs.load_direction` reads it back bit for bit."""
+        """Write it to a file, whole or not at all; `rs.load_direction` reads it back bit for bit.
+
+        Raises:
+          BadDirection: The file cannot be written; nothing is left behind.
+        """
         path = Path(path)
         aside = path.with_name(f"{path.name}.new")
-        aside.write_bytes(self.to_bytes())
-        aside.replace(path)
+        try:
+            aside.write_bytes(self.to_bytes())
+            aside.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise BadDirection(f"{path} cannot be written ({error.strerror}).", "Name a file in a folder.") from None
 
     def to_bytes(self) -> bytes:
         """What `save` writes."""

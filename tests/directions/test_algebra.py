@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import residscope as rs
+from residscope.direction import Direction
+from residscope.directions.file import read_file
 from residscope.errors import BadDirection, UnknownSite
 
 NUMBER = st.floats(-10, 10).filter(lambda x: abs(x) > 1e-3)
@@ -210,3 +212,26 @@ def test_the_code_of_a_sum_tells_bases_apart(demo: rs.Model) -> None:
     exec("\n".join(summed.python), told)
     torch.testing.assert_close(told["direction"].vector, summed.vector, rtol=0, atol=1e-9)
     assert sum("rs.load" in line for line in summed.python) == 1
+
+
+def test_a_direction_divided_by_zero() -> None:
+    with pytest.raises(BadDirection, match="divided by 0"):
+        Direction.of([1.0, 2.0], "resid_pre.0", "it") / 0
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    direction = Direction.of([1.0, 2.0], "resid_pre.0", "it")
+    for path in (tmp_path / "nowhere" / "x.safetensors", tmp_path):
+        with pytest.raises(BadDirection, match="cannot be written"):
+            direction.save(path)
+    assert not tmp_path.with_name(f"{tmp_path.name}.new").exists()
+
+
+def test_files_that_are_nearly_right(tmp_path: Path) -> None:
+    content = Direction.of([1.0, 2.0], "resid_pre.0", "it").to_bytes()
+    with pytest.raises(BadDirection, match="the file is cut short"):
+        read_file(content[:-3], "it.safetensors")
+    with pytest.raises(BadDirection, match="true and false are no numbers"):
+        read_file(b"[true, false]", "it.json", site="resid_pre.0")
+    np.save(tmp_path / "A.npy", np.array([3.0, 4.0]))
+    assert read_file((tmp_path / "A.npy").read_bytes(), "A.NPY", site="resid_pre.0").vector.tolist() == [0.6, 0.8]

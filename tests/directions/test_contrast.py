@@ -90,3 +90,9 @@ def test_what_cannot_be_told_apart_is_refused(demo: rs.Model) -> None:
         rs.probe(demo, HE, [0] * 16, site="resid_pre.1")
     with pytest.raises(BadArgument, match=r"of \[15, 1\] texts"):
         rs.probe(demo, HE, [0] * 15 + [1], site="resid_pre.1")
+
+
+def test_a_probe_needs_enough_on_both_sides(stories: rs.Model) -> None:
+    texts = [f"Tom had {n} cats" for n in range(8)]
+    with pytest.raises(BadArgument, match=r"held_out=0\.1 of 8 texts holds out 1"):
+        rs.probe(stories, texts, [0, 1] * 4, site="resid_pre.1", held_out=0.1)

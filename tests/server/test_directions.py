@@ -255,3 +255,11 @@ def test_a_probe_is_fitted_once(server: tuple[httpx.Client, Workbench], monkeypa
     for path, asked in (("home", {"direction": spec}), ("describe", {"directions": [spec | {"here": True}]})):
         assert server[0].post(f"/api/v1/{path}", json={"site": SITE, **asked}).status_code == 200
     assert len(fitted) == 1
+
+
+def test_sums_are_not_nested_without_end(client: httpx.Client) -> None:
+    made: dict[str, Any] = PCA
+    for _ in range(200):
+        made = {"kind": "sum", "terms": [{"of": made}]}
+    refused = client.post("/api/v1/nearest", json={"site": SITE, "along": [{"of": made}]})
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, "Sums are nested more than 16 deep.")

@@ -97,7 +97,7 @@ def _list_mappings(value: Any) -> Iterator[Mapping[str, Any]]:
 def read_file(content: bytes, name: str, *, site: str | Site | None = None, head: int | None = None) -> Direction:
     """What `load_direction` reads of a file with this content and name."""
     path = Path(name)
-    if path.suffix in (".json", ".npy"):
+    if path.suffix.lower() in (".json", ".npy"):
         if site is None:
             raise BadDirection(f"{name} is a bare vector.", 'Say where it lives: site="resid_pre.5".')
         made = {"kind": "upload", "file": path.name}
@@ -123,7 +123,9 @@ def read_direction(content: bytes, name: str) -> Direction:
         return build_direction(load(content), _read_facts(content))
     except _UNREADABLE as error:
         hint = "Give one that direction.save wrote; a bare vector as .json or .npy."
-        raise BadDirection(f"{name} holds no direction ({error}).", hint) from None
+        cut = "incomplete metadata" in str(error) or "not covering" in str(error)
+        why = "the file is cut short" if cut else error
+        raise BadDirection(f"{name} holds no direction ({why}).", hint) from None
 
 
 def build_direction(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Direction:
@@ -175,6 +177,11 @@ def _check(direction: Direction, facts: Mapping[str, Any]) -> None:
 
 def _read_bare(content: bytes, name: str) -> Any:
     try:
-        return np.load(BytesIO(content), allow_pickle=False) if name.endswith(".npy") else json.loads(content)
+        if name.lower().endswith(".npy"):
+            return np.load(BytesIO(content), allow_pickle=False)
+        numbers = json.loads(content)
+        if isinstance(numbers, list) and any(isinstance(one, bool) for one in numbers):
+            raise ValueError("true and false are no numbers")
+        return numbers
     except (ValueError, EOFError, OSError, MemoryError, RecursionError) as error:
         raise BadDirection(f"{name} holds no vector ({error}).", "Give a list of numbers.") from None

@@ -1,6 +1,7 @@
 """A linear probe: the direction along which two kinds of texts are told apart best."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,13 @@ def probe(
         raise BadArgument(
             f"{len(kinds)} kinds of labels were given, of {np.bincount(classes).tolist()} texts, held_out={held_out}.",
             "Give two kinds, four texts of each at least, and hold out a share of them.",
+        )
+    n_held_out = ceil(held_out * len(rows))
+    if min(n_held_out, len(rows) - n_held_out) < 2:
+        raise BadArgument(
+            f"held_out={held_out} of {len(rows)} texts holds out {n_held_out}, and two of each kind are needed on both "
+            "sides.",
+            "Hold out another share, or give more texts.",
         )
     x, x_held_out, y, y_held_out = train_test_split(
         rows.numpy(), classes, test_size=held_out, random_state=seed, stratify=classes

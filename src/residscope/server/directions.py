@@ -3,16 +3,19 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt, model_validator
 
 from residscope.direction import Direction
 from residscope.directions.contrast import contrast
 from residscope.directions.probe import probe
 from residscope.directions.weights import head_direction, neuron_direction, position_direction, token_direction
+from residscope.errors import BadArgument
 from residscope.sites import Place
 
 if TYPE_CHECKING:
     from residscope.server.workbench import Workbench
+
+_DEEPEST = 16  # sums within sums
 
 Whole = Annotated[StrictInt, Field(ge=0)]
 Number = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
@@ -167,6 +170,20 @@ class Term(BaseModel):
 
     of: Of
     weight: FiniteFloat = 1.0
+
+    @model_validator(mode="after")
+    def check_depth(self) -> "Term":
+        """Sums of sums may be nested, but not without end.
+
+        Raises:
+          BadArgument: They are.
+        """
+        deep, here = 0, [self]
+        while here := [term for one in here if isinstance(one.of, Sum) for term in one.of.terms]:
+            deep += 1
+            if deep > _DEEPEST:
+                raise BadArgument(f"Sums are nested more than {_DEEPEST} deep.", "Add the directions up in one sum.")
+        return self
 
 
 Along = Annotated[tuple[Term, ...], Field(min_length=1, max_length=64)]
