@@ -210,9 +210,10 @@ export async function addText(text: string): Promise<void> {
 export async function keepText(text: string): Promise<void> {
   if (!isSomebody()) return;
   try {
-    const [kept] = await library.addTexts([{ name: null, text }]);
-    await library.changeText(kept.id, { pinned: true });
-    say("The text is kept and pinned.", { link: { href: "/saved?tab=texts", text: "See your texts" }, seconds: 6 });
+    const known = (await library.texts()).find((one) => one.text === text);
+    const { id } = known ?? (await library.addTexts([{ name: null, text }]))[0];
+    await library.changeText(id, { pinned: true });
+    say(known?.pinned ? "The text is kept already." : "The text is kept and pinned.", { link: { href: "/saved?tab=texts", text: "See your texts" }, seconds: 6 });
   } catch (error) {
     say(wordsOf(error));
   }

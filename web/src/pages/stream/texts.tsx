@@ -57,7 +57,7 @@ export function AddText() {
           setProblem(null);
         }}
         onKeyDown={(event) => {
-          if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+          if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
             event.preventDefault();
             void add();
           } else if (event.key === "Escape") event.currentTarget.blur();
@@ -66,7 +66,7 @@ export function AddText() {
       <button type="submit" class="solid" disabled={busy}>
         {busy ? "Reading…" : "Add"}
       </button>
-      {text && !problem && <p class="hint">Ctrl Enter adds it</p>}
+      {text && !problem && <p class="hint">Enter adds it, with Shift it begins a line</p>}
       {!text && <AddFile say={setProblem} />}
       {problem && (
         <p class="problem" id="add-problem" role="alert">
@@ -170,7 +170,7 @@ function Coloured({ text, strip, limit, pos }: { text: state.ShownText; strip: s
 /** Another text of as many tokens, whose values are shown less this one's. */
 function Against({ text }: { text: state.ShownText }) {
   const others = state.picture.value!.texts.filter(({ key, pieces }) => key !== text.key && pieces.length === text.pieces.length);
-  if (!others.length) return null;
+  if (!others.length) return <small>no other text shown has {counted(text.pieces.length, "token")}, to compare with</small>;
   const { against } = state.wanted.value;
   return (
     <span>
