@@ -209,3 +209,14 @@ def test_what_is_deleted_is_brought_back(enter: Enter) -> None:
     expect(page.get_by_role("button", name="gone", exact=True)).to_have_count(0)
     page.get_by_role("button", name="Bring it back").click()
     expect(page.get_by_role("button", name="gone", exact=True)).to_be_visible()
+
+
+def test_what_stream_cannot_show_is_not_led_there(enter: Enter, origin: str) -> None:
+    page = enter("Flo", "/saved")
+    path = "/api/v1/directions/file?file=a.json&site=z.1&name=all heads"
+    answer = page.request.post(origin + path, data=json.dumps([1.0] * 128))
+    page.goto(f"{origin}/saved?id={answer.json()['id']}")
+    card = page.get_by_role("region", name="all heads")
+    expect(card).to_contain_text("of all heads of z.1 side by side")
+    expect(card.get_by_role("link", name="Show it on Stream")).to_have_count(0)
+    expect(card.get_by_role("button", name="Does the model use it?")).to_have_count(0)

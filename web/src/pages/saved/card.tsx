@@ -6,6 +6,7 @@ import { type Description, keptOf, library, type SavedCard as Card, type Saved }
 import { isSomebody } from "../me.tsx";
 import { copyText, say } from "../notes.tsx";
 import { wordsOf } from "../server.ts";
+import { model } from "../session.ts";
 import { Asked } from "../stream/inspector.tsx";
 import { placeOf } from "./saved.tsx";
 import { act, drop, lists, mine, seek } from "./state.ts";
@@ -67,9 +68,13 @@ function Words({ one }: { one: Description }) {
   );
 }
 
+/** Whether the page Stream can show it: where a site has heads, it shows one. */
+const isShown = ({ site }: Saved): boolean => site.includes(":") || !model.value?.sites.some(({ kind, n_heads }) => n_heads !== null && kind === site.split(".")[0]);
+
 export function SavedCard({ card }: { card: Card }) {
   const { direction, descriptions, comments, revisions } = card;
   const own = mine(direction.owner);
+  const shown = isShown(direction);
   const [near, setNear] = useState<{ direction: Saved; cosine: number }[]>([]);
   useEffect(() => {
     const controller = new AbortController();
@@ -113,7 +118,7 @@ export function SavedCard({ card }: { card: Card }) {
         </p>
       ) : (
         <p class="doors">
-          <a href={placeOf(direction)}>Show it on Stream</a>
+          {shown && <a href={placeOf(direction)}>Show it on Stream</a>}
           <button type="button" onClick={() => void copyText(`${location.origin}/saved?id=${direction.id}`, "Link")}>
             Link
           </button>
@@ -127,6 +132,7 @@ export function SavedCard({ card }: { card: Card }) {
           )}
         </p>
       )}
+      {!shown && <p>It is of all heads of {direction.site} side by side, and Stream shows one head at a time: in Python, edits take it.</p>}
       {own ? (
         <label class="tagged">
           Tags{" "}
@@ -140,7 +146,7 @@ export function SavedCard({ card }: { card: Card }) {
       ) : (
         direction.tags.length > 0 && <p>{direction.tags.join(", ")}</p>
       )}
-      {!direction.deleted && <Asked site={direction.site} along={[{ weight: 1, of: keptOf(direction) }]} />}
+      {shown && !direction.deleted && <Asked site={direction.site} along={[{ weight: 1, of: keptOf(direction) }]} />}
       <h4>What it means</h4>
       <ol class="words">
         {descriptions.map((one) => (
@@ -186,7 +192,7 @@ export function SavedCard({ card }: { card: Card }) {
             {revisions.map((one) => (
               <li key={one.number}>
                 <p>
-                  <a href={placeOf({ ...direction, revision: one.number })}>
+                  <a href={shown ? placeOf({ ...direction, revision: one.number }) : undefined}>
                     {one.number}: {one.name}
                   </a>{" "}
                   <small>{new Date(one.created).toLocaleString()}</small>
