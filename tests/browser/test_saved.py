@@ -220,3 +220,19 @@ def test_what_stream_cannot_show_is_not_led_there(enter: Enter, origin: str) -> 
     expect(card).to_contain_text("of all heads of z.1 side by side")
     expect(card.get_by_role("link", name="Show it on Stream")).to_have_count(0)
     expect(card.get_by_role("button", name="Does the model use it?")).to_have_count(0)
+
+
+def test_a_name_that_is_refused_leaves_the_old_one(enter: Enter) -> None:
+    page = enter("Gil", "/saved")
+    asked = {"texts": [{"text": "one cat", "name": "A"}, {"text": "two dogs", "name": "B"}]}
+    page.evaluate(
+        """(asked) => fetch("/api/v1/my_texts",
+          {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(asked)})""",
+        asked,
+    )
+    page.goto(page.url.split("?")[0] + "?tab=texts")
+    field = page.locator(".kept li", has_text="two dogs").get_by_label("Name of the text")
+    field.fill("A")
+    field.press("Tab")
+    expect(page.locator(".note")).to_contain_text("named 'A' already")
+    expect(field).to_have_value("B")

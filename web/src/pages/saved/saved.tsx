@@ -230,7 +230,7 @@ function Texts() {
               aria-label="Name of the text"
               placeholder="unnamed"
               value={one.name ?? ""}
-              onChange={({ currentTarget }) => void act(() => library.changeText(one.id, { name: currentTarget.value.trim() || null }))}
+              onChange={({ currentTarget: field }) => void act(() => library.changeText(one.id, { name: field.value.trim() || null })).then((done) => void (done || (field.value = one.name ?? "")))}
             />
             <p class="own">{one.text}</p>
             <span class="tags">
