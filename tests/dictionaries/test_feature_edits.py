@@ -56,7 +56,6 @@ def test_a_direction_of_all_heads_is_added(gpt2: rs.Model) -> None:
     assert_same(gpt2, rs.replace("z.2", direction), rs.apply("z.2", lambda z: split.expand(z.shape)))
     wrong: list[rs.Edit] = [
         rs.add("z.2", direction.vector),  # numbers have the site's axes
-        rs.add("z.2", replace(direction, site=rs.Site("resid_pre", 2))),
         rs.add("z.2", direction, head=1),
     ]
     for edit in wrong:
@@ -85,8 +84,10 @@ def test_a_direction_of_all_heads_is_projected_out(gpt2: rs.Model) -> None:
     assert (both @ torch.stack((d, other.vector)).T).abs().max() < 1e-9
     with pytest.raises(BadEdit, match="The direction has the shape"):
         gpt2.run(TEXTS, edits=rs.project_out("z.2", direction, head=1))
-    with pytest.raises(BadEdit, match="The direction has the shape"):
-        gpt2.run(TEXTS, edits=rs.project_out("z.2", replace(direction, site=rs.Site("resid_pre", 2))))
+    elsewhere = replace(direction, site=rs.Site("resid_pre", 2))
+    for edit in (rs.project_out("z.2", elsewhere), rs.add("z.2", elsewhere)):
+        with pytest.raises(BadEdit, match=r"lives at resid_pre\.2"):
+            gpt2.run(TEXTS, edits=edit)
     with pytest.raises(BadEdit, match="of different widths"):
         gpt2.run(TEXTS, edits=rs.project_out("z.2", [direction, d[:8]]))
     with pytest.raises(BadEdit, match="The direction has the shape"):

@@ -134,7 +134,10 @@ def test_sums_of_edges_are_right_where_nothing_interacts_and_wrong_where_it_does
         first = found.sizes == 2
         pairs = {*zip(found.predicted[first].tolist(), found.measured[first].tolist(), strict=True)}
         assert of_five in pairs
-        assert found.sign_agreement == 1.0
+        assert (found.sign_agreement, found.covered) == (1.0, 1.0)
+        cut = replace(found, predicted=torch.where(torch.arange(len(found.predicted)) % 2 == 0, found.predicted, 0.0))
+        assert cut.sign_agreement == 1.0  # what no edge leads to has no sign
+        assert cut.covered < 1.0
         assert (found.explained == pytest.approx(1.0)) == (model is linear)
 
 

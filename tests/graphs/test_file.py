@@ -73,3 +73,10 @@ def test_dot_and_csv_say_every_edge(graph: rs.Graph, tmp_path: Path) -> None:
     dot = graph.to_dot()
     assert dot.count(" -> ") == len(graph.values)
     assert dot.count("color=blue") == int((graph.values > 0).sum())
+
+
+@pytest.mark.parametrize(("name", "use"), [("g.dot", "to_dot"), ("g.csv", "to_csv"), ("g.svg", "buttons")])
+def test_the_name_of_another_format_is_refused(graph: rs.Graph, tmp_path: Path, name: str, use: str) -> None:
+    with pytest.raises(BadArgument, match=use):
+        graph.save(tmp_path / name)
+    assert not (tmp_path / name).exists()

@@ -171,3 +171,8 @@ def test_graphs_of_other_kinds_do_not_merge(graph: rs.Graph, wide: rs.Model, dic
             graph.merge(other)
     with pytest.raises(BadArgument, match="differ in values by up to"):
         graph.merge(replace(graph, values=graph.values * 1.01))
+
+
+def test_what_is_no_node(wide: rs.Model, dictionaries: Dictionaries) -> None:
+    with pytest.raises(BadArgument, match=r"\(3, 564\) was given as a node"):
+        rs.grow_graph(wide, PROMPT, dictionaries, (3, 564))

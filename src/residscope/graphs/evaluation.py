@@ -85,10 +85,18 @@ class Evaluation(Result):
 
     @property
     def sign_agreement(self) -> float:
-        """Of the targets that changed, the share whose direction the edges predict; NaN where none did."""
-        changed = self.measured.abs() > self.settings["noise_floor"]
-        agree = self.predicted[changed].sign() == self.measured[changed].sign()
-        return float(agree.double().mean())
+        """Of the targets that changed and that edges lead to, the share whose direction these predict; NaN of none."""
+        held = self._changed & (self.predicted != 0)
+        return float((self.predicted[held].sign() == self.measured[held].sign()).double().mean())
+
+    @property
+    def covered(self) -> float:
+        """Of the targets that changed, the share that edges of the graph lead to; NaN where none did."""
+        return float((self.predicted[self._changed] != 0).double().mean())
+
+    @property
+    def _changed(self) -> Bool[Tensor, " effect"]:
+        return self.measured.abs() > float(self.settings["noise_floor"])
 
     @property
     def correlation(self) -> float:
@@ -113,8 +121,8 @@ class Evaluation(Result):
             f"Evaluation({self.name}: the graph's nodes, {self.share:.1%} of all, have faithfulness "
             f"{self.faithfulness:.3f} and without them there is {self.completeness:.3f}; CPR {self.cpr:.3f} (random "
             f"{self.random_cpr.mean():.3f}), CMD {self.cmd:.3f} (random {self.random_cmd.mean():.3f}); ceiling "
-            f"{self.ceiling:.3f}; edges: {self.sign_agreement:.1%} of signs, correlation {self.correlation:.3f}, "
-            f"{self.explained:.1%} of joint effects explained.{said})"
+            f"{self.ceiling:.3f}; edges lead to {self.covered:.1%} of what changed, with {self.sign_agreement:.1%} of "
+            f"signs right, correlation {self.correlation:.3f}, {self.explained:.1%} of joint effects explained.{said})"
         )
 
 

@@ -310,7 +310,15 @@ class Graph(Result):
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the graph to a file that `rs.open` reads: our own JSON where its name ends in .json."""
+        """Write the graph to a file that `rs.open` reads: our own JSON where its name ends in .json.
+
+        Raises:
+          BadArgument: The name is of a format that other methods or the page write.
+        """
+        others = {".dot": "to_dot()", ".csv": "to_csv()", ".html": "save_html(path)"}
+        others |= dict.fromkeys((".svg", ".png"), "the buttons of its picture")
+        if other := others.get(Path(path).suffix):
+            raise BadArgument(f"A graph was to be saved as {Path(path).name}.", f"Use {other}; save writes .json.")
         if Path(path).suffix == ".json":
             Path(path).write_text(self.to_file(), encoding="utf-8")
         else:

@@ -170,7 +170,10 @@ def find_nodes(
       BadArgument: No dictionary is of such a layer and has such a feature, or the position is not looked at.
     """
     found = []
-    for layer, feature, pos in nodes:
+    for node in nodes:
+        if len(node) != 3:
+            raise BadArgument(f"{node!r} was given as a node.", "Give its layer, feature and position: (5, 10603, -1).")
+        layer, feature, pos = node
         known = [-1] if layer == TOKEN else [i for i, one in enumerate(levels) if one.layer == layer]
         known = [i for i in known if i == TOKEN or ERROR <= feature < levels[i].dictionary.n_features]
         at = (positions == (pos + n_tokens if pos < 0 else pos)).nonzero()[:, 0].tolist()
