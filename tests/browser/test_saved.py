@@ -132,7 +132,7 @@ def test_lists(enter: Enter) -> None:
     page.locator(".note").get_by_role("link", name="See it").click()
     page.get_by_role("tab", name="lists").click()
     page.get_by_label("Name of a new list").fill("favourites")
-    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Begin", exact=True).click()
     expect(page.locator(".kept li", has_text="favourites")).to_contain_text("0 directions")
     page.get_by_role("tab", name="directions").click()
     page.get_by_role("button", name="listed", exact=True).click()
