@@ -69,6 +69,11 @@ def test_people_say_what_it_means(ada: rs.Client, bob: rs.Client) -> None:
     assert (len(card.descriptions), card.comments) == (1, ())
     bob.restore(better)
     assert ada.card(saved).direction.description == ada.vote(better, 1)
+    assert bob.reword(better, "best").text == "best"
+    with pytest.raises(errors.NotYours):
+        ada.reword(better, "mine")
+    with pytest.raises(errors.BadArgument, match="has no name"):
+        bob.restore(better, name="x")
 
 
 def test_changing_revising_deleting(ada: rs.Client) -> None:
@@ -101,12 +106,23 @@ def test_lists_and_texts(ada: rs.Client, bob: rs.Client) -> None:
     assert ada.change_list(listed, directions=[one]).directions == (one.id,)
     ada.delete(listed)
     assert listed.id not in [each.id for each in ada.lists()]
+    assert [each.id for each in ada.lists(deleted=True)] == [listed.id]
+    ada.add_list("mine")
+    with pytest.raises(errors.NameTaken):
+        ada.restore(listed)
+    ada.restore(listed, name="mine too")
+    assert [each.name for each in ada.lists() if each.id == listed.id] == ["mine too"]
     text, other = ada.add_texts(["Once upon", "a time"])
     ada.delete(text)
     assert [each.text for each in ada.texts()] == ["a time"]
+    assert [each.text for each in ada.texts(deleted=True)] == ["Once upon"]
     ada.restore(text)
     assert (len(ada.texts()), bob.texts()) == (2, [])
     assert other.name is None
+    assert ada.change_text(other, pinned=True).pinned
+    named = ada.change_text(other, name="end")
+    assert (named.name, named.pinned, ada.texts()[0].id) == ("end", True, other.id)
+    assert ada.change_text(other, name="").name is None
 
 
 def test_runs(ada: rs.Client, bob: rs.Client, stories: rs.Model) -> None:

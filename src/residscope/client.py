@@ -161,9 +161,13 @@ class Client:
         """Remark on a direction."""
         return _read(Comment, self._ask("POST", f"/directions/{_number(direction)}/comments", json={"text": text}))
 
-    def lists(self) -> list[DirectionList]:
-        """Everybody's lists."""
-        return _read(list[DirectionList], self._ask("GET", "/lists"))
+    def reword(self, description: Description | int, text: str) -> Description:
+        """Say one's own description in other words."""
+        return _read(Description, self._ask("PATCH", f"/descriptions/{_number(description)}", json={"text": text}))
+
+    def lists(self, *, deleted: bool = False) -> list[DirectionList]:
+        """Everybody's lists; or one's own that were deleted."""
+        return _read(list[DirectionList], self._ask("GET", "/lists", params={"deleted": deleted}))
 
     def add_list(self, name: str, directions: Sequence[Saved | int] = ()) -> DirectionList:
         """Begin a list."""
@@ -178,14 +182,21 @@ class Client:
         asked = {"name": name, "directions": numbers}
         return _read(DirectionList, self._ask("PATCH", f"/lists/{_number(listed)}", json=asked))
 
-    def texts(self) -> list[Text]:
-        """One's own texts, pinned ones first."""
-        return _read(list[Text], self._ask("GET", "/my_texts"))
+    def texts(self, *, deleted: bool = False) -> list[Text]:
+        """One's own texts, pinned ones first; or those that were deleted."""
+        return _read(list[Text], self._ask("GET", "/my_texts", params={"deleted": deleted}))
 
     def add_texts(self, texts: Sequence[str]) -> list[Text]:
         """Keep texts; all of them or none."""
         asked = {"texts": [{"text": text} for text in texts]}
         return _read(list[Text], self._ask("POST", "/my_texts", json=asked))
+
+    def change_text(self, text: Text | int, *, name: str | None = None, pinned: bool | None = None) -> Text:
+        """Give one's own text a name ("" takes it away), or pin it: it stands on the page *Stream* each time."""
+        asked: dict[str, Any] = {} if name is None else {"name": name or None}
+        if pinned is not None:
+            asked["pinned"] = pinned
+        return _read(Text, self._ask("PATCH", f"/my_texts/{_number(text)}", json=asked))
 
     def runs(self) -> list[Run]:
         """One's runs, the last asked for first."""
@@ -230,12 +241,20 @@ class Client:
         else:
             self._ask("DELETE", _path(thing))
 
-    def restore(self, thing: Saved | Description | Comment | DirectionList | Run | Text) -> None:
-        """Bring back what one deleted."""
+    def restore(
+        self, thing: Saved | Description | Comment | DirectionList | Run | Text, *, name: str | None = None
+    ) -> None:
+        """Bring back what one deleted, under another name if one is given.
+
+        Raises:
+          NameTaken: Something has its name by now.
+          BadArgument: It has no name.
+        """
+        asked = {} if name is None else {"name": name}
         if isinstance(thing, Text):
-            self._ask("POST", "/my_texts/restore", params={"ids": [thing.id]})
+            self._ask("POST", "/my_texts/restore", params={"ids": [thing.id], **asked})
         else:
-            self._ask("POST", f"{_path(thing)}/restore")
+            self._ask("POST", f"{_path(thing)}/restore", params=asked)
 
     def export_library(self, path: str | Path, directions: Sequence[Saved | int] | None = None) -> None:
         """Write everybody's directions and lists and one's own texts to a file, or the given directions alone."""

@@ -74,6 +74,8 @@ def test_names_are_unique_among_what_is_kept(library: Library, ada: Person, bob:
     with pytest.raises(NameTaken):
         library.directions.restore(ada, id)
     assert [one.id for one in library.directions.find(ada, owner="Ada").directions] == [other]
+    library.directions.restore(ada, id, name="z")
+    assert library.directions.card(ada, id).direction.name == "z"
 
 
 def test_deleting_is_soft_and_restored(library: Library, ada: Person, bob: Person) -> None:

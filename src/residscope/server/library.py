@@ -258,8 +258,8 @@ def _add_texts(router: APIRouter, library: Library) -> None:
         library.texts.delete(who, *ids)
 
     @router.post("/my_texts/restore", status_code=204)
-    def restore_texts(who: Actor, ids: Ids) -> None:
-        library.texts.restore(who, *ids)
+    def restore_texts(who: Actor, ids: Ids, name: str | None = None) -> None:
+        library.texts.restore(who, *ids, name=name)
 
 
 def _add_exchange(router: APIRouter, library: Library) -> None:
@@ -279,8 +279,8 @@ def _add_deleting(router: APIRouter, name: str, part: Part[Any]) -> None:
         part.delete(who, id)
 
     @router.post(f"/{name}/{{id}}/restore", name=f"restore {name}", status_code=204)
-    def restore(who: Actor, id: Id) -> None:
-        part.restore(who, id)
+    def restore(who: Actor, id: Id, name: str | None = None) -> None:
+        part.restore(who, id, name=name)
 
 
 def _read_file(content: bytes, file: str, place: str | None) -> Direction:

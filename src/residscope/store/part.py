@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from residscope.errors import NameTaken, NotSaved, NotYours
+from residscope.errors import BadArgument, NameTaken, NotSaved, NotYours
 from residscope.store.artefacts import Artefacts
 from residscope.store.database import Database
 from residscope.store.home import Home
@@ -41,18 +41,24 @@ class Part(Generic[Row]):
             for row in [self._own(session, user, one) for one in sorted({*ids})]:
                 row.deleted = read_clock()
 
-    def restore(self, user: Person, *ids: int) -> None:
-        """Bring back what one deleted.
+    def restore(self, user: Person, *ids: int, name: str | None = None) -> None:
+        """Bring back what one deleted, under another name if one is given.
 
         Raises:
           NotSaved, NotYours: One of them is not there, or another's.
           NameTaken: Something has its name by now. Nothing is restored.
+          BadArgument: What is brought back has no name.
         """
+        if name is not None and "name" not in self._table.__table__.columns:
+            raise BadArgument(f"A {self._kind} has no name, and {name!r} was given.", "Leave the name out.")
+        name = None if name is None else self.limits.check_name(name)
         with self.database.changing() as session:
             for one in sorted({*ids}):  # in one order, so that two who lock several never wait for each other
                 row = self._own(session, user, one, deleted=True)
-                with self._naming(session, getattr(row, "name", None)):
+                with self._naming(session, name or getattr(row, "name", None)):
                     row.deleted = None
+                    if name is not None:
+                        row.name = name  # type: ignore[attr-defined]  # checked above
 
     def _own(self, session: Session, user: Person, id: int, *, deleted: bool = False) -> Row:
         """The row, to be changed by `user`: the one place that decides whether they may. It is locked until the end."""
@@ -81,6 +87,10 @@ class Part(Generic[Row]):
         if row.deleted:
             raise NotSaved(f"{self._what(row.id)} was deleted.", "Its owner may restore it.")
 
+    @property
+    def _kind(self) -> str:
+        return str(self._table.__name__).lower()
+
     def _what(self, id: int) -> str:
         return f"{self._table.__name__} {id}"
 
@@ -93,8 +103,7 @@ class Part(Generic[Row]):
         except IntegrityError as error:
             if name is None or f"uq_{self._table.__tablename__}_name" not in _constraint(error):
                 raise
-            kind = self._table.__name__.lower()
-            raise NameTaken(f"You have a {kind} named {name!r} already.", "Choose another name.") from None
+            raise NameTaken(f"You have a {self._kind} named {name!r} already.", "Choose another name.") from None
 
 
 def check_count(session: Session, limits: Limits, limit: str, table: Any, user: Person, more: int) -> None:
