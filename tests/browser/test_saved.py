@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -209,6 +210,63 @@ def test_what_is_deleted_is_brought_back(enter: Enter) -> None:
     expect(page.get_by_role("button", name="gone", exact=True)).to_have_count(0)
     page.get_by_role("button", name="Bring it back").click()
     expect(page.get_by_role("button", name="gone", exact=True)).to_be_visible()
+    page.locator(".kept li", has_text="gone").get_by_role("button", name="delete").click()
+    page.get_by_label("Name of kept").fill("gone")
+    page.keyboard.press("Tab")
+    page.get_by_label("Whose").select_option("deleted")
+    expect(page.locator(".kept li")).to_have_count(1)
+    page.get_by_role("button", name="bring it back", exact=True).click()
+    page.get_by_role("button", name="Bring it back as “gone (2)”").click()  # its name is taken by now
+    expect(page.locator(".kept li")).to_have_count(0)
+    page.get_by_label("Whose").select_option("mine")
+    expect(page.locator(".kept .title")).to_have_text(["gone", "gone (2)"])
+
+
+def test_a_deleted_text_is_found_and_a_kept_one_opens_stream(enter: Enter) -> None:
+    page = enter("Tex", "/saved?tab=texts")
+    page.evaluate(
+        """() => fetch("/api/v1/my_texts", {method: "POST", headers: {"Content-Type": "application/json"},
+          body: JSON.stringify({texts: [{text: "one cat"}, {text: "two dogs"}]})})"""
+    )
+    page.reload()
+    page.locator(".kept li", has_text="two dogs").get_by_role("button", name="delete").click()
+    expect(page.locator(".kept li")).to_have_count(1)
+    page.get_by_label("Whose").select_option("deleted")
+    expect(page.locator(".kept .own")).to_have_text("two dogs")
+    page.get_by_role("button", name="bring it back", exact=True).click()
+    expect(page.locator(".kept li")).to_have_count(0)
+    page.get_by_label("Whose").select_option("mine")
+    page.locator(".kept li", has_text="two dogs").get_by_role("link", name="show it on Stream").click()
+    expect(page.locator('[data-text="own.0"].chosen .tokens')).to_contain_text("two dogs")
+
+
+def test_a_list_keeps_its_order(enter: Enter, origin: str) -> None:
+    page = enter("Ord", "/saved")
+    post = partial(page.request.post, headers={"Content-Type": "application/json"})
+    ids = []
+    for name in ("first", "second"):
+        path = f"{origin}/api/v1/directions/file?file=a.json&site={SITE}&name={name}"
+        ids.append(post(path, data=json.dumps([1.0] * 128)).json()["id"])
+    listed = post(f"{origin}/api/v1/lists", data=json.dumps({"name": "ordered", "directions": ids})).json()
+    page.goto(f"{origin}/saved?list={listed['id']}")
+    expect(page.locator(".kept .title")).to_have_text(["first", "second"])
+    page.get_by_role("button", name="second up").click()
+    expect(page.locator(".kept .title")).to_have_text(["second", "first"])
+    page.reload()
+    expect(page.locator(".kept .title")).to_have_text(["second", "first"])
+
+
+def test_a_description_has_a_link(enter: Enter, origin: str) -> None:
+    page = enter("Lin", f"/?site={SITE}&count=2&component=12")
+    save(page, "linked", "About links.")
+    page.locator(".note").get_by_role("link", name="See it").click()
+    page.get_by_role("region", name="linked").get_by_role("link", name="Link to this").click()
+    expect(page).to_have_url(re.compile(r"id=\d+.*#description-\d+$"))
+    page.goto("about:blank")
+    page.go_back()
+    expect(page.locator(".words .here")).to_contain_text("About links.")
+    page.get_by_role("button", name="Close").click()
+    expect(page).not_to_have_url(re.compile("#"))
 
 
 def test_what_stream_cannot_show_is_not_led_there(enter: Enter, origin: str) -> None:

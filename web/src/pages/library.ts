@@ -58,7 +58,7 @@ export interface OwnText {
 }
 
 /** What is deleted by its number, and brought back. */
-export type Kept = "directions" | "descriptions" | "comments" | "lists" | "runs";
+export type Kept = "directions" | "descriptions" | "comments" | "lists" | "my_texts" | "runs";
 
 /** An analysis that was asked for, and what came of it. */
 export interface Run {
@@ -104,23 +104,23 @@ export const library = {
   vote: (id: number, value: 1 | -1 | 0) => json<Description>(`descriptions/${id}/vote`, { method: "PUT", body: { value } }),
   comment: (id: number, text: string) => json<unknown>(`directions/${id}/comments`, { body: { text } }),
 
-  lists: () => json<List[]>("lists"),
+  lists: (deleted = false) => json<List[]>(`lists${query({ deleted })}`),
   addList: (name: string, directions: number[]) => json<List>("lists", { body: { name, directions } }),
   changeList: (id: number, asked: { name?: string; directions?: number[] }) => json<List>(`lists/${id}`, { method: "PATCH", body: asked }),
 
-  texts: () => json<OwnText[]>("my_texts"),
+  texts: (deleted = false) => json<OwnText[]>(`my_texts${query({ deleted })}`),
   addTexts: (texts: { name: string | null; text: string }[]) => json<OwnText[]>("my_texts", { body: { texts } }),
   changeText: (id: number, asked: { name?: string | null; pinned?: boolean }) => json<OwnText>(`my_texts/${id}`, { method: "PATCH", body: asked }),
-  deleteTexts: (ids: number[]) => call(`my_texts${query({ ids: ids.map(String) })}`, { method: "DELETE" }),
-  restoreTexts: (ids: number[]) => call(`my_texts/restore${query({ ids: ids.map(String) })}`, { method: "POST" }),
 
   runs: (deleted: boolean) => json<Run[]>(`runs${query({ deleted })}`),
   startRun: (kind: string, settings: Readonly<Record<string, unknown>>) => json<Run>("runs", { body: { kind, settings } }),
   stopRun: (id: number) => call(`runs/${id}/stop`, { method: "POST" }),
   runResult: async (id: number): Promise<Uint8Array<ArrayBuffer>> => new Uint8Array(await (await call(`runs/${id}/result`)).arrayBuffer()),
 
-  remove: (kind: Kept, id: number) => call(`${kind}/${id}`, { method: "DELETE" }),
-  restore: (kind: Kept, id: number) => call(`${kind}/${id}/restore`, { method: "POST" }),
+  remove: (kind: Kept, id: number) => call(kind === "my_texts" ? `${kind}${query({ ids: id })}` : `${kind}/${id}`, { method: "DELETE" }),
+  /** Under another name, where one is given. */
+  restore: (kind: Kept, id: number, name: string | null = null) =>
+    call(kind === "my_texts" ? `${kind}/restore${query({ ids: id, name })}` : `${kind}/${id}/restore${query({ name })}`, { method: "POST" }),
 
   export: async (): Promise<Blob> => (await call("library")).blob(),
   import: (file: File) => json<{ n_directions: number; n_lists: number; n_texts: number; n_votes_left: number }>("library", { bytes: file }),

@@ -1,5 +1,6 @@
 // The card of a saved direction: what people say of it, what it was, what lies near, where it is listed.
 
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { saveFile } from "../../views/files.ts";
 import { type Description, keptOf, library, type SavedCard as Card, type Saved } from "../library.ts";
@@ -9,7 +10,7 @@ import { wordsOf } from "../server.ts";
 import { model } from "../session.ts";
 import { Asked } from "../stream/inspector.tsx";
 import { placeOf } from "./saved.tsx";
-import { act, drop, lists, mine, seek } from "./state.ts";
+import { act, bringBack, drop, lists, mine, retype, seek, sought } from "./state.ts";
 
 /** A line that is written and sent. */
 function Line({ label, value = "", send, close }: { label: string; value?: string; send: (text: string) => Promise<boolean>; close?: () => void }) {
@@ -30,13 +31,28 @@ function Line({ label, value = "", send, close }: { label: string; value?: strin
   );
 }
 
+/** What people wrote, with a link of its own; it is scrolled to and marked where the address leads to it. */
+function Written({ id, children }: { id: string; children: ComponentChildren }) {
+  const el = useRef<HTMLLIElement>(null);
+  const here = sought.value.at === id;
+  useEffect(() => void (here && el.current!.scrollIntoView({ block: "center" })), [here]);
+  return (
+    <li ref={el} id={id} class={here ? "here" : ""}>
+      {children}
+      <a href={`#${id}`} aria-label="Link to this" title="A link to this">
+        #
+      </a>
+    </li>
+  );
+}
+
 function Words({ one }: { one: Description }) {
   const [editing, setEditing] = useState(false);
   const vote = (value: 1 | -1): void => {
     if (isSomebody()) void act(() => library.vote(one.id, one.my_vote === value ? 0 : value));
   };
   return (
-    <li>
+    <Written id={`description-${one.id}`}>
       <span class="votes">
         <button type="button" aria-pressed={one.my_vote === 1} aria-label="Vote for it" onClick={() => vote(1)}>
           ▲
@@ -57,14 +73,14 @@ function Words({ one }: { one: Description }) {
               <button type="button" onClick={() => setEditing(true)}>
                 reword
               </button>{" "}
-              <button type="button" onClick={() => void drop("descriptions", one.id, "The description")}>
+              <button type="button" onClick={() => void drop("descriptions", one.id)}>
                 delete
               </button>
             </>
           )}
         </p>
       )}
-    </li>
+    </Written>
   );
 }
 
@@ -82,7 +98,7 @@ export function SavedCard({ card }: { card: Card }) {
     return () => controller.abort();
   }, [direction.id, direction.revision]);
   const remove = (): void =>
-    void drop("directions", direction.id, `“${direction.name}”`).then((done) => done && seek({ id: null }));
+    void drop("directions", direction.id, direction.name).then((done) => done && seek({ id: null }));
   const download = async (): Promise<void> => {
     try {
       say(`${saveFile(await library.file(direction.id), direction.name, "safetensors")} saved to your downloads; rs.load_direction reads it.`, { seconds: 4 });
@@ -91,12 +107,12 @@ export function SavedCard({ card }: { card: Card }) {
     }
   };
   const el = useRef<HTMLElement>(null);
-  useEffect(() => el.current!.scrollIntoView({ block: "nearest" }), []); // where the window is narrow, it is below the list
+  useEffect(() => void (sought.peek().at || el.current!.scrollIntoView({ block: "nearest" })), []); // where the window is narrow, it is below the list
   return (
     <section class="closer card" ref={el} aria-label={direction.name}>
       <h2>
         {own && !direction.deleted ? (
-          <input class="typed" aria-label="Name" value={direction.name} onChange={({ currentTarget: field }) => void act(() => library.change(direction.id, { name: field.value })).then((done) => void (done || (field.value = direction.name)))} />
+          <input class="typed" aria-label="Name" value={direction.name} onChange={({ currentTarget }) => retype(currentTarget, direction.name, (name) => library.change(direction.id, { name }))} />
         ) : (
           <span>{direction.name}</span>
         )}
@@ -112,7 +128,7 @@ export function SavedCard({ card }: { card: Card }) {
       </p>
       {direction.deleted ? (
         <p class="doors">
-          <button type="button" onClick={() => void act(() => library.restore("directions", direction.id), `“${direction.name}” is back.`)}>
+          <button type="button" onClick={() => void bringBack("directions", direction.id, direction.name)}>
             Bring it back
           </button>
         </p>
@@ -157,16 +173,16 @@ export function SavedCard({ card }: { card: Card }) {
       <h4>Comments</h4>
       <ol class="words">
         {comments.map((one) => (
-          <li key={one.id}>
+          <Written key={one.id} id={`comment-${one.id}`}>
             <p>
               {one.text} <small>{one.origin ?? one.author}</small>{" "}
               {mine(one.author) && (
-                <button type="button" onClick={() => void drop("comments", one.id, "The comment")}>
+                <button type="button" onClick={() => void drop("comments", one.id)}>
                   delete
                 </button>
               )}
             </p>
-          </li>
+          </Written>
         ))}
       </ol>
       <Line label="Remark on it" send={(text) => act(() => library.comment(direction.id, text))} />

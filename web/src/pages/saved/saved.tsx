@@ -1,6 +1,6 @@
 // The place Saved: directions, lists and texts that people keep.
 
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { counted } from "../../numbers.ts";
 import { saveFile } from "../../views/files.ts";
 import { Word } from "../../views/legend.tsx";
@@ -10,8 +10,9 @@ import { say } from "../notes.tsx";
 import { wordsOf } from "../server.ts";
 import { model } from "../session.ts";
 import { Status } from "../status.tsx";
+import { writeFragment } from "../stream/address.ts";
 import { SavedCard } from "./card.tsx";
-import { act, begin, card, directions, drop, lists, load, mine, seek, sought, TABS, texts, trouble } from "./state.ts";
+import { act, begin, bringBack, card, deletedLists, directions, drop, lists, load, mine, retype, seek, type Sought, sought, TABS, texts, trouble } from "./state.ts";
 
 /** Where a saved direction is shown. */
 export const placeOf = (direction: Direction): string => `/?${new URLSearchParams({ site: direction.site, along: JSON.stringify([[1, keptOf(direction)]]) })}`;
@@ -95,6 +96,12 @@ function Files() {
 function Directions() {
   const { words, whose, site, tag, list, id } = sought.value;
   const found = directions.value;
+  const listed = lists.value.find((one) => one.id === list);
+  const move = (at: number, by: number): void => {
+    const order = [...listed!.directions];
+    order.splice(at + by, 0, ...order.splice(at, 1));
+    void act(() => library.changeList(listed!.id, { directions: order }));
+  };
   const sites = [...new Set(found?.found.map((one) => one.site))].sort();
   return (
     <>
@@ -169,6 +176,16 @@ function Directions() {
                 ))}
               </span>
             )}
+            {listed && mine(listed.owner) && (
+              <span class="tags">
+                <button type="button" aria-label={`${one.name} up`} disabled={listed.directions[0] === one.id} onClick={() => move(listed.directions.indexOf(one.id), -1)}>
+                  up
+                </button>
+                <button type="button" aria-label={`${one.name} down`} disabled={listed.directions.at(-1) === one.id} onClick={() => move(listed.directions.indexOf(one.id), 1)}>
+                  down
+                </button>
+              </span>
+            )}
           </li>
         ))}
       </ol>
@@ -176,8 +193,22 @@ function Directions() {
   );
 }
 
+/** Whose lists or texts are looked for; of directions the sentence says it. */
+function Whose({ options }: { options: readonly (readonly [Sought["whose"], string])[] }) {
+  const { whose } = sought.value;
+  return (
+    <div class="sentence" role="group" aria-label="What is looked for">
+      <span>
+        Show <Word label="Whose" value={options.some(([one]) => one === whose) ? whose : options[0][0]} options={options} onChange={(whose) => seek({ whose })} />
+      </span>
+    </div>
+  );
+}
+
 function Lists() {
   const [name, setName] = useState("");
+  const { whose } = sought.value;
+  const found = whose === "deleted" ? deletedLists.value : lists.value.filter(({ owner }) => whose === "everybody" || mine(owner));
   return (
     <>
       <form
@@ -192,10 +223,17 @@ function Lists() {
           Begin
         </button>
       </form>
+      <Whose
+        options={[
+          ["everybody", "everybody's lists"],
+          ["mine", "my lists"],
+          ["deleted", "what I deleted"],
+        ]}
+      />
       <ol class="kept">
-        {lists.value.map((one) => (
+        {found.map((one) => (
           <li key={one.id}>
-            <button type="button" class="title" onClick={() => seek({ tab: "directions", list: one.id })}>
+            <button type="button" class="title" disabled={!!one.deleted} onClick={() => seek({ tab: "directions", list: one.id, whose: "everybody" })}>
               {one.name}
             </button>
             <span class="facts">
@@ -203,22 +241,40 @@ function Lists() {
             </span>
             {mine(one.owner) && (
               <span class="tags">
-                <button type="button" onClick={() => void drop("lists", one.id, `“${one.name}”`)}>
-                  delete
-                </button>
+                {one.deleted ? (
+                  <button type="button" onClick={() => void bringBack("lists", one.id, one.name)}>
+                    bring it back
+                  </button>
+                ) : (
+                  <>
+                    <label>
+                      called <input class="typed" aria-label={`Name of ${one.name}`} value={one.name} onChange={({ currentTarget }) => retype(currentTarget, one.name, (name) => library.changeList(one.id, { name }))} />
+                    </label>
+                    <button type="button" onClick={() => void drop("lists", one.id, one.name)}>
+                      delete
+                    </button>
+                  </>
+                )}
               </span>
             )}
           </li>
         ))}
       </ol>
-      {lists.value.length === 0 && <p class="count">No list yet. A direction's card puts it into lists.</p>}
+      {found.length === 0 && <p class="count">{whose === "deleted" ? "Nothing that you deleted." : "No list yet. A direction's card puts it into lists."}</p>}
     </>
   );
 }
 
 function Texts() {
+  const deleted = sought.value.whose === "deleted";
   return (
     <>
+      <Whose
+        options={[
+          ["mine", "my texts"],
+          ["deleted", "what I deleted"],
+        ]}
+      />
       <p class="count">
         Your texts. Pinned ones stand on the page <a href="/">Stream</a> each time it opens.
       </p>
@@ -230,28 +286,38 @@ function Texts() {
               aria-label="Name of the text"
               placeholder="unnamed"
               value={one.name ?? ""}
-              onChange={({ currentTarget: field }) => void act(() => library.changeText(one.id, { name: field.value.trim() || null })).then((done) => void (done || (field.value = one.name ?? "")))}
+              disabled={deleted}
+              onChange={({ currentTarget }) => retype(currentTarget, one.name ?? "", (name) => library.changeText(one.id, { name: name || null }))}
             />
             <p class="own">{one.text}</p>
             <span class="tags">
-              <button type="button" aria-pressed={one.pinned} onClick={() => void act(() => library.changeText(one.id, { pinned: !one.pinned }))}>
-                {one.pinned ? "unpin" : "pin"}
-              </button>
-              <button
-                type="button"
-                onClick={() =>
-                  void act(() => library.deleteTexts([one.id])).then(
-                    (done) => done && say("The text is deleted.", { act: { text: "Bring it back", run: () => void act(() => library.restoreTexts([one.id])) } }),
-                  )
-                }
-              >
-                delete
-              </button>
+              {deleted ? (
+                <button type="button" onClick={() => void bringBack("my_texts", one.id, one.name)}>
+                  bring it back
+                </button>
+              ) : (
+                <>
+                  <ToStream text={one.text} />
+                  <button type="button" aria-pressed={one.pinned} onClick={() => void act(() => library.changeText(one.id, { pinned: !one.pinned }))}>
+                    {one.pinned ? "unpin" : "pin"}
+                  </button>
+                  <button type="button" onClick={() => void drop("my_texts", one.id, one.name)}>
+                    delete
+                  </button>
+                </>
+              )}
             </span>
           </li>
         ))}
       </ol>
-      {texts.value.length === 0 && <p class="count">None yet: on Stream, “keep” beside a text of yours keeps it.</p>}
+      {texts.value.length === 0 && <p class="count">{deleted ? "Nothing that you deleted." : "None yet: on Stream, “keep” beside a text of yours keeps it."}</p>}
     </>
   );
+}
+
+/** A link that opens Stream with a text, which it holds. */
+function ToStream({ text }: { text: string }) {
+  const [fragment, setFragment] = useState("");
+  useEffect(() => void writeFragment([text]).then(setFragment), [text]);
+  return <a href={`/?text=own.0${fragment}`}>show it on Stream</a>;
 }

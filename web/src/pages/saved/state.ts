@@ -4,7 +4,7 @@ import { batch, computed, effect, signal } from "@preact/signals";
 import { type Kept, type List, library, me, type OwnText, type Saved, type SavedCard } from "../library.ts";
 import { learnMe } from "../me.tsx";
 import { dismiss, say } from "../notes.tsx";
-import { isAbort, server, wordsOf } from "../server.ts";
+import { isAbort, server, ServerError, wordsOf } from "../server.ts";
 import { model, readSession, writeSession } from "../session.ts";
 import { type Trouble, troubleOf } from "../status.tsx";
 
@@ -18,14 +18,16 @@ export interface Sought {
   tag: string;
   list: number | null;
   id: number | null; // of the direction whose card is open
+  at: string; // what of the card is led to: "description-7", "comment-2"
 }
 
-const START: Sought = { tab: "directions", words: "", whose: "everybody", site: "", tag: "", list: null, id: null };
+const START: Sought = { tab: "directions", words: "", whose: "everybody", site: "", tag: "", list: null, id: null, at: "" };
 const PAGE = 100;
 
 export const sought = signal<Sought>(START);
 export const directions = signal<{ total: number; found: Saved[] } | null>(null);
 export const lists = signal<List[]>([]);
+export const deletedLists = signal<List[]>([]); // where these are looked for
 export const texts = signal<OwnText[]>([]);
 export const card = signal<SavedCard | null>(null);
 export const trouble = signal<Trouble | null>(null);
@@ -36,7 +38,7 @@ let pushing = false;
 
 export function seek(changed: Partial<Sought>): void {
   pushing = true;
-  sought.value = { ...sought.value, ...changed };
+  sought.value = { ...sought.value, ...("id" in changed && { at: "" }), ...changed };
 }
 
 function readAddress(): void {
@@ -52,16 +54,17 @@ function readAddress(): void {
     tag: query.get("tag") ?? "",
     list: number("list"),
     id: number("id"),
+    at: /^#((?:description|comment)-\d{1,9})$/.exec(location.hash)?.[1] ?? "",
   };
 }
 
 function writeAddress(): void {
   if (!model.value) return;
-  const { site, ...rest } = sought.value;
+  const { site, at, ...rest } = sought.value;
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries({ ...rest, in: site })) if (value !== null && value !== "" && value !== START[name as keyof Sought]) query.set(name, String(value));
-  const url = `${location.pathname}?${writeSession(query)}`;
-  if (url === location.pathname + location.search) return;
+  const url = `${location.pathname}?${writeSession(query)}${at && `#${at}`}`;
+  if (url === location.pathname + location.search + location.hash) return;
   if (pushing) history.pushState(null, "", url);
   else history.replaceState(null, "", url);
   pushing = false;
@@ -75,17 +78,19 @@ export async function load(): Promise<void> {
   seeking?.abort();
   const controller = (seeking = new AbortController());
   try {
-    const [found, allLists, ownTexts, open] = await Promise.all([
+    const [found, allLists, goneLists, ownTexts, open] = await Promise.all([
       library.find({ words, site, tag, owner: whose === "mine" ? (me.peek()?.name ?? "") : null, deleted: whose === "deleted", start: 0, count: PAGE }, controller.signal),
       library.lists(),
-      me.peek()?.name && tab === "texts" ? library.texts() : [],
+      me.peek()?.name && tab === "lists" && whose === "deleted" ? library.lists(true) : [],
+      me.peek()?.name && tab === "texts" ? library.texts(whose === "deleted") : [],
       id === null ? null : library.card(id, controller.signal),
     ]);
     if (seeking !== controller) return;
     const chosen = allLists.find((one) => one.id === list);
     batch(() => {
-      directions.value = { total: found.total, found: chosen ? found.directions.filter((one) => chosen.directions.includes(one.id)) : found.directions };
+      directions.value = { total: found.total, found: chosen ? found.directions.filter((one) => chosen.directions.includes(one.id)).sort((a, b) => chosen.directions.indexOf(a.id) - chosen.directions.indexOf(b.id)) : found.directions };
       lists.value = allLists;
+      deletedLists.value = goneLists;
       texts.value = ownTexts;
       card.value = open;
       trouble.value = null;
@@ -108,12 +113,33 @@ export async function act(change: () => Promise<unknown>, done?: string): Promis
   }
 }
 
+const ONE: Record<Kept, string> = { directions: "direction", descriptions: "description", comments: "comment", lists: "list", my_texts: "text", runs: "run" };
+const naming = (kind: Kept, name: string | null): string => (name ? `“${name}”` : `The ${ONE[kind]}`);
+
 /** Deletes what is one's own, and offers to bring it back; whether it is deleted. */
-export async function drop(kind: Kept, id: number, name: string): Promise<boolean> {
+export async function drop(kind: Kept, id: number, name: string | null = null): Promise<boolean> {
   const done = await act(() => library.remove(kind, id));
-  if (done) say(`${name} is deleted.`, { act: { text: "Bring it back", run: () => void act(() => library.restore(kind, id)) } });
+  if (done) say(`${naming(kind, name)} is deleted.`, { act: { text: "Bring it back", run: () => void bringBack(kind, id, name) } });
   return done;
 }
+
+/** Brings back what one deleted; where its name is taken by now, the next that may be free is offered. */
+export async function bringBack(kind: Kept, id: number, name: string | null, as: string | null = null): Promise<void> {
+  try {
+    await library.restore(kind, id, as);
+    say(`${naming(kind, as ?? name)} is back.`, { seconds: 4 });
+    await load();
+  } catch (error) {
+    const taken = error instanceof ServerError && error.code === "name_taken" ? (as ?? name) : null;
+    const [, stem, number] = /^(.*?)(?: \((\d+)\))?$/.exec(taken ?? "")!;
+    const other = `${stem} (${Number(number ?? 1) + 1})`;
+    say(wordsOf(error), taken ? { act: { text: `Bring it back as “${other}”`, run: () => void bringBack(kind, id, name, other) } } : {});
+  }
+}
+
+/** Sends what a field says, and gives it back what is kept where that is refused. */
+export const retype = (field: HTMLInputElement, kept: string, send: (text: string) => Promise<unknown>): void =>
+  void act(() => send(field.value.trim())).then((done) => void (done || (field.value = kept)));
 
 const wish = computed(() => JSON.stringify([sought.value, me.value?.name, model.value?.name]));
 
