@@ -103,6 +103,7 @@ def test_lists_and_texts(ada: rs.Client, bob: rs.Client) -> None:
     one, two = ada.save(direction(6)), ada.save(direction(7))
     listed = ada.add_list("mine", [two, one])
     assert [each.directions for each in bob.lists() if each.id == listed.id] == [(two.id, one.id)]
+    assert [each.id for each in bob.directions(list=listed)] == [two.id, one.id]
     assert ada.change_list(listed, directions=[one]).directions == (one.id,)
     ada.delete(listed)
     assert listed.id not in [each.id for each in ada.lists()]

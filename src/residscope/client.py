@@ -101,21 +101,25 @@ class Client:
         owner: str | None = None,
         site: str | None = None,
         tag: str | None = None,
+        list: DirectionList | int | None = None,
         deleted: bool = False,
         count: int = 1000,
     ) -> tuple[Saved, ...]:
-        """Saved directions, the last changed first.
+        """Saved directions, the last changed first; those of a list in its order.
 
         Args:
           words: Each occurs in the name, a description or a tag.
           owner: Whose; None is everybody's.
           site: Where they live.
           tag: That they have.
+          list: That they are in.
           deleted: One's own that were deleted, in place of those that were not.
           count: How many at most.
         """
         asked = {"words": words, "owner": owner, "site": site, "tag": tag, "deleted": deleted, "count": count}
         given = {key: value for key, value in asked.items() if value is not None}
+        if list is not None:
+            given["list"] = _number(list)
         return _read(Found, self._ask("GET", "/directions", params=given)).directions
 
     def load(self, direction: Saved | int, *, revision: int | None = None) -> Direction:

@@ -256,6 +256,21 @@ def test_a_list_keeps_its_order(enter: Enter, origin: str) -> None:
     expect(page.locator(".kept .title")).to_have_text(["second", "first"])
 
 
+def test_all_of_many_are_shown(enter: Enter, origin: str) -> None:
+    page = enter("Max", "/saved")
+    post = partial(page.request.post, headers={"Content-Type": "application/json"}, data=json.dumps([1.0] * 128))
+    ids = [
+        post(f"{origin}/api/v1/directions/file?file=a.json&site={SITE}&name=many {n}").json()["id"] for n in range(101)
+    ]
+    data = json.dumps({"name": "all of them", "directions": ids})
+    listed = post(f"{origin}/api/v1/lists", data=data).json()
+    page.goto(f"{origin}/saved?list={listed['id']}")
+    expect(page.locator(".count")).to_have_text("100 directions of 101")
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".kept .title").last).to_have_text("many 100")
+    expect(page.get_by_role("button", name="Show more")).to_have_count(0)
+
+
 def test_a_description_has_a_link(enter: Enter, origin: str) -> None:
     page = enter("Lin", f"/?site={SITE}&count=2&component=12")
     save(page, "linked", "About links.")

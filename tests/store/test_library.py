@@ -209,6 +209,8 @@ def test_lists_keep_their_order(library: Library, ada: Person, bob: Person) -> N
     assert library.lists.append(ada, id, b).directions == (c, a, b)
     assert library.lists.append(ada, id, c).directions == (c, a, b)
     assert library.lists.change(ada, id, directions=[b, a]).directions == (b, a)
+    assert [one.id for one in library.directions.find(ada, list=id).directions] == [b, a]
+    assert [one.id for one in library.directions.find(ada, list=id, words="a").directions] == [a]
     assert library.directions.card(None, b).lists == (id,)
     library.directions.delete(bob, b)
     assert library.lists.read(None, id).directions == (a,)

@@ -121,11 +121,12 @@ def _add_directions(router: APIRouter, library: Library, bench: Workbench, compu
         owner: str | None = None,
         site: str | None = None,
         tag: str | None = None,
+        list: int | None = None,
         deleted: bool = False,
         start: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
         count: Annotated[int, Query(ge=1, le=1000)] = 50,
     ) -> Found:
-        asked = {"words": words, "owner": owner, "site": site, "tag": tag, "deleted": deleted}
+        asked = {"words": words, "owner": owner, "site": site, "tag": tag, "list": list, "deleted": deleted}
         return library.directions.find(who, start=start, count=count, **asked)  # type: ignore[arg-type]
 
     async def make(request: Request, asked: MadeRequest) -> Direction:

@@ -143,6 +143,7 @@ class Directions(Part[Direction]):
         owner: str | None = None,
         site: str | None = None,
         tag: str | None = None,
+        list: int | None = None,
         deleted: bool = False,
         start: int = 0,
         count: int = 50,
@@ -155,8 +156,9 @@ class Directions(Part[Direction]):
           owner: Whose; None is everybody's.
           site: Where they live.
           tag: That they have.
+          list: Number of a list that they are in.
           deleted: One's own that were deleted, in place of those that were not.
-          start: The first of those found, of which the last changed comes first.
+          start: The first of those found, of which the last changed comes first; in a list, as they stand there.
           count: How many at most.
         """
         query = self._kept(reader, deleted=deleted)
@@ -174,6 +176,9 @@ class Directions(Part[Direction]):
             query = query.where(Direction.site == site)
         if tag is not None:
             query = query.where(_has(Tag, Tag.name == tag))
+        if list is not None:
+            listed = (Item.direction_id == Direction.id) & (Item.list_id == list)
+            query = query.join(Item, listed).order_by(Item.position)
         with self.database.reading() as session:
             total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
             ordered = query.order_by(Direction.changed.desc(), Direction.id.desc()).offset(start).limit(count)

@@ -89,7 +89,7 @@ export const library = {
   enter: (name: string, password: string | null) => json<Me>("me", { body: { name, password } }),
   leave: () => json<Me>("me", { method: "DELETE" }),
 
-  find: (asked: { words: string; owner: string | null; site: string; tag: string; deleted: boolean; start: number; count: number }, signal?: AbortSignal) =>
+  find: (asked: { words: string; owner: string | null; site: string; tag: string; list?: number | null; deleted: boolean; start: number; count: number }, signal?: AbortSignal) =>
     json<{ total: number; directions: Saved[] }>(`directions${query(asked)}`, { signal }),
   card: (id: number, signal?: AbortSignal) => json<SavedCard>(`directions/${id}`, { signal }),
   nearest: (id: number, signal?: AbortSignal) => json<{ direction: Saved; cosine: number }[]>(`directions/${id}/nearest`, { signal }),

@@ -12,7 +12,7 @@ import { model } from "../session.ts";
 import { Status } from "../status.tsx";
 import { writeFragment } from "../stream/address.ts";
 import { SavedCard } from "./card.tsx";
-import { act, begin, bringBack, card, deletedLists, directions, drop, lists, load, mine, retype, seek, type Sought, sought, TABS, texts, trouble } from "./state.ts";
+import { act, begin, bringBack, card, deletedLists, directions, drop, lists, load, mine, more, retype, seek, type Sought, sought, TABS, texts, trouble } from "./state.ts";
 
 /** Where a saved direction is shown. */
 export const placeOf = (direction: Direction): string => `/?${new URLSearchParams({ site: direction.site, along: JSON.stringify([[1, keptOf(direction)]]) })}`;
@@ -140,7 +140,7 @@ function Directions() {
       {found && (
         <p class="count">
           {counted(found.found.length, "direction")}
-          {found.total > found.found.length && list === null && ` of ${found.total}, the last changed first`}
+          {found.total > found.found.length && ` of ${found.total}${list === null ? ", the last changed first" : ""}`}
         </p>
       )}
       {found?.found.length === 0 && (
@@ -189,6 +189,13 @@ function Directions() {
           </li>
         ))}
       </ol>
+      {found && found.found.length < Math.min(found.total, 1000) && (
+        <p class="more">
+          <button type="button" onClick={more}>
+            Show more
+          </button>
+        </p>
+      )}
     </>
   );
 }

@@ -22,10 +22,11 @@ export interface Sought {
 }
 
 const START: Sought = { tab: "directions", words: "", whose: "everybody", site: "", tag: "", list: null, id: null, at: "" };
-const PAGE = 100;
+const PAGE = 100; // the server gives ten of these at most
 
 export const sought = signal<Sought>(START);
 export const directions = signal<{ total: number; found: Saved[] } | null>(null);
+export const count = signal(PAGE); // how many of them are asked for
 export const lists = signal<List[]>([]);
 export const deletedLists = signal<List[]>([]); // where these are looked for
 export const texts = signal<OwnText[]>([]);
@@ -38,6 +39,7 @@ let pushing = false;
 
 export function seek(changed: Partial<Sought>): void {
   pushing = true;
+  count.value = PAGE;
   sought.value = { ...sought.value, ...("id" in changed && { at: "" }), ...changed };
 }
 
@@ -79,16 +81,15 @@ export async function load(): Promise<void> {
   const controller = (seeking = new AbortController());
   try {
     const [found, allLists, goneLists, ownTexts, open] = await Promise.all([
-      library.find({ words, site, tag, owner: whose === "mine" ? (me.peek()?.name ?? "") : null, deleted: whose === "deleted", start: 0, count: PAGE }, controller.signal),
+      library.find({ words, site, tag, list, owner: whose === "mine" ? (me.peek()?.name ?? "") : null, deleted: whose === "deleted", start: 0, count: Math.min(count.peek(), 10 * PAGE) }, controller.signal),
       library.lists(),
       me.peek()?.name && tab === "lists" && whose === "deleted" ? library.lists(true) : [],
       me.peek()?.name && tab === "texts" ? library.texts(whose === "deleted") : [],
       id === null ? null : library.card(id, controller.signal),
     ]);
     if (seeking !== controller) return;
-    const chosen = allLists.find((one) => one.id === list);
     batch(() => {
-      directions.value = { total: found.total, found: chosen ? found.directions.filter((one) => chosen.directions.includes(one.id)).sort((a, b) => chosen.directions.indexOf(a.id) - chosen.directions.indexOf(b.id)) : found.directions };
+      directions.value = { total: found.total, found: found.directions };
       lists.value = allLists;
       deletedLists.value = goneLists;
       texts.value = ownTexts;
@@ -112,6 +113,8 @@ export async function act(change: () => Promise<unknown>, done?: string): Promis
     return false;
   }
 }
+
+export const more = (): void => void (count.value += PAGE);
 
 const ONE: Record<Kept, string> = { directions: "direction", descriptions: "description", comments: "comment", lists: "list", my_texts: "text", runs: "run" };
 const naming = (kind: Kept, name: string | null): string => (name ? `“${name}”` : `The ${ONE[kind]}`);
@@ -141,7 +144,7 @@ export async function bringBack(kind: Kept, id: number, name: string | null, as:
 export const retype = (field: HTMLInputElement, kept: string, send: (text: string) => Promise<unknown>): void =>
   void act(() => send(field.value.trim())).then((done) => void (done || (field.value = kept)));
 
-const wish = computed(() => JSON.stringify([sought.value, me.value?.name, model.value?.name]));
+const wish = computed(() => JSON.stringify([sought.value, count.value, me.value?.name, model.value?.name]));
 
 export function start(): void {
   addEventListener("popstate", () => (dismiss(), readAddress()));
