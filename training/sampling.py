@@ -23,9 +23,9 @@ def sample_stories(model: Path, into: Path, n_stories: int, seed: int) -> None:
         return
     tokenizer, writer = AutoTokenizer.from_pretrained(model), AutoModelForCausalLM.from_pretrained(model)
     torch.manual_seed(seed)
-    stories: list[str] = []
+    stories, n_at_once = list[str](), min(_AT_ONCE, 2 * n_stories)
     while len(stories) < n_stories:
-        begin = torch.full((_AT_ONCE, 1), writer.config.bos_token_id)
+        begin = torch.full((n_at_once, 1), writer.config.bos_token_id)
         ids = writer.generate(
             begin,
             do_sample=True,

@@ -102,7 +102,9 @@ def test_all_nodes_are_the_whole_model(wide: rs.Model, dictionaries: Dictionarie
     assert removed.warning is None
     leaking = graph.evaluate(wide, dictionaries, errors="keep", n_groups=8)
     assert "carry its answer" in repr(leaking)
-    assert f"{found.ceiling:.3f}" in repr(found)
+    assert f"{found.ceiling:.3f}; edges" in repr(found)
+    assert "by rs.log_prob(" in repr(found)
+    assert "ceiling 1.250, as errors work against it" in repr(replace(found, ceiling=1.25))
 
 
 @pytest.mark.parametrize(

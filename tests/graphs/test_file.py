@@ -38,8 +38,45 @@ def test_other_files_are_refused_with_what_was_seen(graph: rs.Graph, tmp_path: P
         with pytest.raises(BadResult) as caught:
             rs.open(tmp_path / f"{name}.json")
         assert caught.value.hint
+        assert "Error" not in str(caught.value)
     with pytest.raises(BadResult, match=r"'version': 7.* of version 1"):
         rs.open(tmp_path / "version.json")
+
+
+@pytest.mark.parametrize(
+    ("where", "changed", "says"),
+    [
+        ("nodes", {"level": 99}, "is of no dictionary"),
+        ("nodes", {"pos": 99}, "is at no position of the prompt"),
+        ("nodes", {"feature": 10**6}, "is no feature of its dictionary"),
+        ("nodes", {"activation": float("nan")}, "has no finite numbers"),
+        ("edges", {"weight": float("inf")}, "has no finite numbers"),
+        ("edges", {"source": -1}, "has no ends"),
+        ("edges", {"source": 1, "target": 0}, "leads to no later dictionary"),
+    ],
+)
+def test_what_no_graph_has_is_refused(
+    graph: rs.Graph, tmp_path: Path, where: str, changed: dict[str, float], says: str
+) -> None:
+    data = json.loads(graph.to_file())
+    data[where][-1] |= changed
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(BadResult, match=says):
+        rs.open(path)
+
+
+def test_what_stands_twice_or_does_not_add_up_is_refused(graph: rs.Graph, tmp_path: Path) -> None:
+    data, path = json.loads(graph.to_file()), tmp_path / "graph.json"
+    for changed, says in (
+        ({"edges": [*data["edges"], data["edges"][3]]}, f"edge {len(data['edges'])} stands there twice"),
+        ({"nodes": [*data["nodes"], data["nodes"][3]]}, f"node {len(data['nodes'])} stands there twice"),
+        ({"total": 0}, "total is 0, and its weights sum to"),
+        ({"total": float("nan")}, "total is nan"),
+    ):
+        path.write_text(json.dumps({**data, **changed}))
+        with pytest.raises(BadResult, match=says):
+            rs.open(path)
 
 
 def test_the_attribution_graph_follows_its_schema(graph: rs.Graph) -> None:

@@ -16,6 +16,8 @@ from residscope.running.changes import Change
 from residscope.running.metrics import Metric
 from residscope.running.run import Differentiating, read_at
 
+_AT_ONCE = 64  # targets whose gradients are taken together, at most
+
 
 class Attribution:
     """As a tracer, but every edge and effect is estimated.
@@ -56,7 +58,7 @@ class Attribution:
             reading, _ = bind_output(metric, self.tracer.run)
             for changes in self._way(sources):
                 gradient = self.tracer.run.differentiate(reading, [sources.place], changes)[sources.place]
-                effects[:, number] += self._meet(sources, gradient) / max(1, self.n_steps)
+                effects[:, number] += self._meet(sources, gradient)[:, 0] / max(1, self.n_steps)
             self.tracer.advance(len(sources))
         return effects
 
@@ -69,16 +71,34 @@ class Attribution:
                 recorded = tracer.run.record({sources.place, level.read}, changes, Differentiating)
                 read = read_at(recorded[level.read], level.read, tracer.positions[None])[0, 0].flatten(1)
                 active = level.dictionary.encode(read)[slots, features]
-                for number, value in enumerate(active):
-                    gradient = torch.autograd.grad(
-                        value, recorded[sources.place], retain_graph=True, allow_unused=True, materialize_grads=True
+                for own in torch.split(torch.arange(len(active)), self._n_at_once):
+                    gradients = torch.autograd.grad(
+                        active,
+                        recorded[sources.place],
+                        torch.eye(len(active))[own].to(active),
+                        is_grads_batched=True,
+                        retain_graph=True,
+                        allow_unused=True,
+                        materialize_grads=True,
                     )[0]
-                    weights[:, number] += self._meet(sources, gradient) / max(1, self.n_steps)
+                    weights[:, own] += self._meet(sources, gradients[:, 0]) / max(1, self.n_steps)
         return weights
 
-    def _meet(self, sources: Sources, gradient: Tensor) -> Float[Tensor, " source"]:
-        rows = gradient[0, self.tracer.positions].flatten(1)[sources.slots]
-        return (sources.vectors * rows.to(sources.vectors)).sum(-1)
+    @property
+    def _n_at_once(self) -> int:
+        """How many targets fit into the memory: each has gradients of its own at all positions of a block."""
+        config, n_tokens = self.tracer.model.config, self.tracer.run.tokens.ids.shape[1]
+        numbers = n_tokens * (4 * config.d_mlp + config.n_heads * n_tokens)
+        return max(1, min(_AT_ONCE, self.tracer.budget // 16 // (4 * numbers)))
+
+    def _meet(self, sources: Sources, gradients: Tensor) -> Float[Tensor, "source target"]:
+        """What each source writes, times the gradient `[target pos ...]` of each target there."""
+        rows = gradients[:, self.tracer.positions].flatten(2).to(sources.vectors)
+        met = rows.new_zeros(len(sources), len(rows))
+        for slot in set(sources.slots.tolist()):
+            own = sources.slots == slot
+            met[own] = sources.vectors[own] @ rows[:, slot].T
+        return met
 
     def _way(self, sources: Sources) -> Iterator[list[Change]]:
         """Where gradients are taken: some part of all sources taken off."""

@@ -57,7 +57,8 @@ class Evaluation(Result):
       cpr: Area under faithfulness over the share of nodes; 1 is as the whole model.
       cmd: Area of the distance of faithfulness by size from 1; 0 is as the whole model.
       random_cpr, random_cmd: [draw] Of matched random nodes.
-      ceiling: f of all features without any errors: what dictionaries can give at best.
+      ceiling: f of all features without any errors: what dictionaries can give at best. Above 1, what they leave
+        unexplained works against the metric.
       faithfulness, completeness: Of the graph's own nodes, and of all but these.
       share: Of all active nodes, how many the graph has.
       predicted, measured: [effect] What the edges from sources ablated together sum to at each target, and what it is.
@@ -117,12 +118,14 @@ class Evaluation(Result):
 
     def __repr__(self) -> str:
         said = f" BEWARE: {self.warning}." if self.warning else ""
+        against = ", as errors work against it" if self.ceiling > 1 else ""
         return (
-            f"Evaluation({self.name}: the graph's nodes, {self.share:.1%} of all, have faithfulness "
-            f"{self.faithfulness:.3f} and without them there is {self.completeness:.3f}; CPR {self.cpr:.3f} (random "
-            f"{self.random_cpr.mean():.3f}), CMD {self.cmd:.3f} (random {self.random_cmd.mean():.3f}); ceiling "
-            f"{self.ceiling:.3f}; edges lead to {self.covered:.1%} of what changed, with {self.sign_agreement:.1%} of "
-            f"signs right, correlation {self.correlation:.3f}, {self.explained:.1%} of joint effects explained.{said})"
+            f"Evaluation({self.name} by {self.settings['metric']}: the graph's nodes, {self.share:.1%} of all, have "
+            f"faithfulness {self.faithfulness:.3f} and without them there is {self.completeness:.3f}; CPR "
+            f"{self.cpr:.3f} (random {self.random_cpr.mean():.3f}), CMD {self.cmd:.3f} (random "
+            f"{self.random_cmd.mean():.3f}); ceiling {self.ceiling:.3f}{against}; edges lead to {self.covered:.1%} of "
+            f"what changed, with {self.sign_agreement:.1%} of signs right, correlation {self.correlation:.3f}, "
+            f"{self.explained:.1%} of joint effects explained.{said})"
         )
 
 

@@ -1,13 +1,18 @@
 """A graph as files: our own JSON, Graphviz, and the JSON of attribution graphs."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from residscope.errors import BadArgument, BadResult
+from residscope.graphs.levels import ERROR, TOKEN
 from residscope.graphs.marks import check_form, name_nodes
 
 if TYPE_CHECKING:
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
 FORMAT, VERSION = "residscope graph", 1
 _NODE = {"level": "levels", "feature": "features", "pos": "pos", "activation": "activations", "effects": "effects"}
 _EDGE = {"source": "sources", "target": "targets", "weight": "values", "before": "before", "parts": "parts"}
+_HINT = "Write it with graph.save(path)."
 _WHOLE = ("levels", "features", "pos", "sources", "targets")
 _PLAIN = (
     "name",
@@ -64,9 +70,7 @@ def read(data: Mapping[str, Any]) -> dict[str, Any]:
     """
     seen = {"format": data.get("format"), "version": data.get("version")}
     if seen != {"format": FORMAT, "version": VERSION}:
-        raise BadResult(
-            f"The file says {seen}, and known is {FORMAT!r} of version {VERSION}.", "Write it with graph.save(path)."
-        )
+        raise BadResult(f"The file says {seen}, and known is {FORMAT!r} of version {VERSION}.", _HINT)
     dtype = getattr(torch, data["dtype"])
     fields = {name: data[name] for name in _PLAIN} | {"marks": data.get("marks", {})}
     for names, rows, wide in ((_NODE, data["nodes"], "outputs"), (_EDGE, data["edges"], "part_names")):
@@ -75,10 +79,46 @@ def read(data: Mapping[str, Any]) -> dict[str, Any]:
             column = torch.tensor([row[name] for row in rows], dtype=kind)
             fields[attribute] = column.view(len(rows), len(data[wide])) if name in ("effects", "parts") else column
     check_form(fields["marks"])
-    n_nodes = len(data["nodes"])
-    if any(not 0 <= row[end] < n_nodes for row in data["edges"] for end in ("source", "target")):
-        raise BadResult(f"An edge joins a node that is not among the {n_nodes}.", "Write it with graph.save(path).")
+    _check_nodes(fields)
+    _check_edges(fields)
     return fields
+
+
+def _check_nodes(fields: Mapping[str, Any]) -> None:
+    """Refuse nodes that no graph has."""
+    levels, features, pos = fields["levels"], fields["features"], fields["pos"]
+    n_features = torch.tensor([*(one["n_features"] for one in fields["dictionaries"]), 2**62])  # a token's is an id
+    inside = (levels >= TOKEN) & (levels < len(fields["dictionaries"]))
+    _refuse("node", ~inside, "is of no dictionary")
+    _refuse("node", (pos < 0) | (pos >= len(fields["pieces"])), "is at no position of the prompt")
+    _refuse("node", (features < ERROR) | (features >= n_features[levels]), "is no feature of its dictionary")
+    _refuse("node", ~fields["activations"].isfinite() | ~fields["effects"].isfinite().all(-1), "has no finite numbers")
+    _refuse("node", _find_repeated(levels, features, pos), "stands there twice")
+
+
+def _check_edges(fields: Mapping[str, Any]) -> None:
+    """Refuse edges that no graph has."""
+    sources, targets, n_nodes = fields["sources"], fields["targets"], len(fields["levels"])
+    _refuse("edge", (torch.minimum(sources, targets) < 0) | (torch.maximum(sources, targets) >= n_nodes), "has no ends")
+    numbers = torch.cat((fields["values"][:, None], fields["before"][:, None], fields["parts"]), dim=1)
+    _refuse("edge", ~numbers.isfinite().all(-1), "has no finite numbers")
+    _refuse("edge", fields["levels"][sources] >= fields["levels"][targets], "leads to no later dictionary")
+    _refuse("edge", _find_repeated(sources, targets), "stands there twice")
+    weight, total = float(fields["values"].double().abs().sum()), fields["total"]
+    if not weight <= total * (1 + 1e-6) < math.inf:
+        raise BadResult(f"The file's total is {total}, and its weights sum to {weight:.4g}.", _HINT)
+
+
+def _refuse(what: str, wrong: Bool[Tensor, " row"], says: str) -> None:
+    if bool(wrong.any()):
+        raise BadResult(f"The file's {what} {int(wrong.nonzero()[0])} {says}.", _HINT)
+
+
+def _find_repeated(*columns: Int[Tensor, " row"]) -> Bool[Tensor, " row"]:
+    """Which rows are like one before."""
+    return torch.tensor(
+        pd.DataFrame(dict(enumerate(map(Tensor.numpy, columns)))).duplicated().tolist(), dtype=torch.bool
+    )
 
 
 def write_dot(graph: "Graph") -> str:

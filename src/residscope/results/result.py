@@ -149,9 +149,8 @@ def open(path: str | Path) -> Result:
         plain = {f.name: payload[f.name] for f in fields(found) if f.name in payload}
         return found(**plain, **arrays)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise BadResult(
-            f"{path} is no saved result ({type(error).__name__}: {error}).", "Give a file that result.save() wrote."
-        ) from None
+        why = f"it lacks {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+        raise BadResult(f"{path} is no saved result ({why}).", "Give a file that result.save() wrote.") from None
 
 
 def _find_class(payload: Mapping[str, Any]) -> type[Result]:
