@@ -296,3 +296,13 @@ def test_weights_stay_on_disk_until_they_are_used(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for grown in done.stdout.split():
         assert int(grown) < 2 * n * d * 4  # of four, each of which has twice that
+
+
+def test_what_is_no_config_and_no_site_is_said(tmp_path: Path) -> None:
+    folder = copy(GOLDEN / "sae_lens/topk", tmp_path)
+    with pytest.raises(BadDictionary, match='site="bogus" was given, which is no site'):
+        rs.load_dictionary(folder, site="bogus")
+    for text in ("[]", "null", "{}"):
+        (folder / "cfg.json").write_text(text)
+        with pytest.raises(BadDictionary, match="and no settings"):
+            rs.load_dictionary(folder)

@@ -38,9 +38,12 @@ def read_json(path: Path) -> dict[str, Any]:
       BadDictionary: It cannot be read, or is something else.
     """
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise BadDictionary(f"{path} cannot be read ({error}).", _AGAIN) from None
+    if not isinstance(found, dict) or not found:
+        raise BadDictionary(f"{path} holds {str(found)[:40]}, and no settings.", _AGAIN)
+    return found
 
 
 def choose(facts: Mapping[str, Any], key: str, known: Mapping[str, _T], default: str, path: Path) -> _T:
@@ -89,6 +92,8 @@ def choose_site(asked: Site | None, name: Any, path: Path) -> Site:
     if site is None:
         raise BadDictionary(f"{path} does not say which site it reads.", 'Say it: load_dictionary(path, site="...").')
     if site.kind not in KINDS:
+        if asked:
+            raise BadDictionary(f'site="{asked}" was given, which is no site.', 'Give one that is: "resid_pre.3".')
         raise BadDictionary(f"{path} reads {name!r}, which is no site here.", 'Give one that is: site="resid_pre.3".')
     return site
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +28,7 @@ from residscope.graphs.levels import (
 from residscope.graphs.shards import Shards
 from residscope.graphs.split import Parts
 from residscope.graphs.tracer import Tracer
-from residscope.running.arguments import read_seed, read_whole
+from residscope.running.arguments import read_choice, read_seed, read_share, read_size, read_whole
 from residscope.running.metrics import Metric
 from residscope.running.model import Model
 from residscope.running.sweep import find_budget
@@ -120,11 +119,14 @@ def causal_graph(
     sources = tracer.find_sources(errors, tokens)
     pins = find_nodes(levels, tracer.positions, int(run.tokens.n_tokens[0]), pinned)
     tracer.pins = tracer.key_of(*pins.T)
-    if method not in ("exact", "attribution") or (split and method != "exact"):
+    estimate = read_choice("method", method, ("exact", "attribution")) == "attribution"
+    if split and estimate:
+        raise BadArgument("Estimated edges were to be split.", 'Choose method="exact", or leave split out.')
+    if integrated_gradients and not estimate:
         raise BadArgument(
-            f"method={method!r} and split={split} were asked for.", 'Choose "exact", or "attribution" whole.'
+            f"integrated_gradients={integrated_gradients!r} was asked for, and nothing is estimated.",
+            'Choose method="attribution", or leave it out.',
         )
-    estimate = method == "attribution"
     how = Attribution(tracer, read_whole("integrated_gradients", integrated_gradients)) if estimate else tracer
     shards = None
     if out is not None:
@@ -225,8 +227,8 @@ def _read_rule(top: int | None, threshold: float | None, share: float | None) ->
         raise BadArgument("Several rules were given for which edges are kept.", "Give top, threshold or share.")
     if top is not None:
         top = read_whole("top", top, 1)
-    if threshold is not None and not (isfinite(threshold) and threshold > 0):
-        raise BadArgument(f"threshold={threshold!r} was asked for.", "Give a number above 0.")
-    if share is not None and not 0 < share <= 1:
-        raise BadArgument(f"share={share!r} was asked for.", "Give a share above 0, at most 1.")
+    if threshold is not None:
+        threshold = read_size("threshold", threshold)
+    if share is not None:
+        share = read_share("share", share)
     return Rule(top if given else _TOP, threshold, share)

@@ -17,10 +17,10 @@ from residscope.graphs.circuits import Errors, With
 from residscope.graphs.edges import find_largest
 from residscope.graphs.evaluation import Evaluation, evaluate
 from residscope.graphs.influence import check_linear, find_influential, start_at
-from residscope.graphs.levels import ERROR, TOKEN, Dictionaries, Node
+from residscope.graphs.levels import ERROR, TOKEN, Dictionaries, Node, check_node
 from residscope.graphs.merging import merge
 from residscope.results.result import Result
-from residscope.running.arguments import read_choice
+from residscope.running.arguments import read_choice, read_share
 from residscope.running.metrics import Metric
 from residscope.running.model import Model
 from residscope.running.texts import Texts
@@ -171,18 +171,16 @@ class Graph(Result):
           the powers of the matrix of shares.
         Source: Influence: Ameisen et al., "Circuit Tracing" (2025), as circuit-tracer computes it.
         """
-        for name, share in (("edges", edges), ("nodes", nodes)):
-            if not 0 < share <= 1:
-                raise BadArgument(f"{name}={share!r} was asked for.", "Give a share above 0, at most 1.")
+        edges, nodes = read_share("edges", edges), read_share("nodes", nodes)
         if read_choice("by", by, ("weight", "influence")) == "weight" and (nodes != 1 or isinstance(output, str)):
             raise BadArgument(
                 f"nodes={nodes!r} and output={output!r} were asked for by weight.",
                 'Give a node for the output, and no nodes, or by="influence".',
             )
-        target = None if output is None or isinstance(output, str) else self.find(*output)
+        target = None if output is None or isinstance(output, str) else self.find(*check_node(output))
         marked = {*self.marks.get("pinned", ())}
         held = torch.tensor([name in marked for name in marks.name_nodes(self)], dtype=torch.bool)
-        held[[self.find(*node) for node in pinned]] = True
+        held[[self.find(*check_node(node)) for node in pinned]] = True
         if by == "influence":
             check_linear(self)
             start = start_at(self, target, output if isinstance(output, str) else None)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import torch
 from jaxtyping import Float, Int
@@ -161,6 +161,18 @@ def list_steps(model: Model, levels: Sequence[Level], later: bool, tokens: bool)
     return steps
 
 
+def check_node(node: Any) -> Node:
+    """A node as somebody names it.
+
+    Raises:
+      BadArgument: It is not three whole numbers.
+    """
+    if not isinstance(node, Sequence) or len(node) != 3 or not all(isinstance(one, SupportsIndex) for one in node):
+        raise BadArgument(f"{node!r} was given as a node.", "Give its layer, feature and position: (5, 10603, -1).")
+    layer, feature, pos = node
+    return layer, feature, pos
+
+
 def find_nodes(
     levels: Sequence[Level], positions: Int[Tensor, " pos"], n_tokens: int, nodes: Sequence[Node]
 ) -> Int[Tensor, "node 3"]:
@@ -171,9 +183,7 @@ def find_nodes(
     """
     found = []
     for node in nodes:
-        if len(node) != 3:
-            raise BadArgument(f"{node!r} was given as a node.", "Give its layer, feature and position: (5, 10603, -1).")
-        layer, feature, pos = node
+        layer, feature, pos = check_node(node)
         known = [-1] if layer == TOKEN else [i for i, one in enumerate(levels) if one.layer == layer]
         known = [i for i in known if i == TOKEN or ERROR <= feature < levels[i].dictionary.n_features]
         at = (positions == (pos + n_tokens if pos < 0 else pos)).nonzero()[:, 0].tolist()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from residscope.errors import BadArgument
 from residscope.graphs.levels import ERROR, TOKEN
+from residscope.running.arguments import read_share
 
 if TYPE_CHECKING:
     from residscope.graphs.graph import Graph
@@ -45,8 +46,7 @@ def put(graph: "Graph", given: Mapping[str, Any]) -> "Graph":
     layers = {one["layer"] for one in graph.dictionaries}
     if not layers.issuperset(marks.get("folded", ())):
         raise BadArgument(f"folded={list(marks['folded'])} was asked for.", f"The graph has layers {sorted(layers)}.")
-    if not 0 < marks.get("keep", 1.0) <= 1:
-        raise BadArgument(f"keep={marks['keep']!r} was asked for.", "Give a share above 0, at most 1.")
+    read_share("keep", marks.get("keep", 1.0))
     return replace(graph, marks={name: _copy(value) for name, value in marks.items()})
 
 

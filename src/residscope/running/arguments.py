@@ -1,8 +1,9 @@
 """Arguments that are whole numbers, words or lists, and what is said where they are not."""
 
+import sys
 from collections.abc import Iterable
 from operator import index
-from typing import Any, TypeVar
+from typing import Any, SupportsFloat, TypeVar
 
 from residscope.errors import BadArgument
 
@@ -49,6 +50,30 @@ def read_choice(name: str, value: Word, known: Iterable[str]) -> Word:
         either = f"{', '.join(most)} or {last}" if most else last
         raise BadArgument(f"{name}={value!r} was asked for.", f"Choose {either}.")
     return value
+
+
+def read_share(name: str, value: object) -> float:
+    """An argument that is a share.
+
+    Raises:
+      BadArgument: It is no number, not above 0, or above 1.
+    """
+    return _read_above_zero(name, value, 1, "Give a share above 0, at most 1.")
+
+
+def read_size(name: str, value: object) -> float:
+    """An argument that is a number above 0.
+
+    Raises:
+      BadArgument: It is none, or infinite.
+    """
+    return _read_above_zero(name, value, sys.float_info.max, "Give a number above 0.")
+
+
+def _read_above_zero(name: str, value: object, most: float, hint: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat) or not 0 < float(value) <= most:
+        raise BadArgument(f"{name}={value!r} was asked for.", hint)
+    return float(value)
 
 
 def read_list(name: str, value: Any) -> list[Any]:
