@@ -107,9 +107,7 @@ class Reader:
         """
         slots, dictionary = rows[:, 1], self.level.dictionary
         dictionary = dictionary if few is None else dictionary.narrow(few)
-        own, own_projected = (
-            (every if few is None else every[:, few])[slots] for every in (self.features, self._projected)
-        )
+        own, own_projected = (self._pick(every, slots, few) for every in (self.features, self._projected))
         projected = dictionary.project(x)
         weights = own - dictionary.activate(projected, None if self._room is None else self._room[slots])
         row, feature = weights.nonzero(as_tuple=True)
@@ -120,6 +118,11 @@ class Reader:
         return Edges(
             *(one.cpu() for one in (*ends, weights[row, feature], before, before.new_zeros(len(row), self._n_parts)))
         )
+
+    def _pick(self, every: Tensor, slots: Int[Tensor, " row"], few: Int[Tensor, " few"] | None) -> Tensor:
+        """Of what is there in the prompt, a row for each slot; nothing is copied where there is one position."""
+        every = every if few is None else every[:, few]
+        return every.expand(len(slots), -1) if len(every) == 1 else every[slots]
 
     def compare_all(self, x: Float[Tensor, "source pos d"]) -> Float[Tensor, "source pos feature"]:
         """The prompt's features less these."""
