@@ -1,6 +1,9 @@
 """Graphs of the bundled model: equal to full runs, whatever is kept of them, and refused where they make no sense."""
 
+import re
+import warnings
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -258,6 +261,19 @@ def test_dictionaries_that_explain_nothing_are_warned_of(wide: rs.Model, diction
     wrong = replace(dictionaries["resid_pre.1"], decoder=drawn)
     with pytest.warns(DictionaryMisfit, match="explains nothing of resid_pre.1"):
         rs.causal_graph(wide, PROMPT, {**dictionaries, "resid_pre.1": wrong})
+
+
+def test_dictionaries_one_layer_off_are_warned_of(demo: rs.Model) -> None:
+    ours = list(rs.demo.dictionaries.values())
+    off = [replace(one, site=beside.site) for one, beside in pairwise(ours)]
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        rs.causal_graph(demo, PROMPT, off)
+    said = r"explains \d+% of resid_pre\.2 in this prompt, and \d+% of resid_pre\.1: likely it is that one's"
+    assert any(re.search(said, str(one.message)) for one in seen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rs.causal_graph(demo, PROMPT, ours)
 
 
 def test_what_doing_nothing_does_is_left_out(demo: rs.Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,8 @@ _EMBEDDED = Site("embed")
 MEASURED = ("norm", "layer_norm")  # scalings whose scale moves with what it is taken of
 _ALIASES = {"gpt2small": "gpt2"}  # TransformerLens's name for it, which dictionaries' files have
 STREAM = ("resid_pre", "resid_mid", "resid_post")
+_SUSPICIOUS, _BETTER, _ENOUGH = 0.15, 0.05, 0.5  # shares: missed here, explained more elsewhere, explained at all
+_FEWEST, _MOST = 6, 64  # tokens by which places are compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,13 +241,45 @@ def read_stream(run: Run, place: Site, positions: Int[Tensor, " pos"]) -> Float[
     return value
 
 
+def _warn_of_misfit(dictionary: SparseAutoencoder, does: str, whose: str) -> None:
+    said = f"{dictionary.name} {does}: likely it is {whose}. See dictionary.check(model, texts)."
+    warnings.warn(said, DictionaryMisfit, stacklevel=7)
+
+
+def _find_better(levels: Sequence[Level], number: int, run: Run) -> tuple[float, float, Site] | None:
+    """How much a dictionary of the stream explains of the prompt where it reads, and where one beside it reads, if
+    that is much more.
+    """
+    level, n_tokens = levels[number], int(run.tokens.n_tokens[0])
+    beside = [one.read for one in levels[max(0, number - 1) : number + 2] if one.read.kind in STREAM]
+    if level.read != level.written or level.read not in beside or n_tokens < _FEWEST:
+        return None
+
+    def explain(place: Site) -> float:
+        x = read_stream(run, place, torch.arange(1, n_tokens)[-_MOST:]).to(level.dictionary.decoder)
+        missed = (x - level.dictionary.reconstruct(x)).square().sum()
+        return 1 - float(missed / (x - x.mean(0)).square().sum())
+
+    explained = {place: explain(place) for place in beside}
+    best = max(explained, key=lambda place: explained[place])
+    if explained[best] < max(_ENOUGH, explained[level.read] + _BETTER):
+        return None
+    return explained[level.read], explained[best], best
+
+
 def find_sources(
-    level: Level, run: Run, positions: Int[Tensor, " pos"], active: Float[Tensor, "pos feature"], errors: bool
+    levels: Sequence[Level],
+    number: int,
+    run: Run,
+    positions: Int[Tensor, " pos"],
+    active: Float[Tensor, "pos feature"],
+    errors: bool,
 ) -> Sources:
     """The features that are active at some positions, and on request the dictionary's errors.
 
     Args:
-      level: Of the dictionary.
+      levels: Of all dictionaries.
+      number: Which of them.
       run: Of the prompt.
       positions: Where.
       active: What the dictionary makes of the run there.
@@ -253,8 +287,9 @@ def find_sources(
     Raises:
       BadDictionary: The dictionary makes NaN.
     Warns:
-      DictionaryMisfit: It explains nothing of what it reads there.
+      DictionaryMisfit: It explains nothing of what it reads there, or much more of what one beside it reads.
     """
+    level = levels[number]
     dictionary = level.dictionary
     x = read_stream(run, level.read, positions)
     slots, features = (active > 0).nonzero(as_tuple=True)
@@ -268,13 +303,14 @@ def find_sources(
         raise BadDictionary(
             f"{dictionary.name} makes NaN of {dictionary.site}.", "Its weights hold some; load it anew."
         )
-    if float(error.norm()) > float((target - dictionary.decoder_bias.to(target)).norm()):
-        warnings.warn(
-            f"{dictionary.name} explains nothing of {dictionary.site} at these positions, with {len(features)} "
-            "features active: likely it is another model's or another place's. See dictionary.check(model, texts).",
-            DictionaryMisfit,
-            stacklevel=4,
-        )
+    missed = float(error.norm() / (target - dictionary.decoder_bias.to(target)).norm())
+    if missed > 1:
+        said = f"explains nothing of {dictionary.site} at these positions, with {len(features)} features active"
+        _warn_of_misfit(dictionary, said, "another model's or another place's")
+    elif missed**2 > _SUSPICIOUS and (found := _find_better(levels, number, run)):
+        own, other, place = found
+        said = f"explains {own:.0%} of {dictionary.site} in this prompt, and {other:.0%} of {place}"
+        _warn_of_misfit(dictionary, said, "that one's")
     if errors:
         slots = torch.cat((slots, torch.arange(len(x), device=slots.device)))
         features = torch.cat((features, torch.full((len(x),), ERROR, device=slots.device)))

@@ -70,8 +70,8 @@ class Tracer:
           BadArgument: No feature is active.
         """
         found = [
-            (number, find_sources(level, self.run, self.positions, self.reader(number).features, errors))
-            for number, level in enumerate(self.levels)
+            (number, find_sources(self.levels, number, self.run, self.positions, self.reader(number).features, errors))
+            for number in range(len(self.levels))
         ]
         if not any(len(sources) for _, sources in found):
             raise BadArgument(
