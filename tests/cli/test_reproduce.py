@@ -66,6 +66,7 @@ def found(small: Path) -> dict[str, dict[str, torch.Tensor]]:
     return {side: {name: torch.tensor(one[side]).double() for name, one in both.items()} for side in sides}
 
 
+@pytest.mark.slow
 def test_all_that_was_published_is_computed(small: Path, found: dict[str, dict[str, torch.Tensor]]) -> None:
     ours, theirs = found["ours"], found["theirs"]
     assert len(ours) == 16

@@ -15,6 +15,7 @@ import residscope as rs
 from residscope.running.texts import read_texts
 
 
+@pytest.mark.slow
 def test_it_loads_without_transformers() -> None:
     code = (
         "import sys, torch, residscope as rs\n"

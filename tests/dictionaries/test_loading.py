@@ -279,6 +279,7 @@ for folder in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_weights_stay_on_disk_until_they_are_used(tmp_path: Path) -> None:
     n, d = 4096, 512
     shapes = {"W_enc": (d, n), "W_dec": (n, d), "b_enc": (n,), "b_dec": (d,)}

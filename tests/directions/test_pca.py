@@ -138,6 +138,7 @@ def test_unembedded_sites_and_numbers_that_are_not_there(stories: rs.Model) -> N
         rs.pca(stories, [], "resid_pre.0")
 
 
+@pytest.mark.slow
 def test_a_real_file_of_stories(stories: rs.Model) -> None:
     path = shared_path("corpora/tinystories_sample_2MB.txt")
     basis = rs.pca(stories, read_texts(path)[:200], "resid_pre.3", n=8)

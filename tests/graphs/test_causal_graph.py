@@ -313,6 +313,7 @@ def test_the_code_that_it_says_makes_it_again(demo: rs.Model) -> None:
     assert edges_of(names["graph"]) == edges_of(found)
 
 
+@pytest.mark.slow
 def test_the_prompt_runs_once(wide: rs.Model, dictionaries: Dictionaries, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[int] = []
     record = rs.Run.record

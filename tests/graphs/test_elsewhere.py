@@ -37,6 +37,7 @@ def test_nothing_comes_from_elsewhere_where_all_is_shown(wide: rs.Model, diction
     assert "positions not shown" not in repr(rs.causal_graph(wide, PROMPT, some, [0, 1], top=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory_bytes", [None, 130_000])
 def test_it_is_what_a_full_run_gives(
     wide: rs.Model, dictionaries: Dictionaries, memory_bytes: int | None, monkeypatch: pytest.MonkeyPatch

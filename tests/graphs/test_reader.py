@@ -19,6 +19,7 @@ def read_all(self: Reader, x: torch.Tensor, slots: torch.Tensor) -> Iterator[Any
     yield torch.arange(len(x)), None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_graph_is_the_same(dictionaries: Dictionaries, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = rs.load("demo", dtype=dtype)

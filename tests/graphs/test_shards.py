@@ -46,6 +46,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_writes", "left"), [(1, 5), (4, 3)])
 def test_what_was_killed_in_the_midst_of_a_file_goes_on(
     demo: rs.Model, tmp_path: Path, steps: list[str], n_writes: int, left: int

@@ -143,6 +143,7 @@ rs.read(dictionary, pos=-1)(run), model.run(text, edits=[rs.clamp(dictionary[7],
 """
 
 
+@pytest.mark.slow
 def test_what_users_type_runs() -> None:
     done = subprocess.run([sys.executable, "-c", SURFACE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -348,6 +348,7 @@ def test_key_and_value_heads_touch_their_whole_group_and_no_other(llama: rs.Mode
         assert (moved[0, -1, 2:].abs().amax(-1) > 1e-4).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", WHICH)
 def test_a_null_edit_changes_nothing(which: str, pairs: dict[str, tuple[Any, rs.Model]]) -> None:
     _, model = pairs[which]

@@ -22,6 +22,7 @@ def test_stories_writes_its_published_text(stories: rs.Model) -> None:
     assert stories.generate(begin, n_tokens=60).texts[0].startswith(PUBLISHED)
 
 
+@pytest.mark.slow
 def test_greedy_tokens_equal_transformers(stories: rs.Model) -> None:
     hf = AutoModelForCausalLM.from_pretrained(shared_path("models/stories260K"))
     prompts = ["Once upon a time", "Tom had a red ball. He"]

@@ -107,6 +107,7 @@ def test_a_sweep_stays_within_its_budget_and_gives_the_same(name: str, which: st
     torch.testing.assert_close(found.values, whole.values, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_nine_billion_parameters_are_predicted_without_loading_them() -> None:
     from tests.transformer.test_placement import NINE_BILLION
 

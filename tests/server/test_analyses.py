@@ -126,6 +126,7 @@ def test_every_analysis_is_tried() -> None:
     assert set(ASKED) == set(ANALYSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ASKED)
 def test_it_is_the_result_that_python_gives(
     client: httpx.Client,
@@ -159,6 +160,7 @@ def read_events(answer: httpx.Response) -> list[tuple[str, Any]]:
     return [(block["event"], json.loads(block["data"])) for block in blocks]
 
 
+@pytest.mark.slow
 def test_it_tells_how_far_it_is(client: httpx.Client, stories: rs.Model) -> None:
     asked: dict[str, Any] = {"n_sequences": 64, "n_tokens": 60}
     events = read_events(client.post("/api/v1/heads", json=asked, headers={"Accept": "text/event-stream"}))

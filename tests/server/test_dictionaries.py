@@ -52,6 +52,7 @@ def test_a_server_without_dictionaries_says_how_to_give_some(stories: rs.Model) 
     }
 
 
+@pytest.mark.slow
 def test_a_features_card_names_what_is_saved_near_it(demo: rs.Model, tmp_path: Path) -> None:
     with (
         serve(demo, rs.demo.texts, dictionaries=rs.demo.dictionaries) as (address, _, app),

@@ -101,6 +101,7 @@ def fill(path: str) -> str:
     return path.format(id=1, site="resid_pre.1", format="csv")
 
 
+@pytest.mark.slow
 def test_every_route_is_public_or_refuses_strangers(closed: Closed) -> None:
     assert len(closed.routes) > 50
     client = closed.client()
@@ -112,6 +113,7 @@ def test_every_route_is_public_or_refuses_strangers(closed: Closed) -> None:
             assert code(answer) == (401, "not_signed_in"), (method, path)
 
 
+@pytest.mark.slow
 def test_under_public_read_strangers_read_and_change_nothing(stories: rs.Model) -> None:
     with serve(stories, FEW_TEXTS, closed=True, public_read=True) as (address, _, app):
         closed = Closed(address, app, app.state.library, Person(0, ""))
@@ -125,6 +127,7 @@ def test_under_public_read_strangers_read_and_change_nothing(stories: rs.Model) 
                 assert code(answer) == (401, "not_signed_in"), (method, path)
 
 
+@pytest.mark.slow
 def test_every_change_refuses_whose_it_is_not(closed: Closed, stories: rs.Model) -> None:
     library, ada = closed.library, closed.ada
     made = rs.pca(stories, FEW_TEXTS, "resid_pre.1")[0]
@@ -194,6 +197,7 @@ def sign_in(client: httpx.Client, name: str, password: str, address: str = "10.0
     return client.post("/api/v1/me", json={"name": name, "password": password}, headers={"X-Forwarded-For": address})
 
 
+@pytest.mark.slow
 def test_who_guesses_is_stopped_and_nobody_else(closed: Closed) -> None:
     client = closed.client()
     for _ in range(5):

@@ -22,6 +22,7 @@ EVEN = {"prose": 0.3, "tasks": 0.3, "repeats": 0.4}
 STILL = (Stage(0, {64: 1.0}, 31, EVEN),)
 
 
+@pytest.mark.slow
 def test_words_and_years_are_whole(tokenizer: Tokenizer) -> None:
     assert tokenizer.get_vocab_size() <= N_TOKENS
     assert [word for word in whole_words() if len(tokenizer.encode(word).ids) != 2] == []

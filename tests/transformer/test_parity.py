@@ -192,6 +192,7 @@ def test_every_site_equals_transformers(case: str) -> None:
     assert_same_sites(model.run(some_ids(), keep=["resid_pre", "resid_post", "logits"], strict=False), streams)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*FIRST, "llama, biases", "llama, tied"])
 def test_every_parameter_is_shared_and_moves_the_output(case: str) -> None:
     hf, tokenizer = make(case)
