@@ -7,12 +7,13 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 import residscope as rs
 from residscope.running.texts import read_texts
 from tests.browser.conftest import OPEN, read_shades
 from tests.browser.test_stream import FIRST, wait_for_name
+from tests.serving import FEW_TEXTS, serve
 
 SITE = "resid_pre.2"
 PCA = [{"kind": "pca", "component": 2}, {"kind": "pca", "component": 5}]
@@ -183,28 +184,94 @@ def test_what_is_no_direction_is_said_in_the_form(open_page: OPEN) -> None:
     wait_for_name(page, "PCA 0 of resid_pre.2")
 
 
-@pytest.mark.parametrize("kind", ["contrast", "feature", "head", "neuron", "position"])
+CHOSEN: dict[str, tuple[dict[str, str], str]] = {
+    "contrast": ({"texts of one kind": "Anna ran home.\nTom ran.", "texts of the other": "It was dark."}, "contrast"),
+    "feature": ({"number": "12"}, "feature 12"),
+    "head": ({"layer": "2", "head": "1", "number, from 0": "0"}, "OV 0 of head 2.1 (out)"),
+    "head in": ({"layer": "2", "head": "1", "side": "in", "number, from 0": "0"}, "OV 0 of head 2.1 (in)"),
+    "head query": (
+        {"layer": "2", "head": "1", "circuit": "QK", "side": "query", "number, from 0": "3"},
+        "QK 3 of head 2.1 (query)",
+    ),
+    "neuron": ({"layer": "1", "number": "40"}, "neuron 1.40 (out)"),
+    "position": ({"position": "3"}, "position 3"),
+    "pca": ({"its site": "resid_post.3", "number": "4"}, "PCA 4 of resid_post.3, at resid_pre.2"),
+}
+
+
+def fill(page: Page, kind: str, fields: dict[str, str]) -> None:
+    """The form of a direction, of which some fields are menus."""
+    page.get_by_label("Kind of direction").select_option(kind)
+    for label, value in fields.items():
+        field = page.locator(".maker").get_by_label(label).first
+        if field.evaluate("(el) => el.tagName") == "SELECT":
+            field.select_option(value)
+        else:
+            field.fill(value)
+
+
+@pytest.mark.parametrize("kind", CHOSEN)
 def test_every_kind_can_be_chosen(open_page: OPEN, kind: str) -> None:
     page = open_page(f"/?site={SITE}&count=4")
     page.get_by_role("button", name="Direction: PCA 0").click()
-    page.get_by_label("Kind of direction").select_option(kind)
-    for label, value in {
-        "contrast": {"texts of one kind": "Anna ran home.\nTom ran.", "texts of the other": "It was dark."},
-        "feature": {"number": "12"},
-        "head": {"layer": "2", "head": "1"},
-        "neuron": {"layer": "1", "number": "40"},
-        "position": {"position": "3"},
-    }[kind].items():
-        page.locator(".maker").get_by_label(label).first.fill(value)
+    fields, name = CHOSEN[kind]
+    fill(page, kind.split(" ")[0], fields)
     page.get_by_role("button", name="Add it to the mix").click()
-    if kind in ("head", "neuron", "position"):
+    if kind not in ("contrast", "feature", "head in", "head query"):
         page.get_by_role("alertdialog").get_by_role("button", name="Read it").click()
     expect(page.locator(".mix li")).to_have_count(2)
-    expect(page.locator(".mix .name").nth(1)).to_contain_text(
-        re.compile({"feature": "feature 12", "head": "2.1"}.get(kind, kind))
-    )
+    expect(page.locator(".mix .name").nth(1)).to_contain_text(name)
     expect(page.locator(".picture")).to_have_attribute("aria-busy", "false")
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_component_of_another_site_is_gone_to(open_page: OPEN) -> None:
+    page = open_page(f"/?site={SITE}&count=4")
+    page.get_by_role("button", name="Direction: PCA 0").click()
+    fill(page, "pca", {"its site": "resid_post.3", "number": "4"})
+    page.get_by_role("button", name="Show it").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Go to resid_post.3").click()
+    wait_for_name(page, "PCA 4 of resid_post.3")
+    page.keyboard.press("j")
+    wait_for_name(page, "PCA 5 of resid_post.3")
+
+
+@pytest.mark.parametrize("model", ["demo", "stories"])
+def test_a_neuron_s_gate_is_there_where_the_model_has_one(
+    browser_context: Callable[[], BrowserContext], request: pytest.FixtureRequest, model: str
+) -> None:
+    with serve(request.getfixturevalue(model), FEW_TEXTS) as (address, _, _):
+        page = browser_context().new_page()
+        page.goto(f"{address}/?site=resid_mid.1&count=2")
+        page.get_by_role("button", name="Direction: PCA 0").click()
+        fill(page, "neuron", {"layer": "1", "number": "7"})
+        side = page.locator(".maker").get_by_label("its")
+        if model == "demo":
+            expect(side.locator("option")).to_have_text(["output weights", "input weights"])
+        else:
+            side.select_option("gate")
+            page.get_by_role("button", name="Show it").click()
+            wait_for_name(page, "neuron 1.7 (gate)")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "said"),
+    [
+        ("token", {}, "Write the token's text."),
+        ("contrast", {"texts of one kind": " \n"}, "Give at least one text of the one kind."),
+        ("probe", {"texts of one kind": "Anna ran."}, "Give at least one text of the other kind."),
+        ("head", {"head": "1"}, "Say which layer, from 0 on."),
+        ("head", {"layer": "two", "head": "1"}, "“two” is no whole number. Say which layer, from 0 on."),
+        ("pca", {"number": "1"}, "Say the site, as resid_post.0."),
+        ("saved", {"words of it": "no such words"}, "No saved direction has these words."),
+    ],
+)
+def test_what_is_left_empty_is_said_in_words(open_page: OPEN, kind: str, fields: dict[str, str], said: str) -> None:
+    page = open_page(f"/?site={SITE}&count=4")
+    page.get_by_role("button", name="Direction: PCA 0").click()
+    fill(page, kind, fields)
+    page.get_by_role("button", name="Show it").click()
+    expect(page.locator(".maker [role=alert]")).to_contain_text(said)
 
 
 def test_a_head_of_a_site_is_chosen(open_page: OPEN, demo: rs.Model) -> None:

@@ -3,11 +3,10 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { saveFile } from "../../views/files.ts";
-import { type Description, keptOf, library, type SavedCard as Card, type Saved } from "../library.ts";
+import { type Description, isShown, keptOf, library, type SavedCard as Card, type Saved } from "../library.ts";
 import { isSomebody } from "../me.tsx";
 import { copyText, say } from "../notes.tsx";
 import { wordsOf } from "../server.ts";
-import { model } from "../session.ts";
 import { Asked } from "../stream/inspector.tsx";
 import { placeOf } from "./saved.tsx";
 import { act, bringBack, drop, lists, mine, retype, seek, sought } from "./state.ts";
@@ -83,9 +82,6 @@ function Words({ one }: { one: Description }) {
     </Written>
   );
 }
-
-/** Whether the page Stream can show it: where a site has heads, it shows one. */
-const isShown = ({ site }: Saved): boolean => site.includes(":") || !model.value?.sites.some(({ kind, n_heads }) => n_heads !== null && kind === site.split(".")[0]);
 
 export function SavedCard({ card }: { card: Card }) {
   const { direction, descriptions, comments, revisions } = card;

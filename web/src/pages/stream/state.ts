@@ -158,8 +158,9 @@ export function answer(where: "there" | "here" | null): void {
   }
 }
 
-function put(of: Made, how: How): void {
+function put({ site, ...given }: Made, how: How): void {
   const { rows } = wanted.value;
+  const of: Made = site === undefined || site === siteName(wanted.value) ? given : { ...given, site }; // what is of the site that is shown need not say so
   const changed: Record<How, Partial<Shown>> = {
     alone: { rows: [rowOf(of)], free: false },
     mixed: { rows: [...rows, rowOf(of)], mixing: true },
