@@ -9,7 +9,7 @@ import { copyText, say } from "../notes.tsx";
 import { wordsOf } from "../server.ts";
 import { Asked } from "../stream/inspector.tsx";
 import { placeOf } from "./saved.tsx";
-import { act, bringBack, drop, lists, mine, retype, seek, sought } from "./state.ts";
+import { act, askCard, bringBack, drop, lists, mine, retype, seek, sought } from "./state.ts";
 
 /** A line that is written and sent. */
 function Line({ label, value = "", send, close }: { label: string; value?: string; send: (text: string) => Promise<boolean>; close?: () => void }) {
@@ -158,7 +158,7 @@ export function SavedCard({ card }: { card: Card }) {
       ) : (
         direction.tags.length > 0 && <p>{direction.tags.join(", ")}</p>
       )}
-      {shown && !direction.deleted && <Asked site={direction.site} along={[{ weight: 1, of: keptOf(direction) }]} />}
+      {shown && !direction.deleted && <Asked site={direction.site} along={[{ weight: 1, of: keptOf(direction) }]} ask={sought.value.ask} put={askCard} />}
       <h4>What it means</h4>
       <ol class="words">
         {descriptions.map((one) => (

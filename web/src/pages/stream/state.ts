@@ -74,10 +74,11 @@ export async function readTexts(texts: readonly string[]): Promise<{ readable: s
 
 let push = false;
 
-/** Changes what is wanted; `{ push: true }` where Back should lead back. */
+/** Changes what is wanted; `{ push: true }` where Back should lead back. What was asked of one direction is not asked of the next. */
 export function change(patch: Partial<Shown>, options: { push?: boolean } = {}): void {
   push ||= options.push ?? false;
-  wanted.value = { ...wanted.value, ...patch };
+  const another = "rows" in patch || "kind" in patch || "layer" in patch || "head" in patch;
+  wanted.value = { ...wanted.value, ...(another && { ask: null }), ...patch };
 }
 
 /** Whether a change since the last call is one that Back should undo. */
