@@ -143,6 +143,15 @@ def test_rows_are_made_orthonormal(open_page: OPEN, demo: rs.Model) -> None:
     expect(page.locator(".mix p")).to_contain_text("has the length 1.41")
 
 
+def test_a_weight_that_is_emptied_is_seen_to_stay(open_page: OPEN) -> None:
+    page = open_page(address((0.75, PCA[0]), (-1.5, PCA[1])))
+    typed = page.get_by_label(re.compile("Weight of PCA 2 .*, typed"))
+    typed.fill("")
+    typed.press("Enter")
+    expect(typed).to_have_value("0.75")
+    expect(page.locator(".mix p")).to_contain_text("has the length 1.68")
+
+
 def choose_token(page: Page, token: str, minus: str = "") -> None:
     page.get_by_role("button", name=re.compile("^Direction: ")).click()
     page.get_by_label("its text, spaces and all").fill(token)
@@ -223,6 +232,15 @@ def test_every_kind_can_be_chosen(open_page: OPEN, kind: str) -> None:
     expect(page.locator(".mix .name").nth(1)).to_contain_text(name)
     expect(page.locator(".picture")).to_have_attribute("aria-busy", "false")
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_the_form_is_above_the_sheet_where_the_window_is_narrow(open_page: OPEN) -> None:
+    page = open_page(f"/?site={SITE}&count=4")
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.get_by_role("button", name="Direction: PCA 0").click()
+    fill(page, "feature", {"number": "12"})
+    page.get_by_role("button", name="Show it").click(timeout=10_000)
+    expect(page.get_by_role("button", name="Direction: feature 12")).to_be_visible()
 
 
 def test_a_component_of_another_site_is_gone_to(open_page: OPEN) -> None:
@@ -315,7 +333,9 @@ def test_two_directions_stand_beside_each_other_with_their_difference(
     page.locator(".maker").get_by_label("number").fill("12")
     page.get_by_role("button", name="Put it beside").click()
     strips = page.locator(f"{FIRST} .strip-of")
-    expect(strips).to_have_count(3)
+    expect(strips).to_have_count(4)
+    expect(strips.last.locator("h3")).to_have_text("PCA 2 of resid_pre.2, every layer")
+    expect(strips.last.locator("canvas")).to_be_visible()
     feature = basis.measure(rs.demo.dictionaries[SITE].direction(12))
     first, second = read_values(demo, basis[2]), read_values(demo, feature)
     for pos in (4, 20):
@@ -326,7 +346,7 @@ def test_two_directions_stand_beside_each_other_with_their_difference(
         page.get_by_role("button", name="SVG").click()
     assert download.value.path().read_text().count("the second less the first") == 3
     page.reload()
-    expect(strips).to_have_count(3)
+    expect(strips).to_have_count(4)
     page.get_by_role("button", name="Leave the second direction out").click()
     expect(strips).to_have_count(1)
 

@@ -221,7 +221,12 @@ function TextRow({ text, index }: { text: state.ShownText; index: number }) {
           <Coloured text={text} strip={strip} limit={limit} pos={pos} />
         </div>
       ))}
-      {chosen && !text.problem && !state.wanted.value.every && <River text={text} limit={limit} />}
+      {chosen && !text.problem && !state.wanted.value.every && (
+        <div class={strips.length > 1 ? "strip-of several" : ""}>
+          {strips.length > 1 && <h3 class="here">{state.picture.value!.name}, every layer</h3>}
+          <River text={text} limit={limit} />
+        </div>
+      )}
     </section>
   );
 }
