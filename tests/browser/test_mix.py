@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 import residscope as rs
 from residscope.running.texts import read_texts
@@ -364,19 +364,57 @@ def test_every_layer_at_once(open_page: OPEN, demo: rs.Model) -> None:
     expect(strips).to_have_count(1)
 
 
-def test_two_texts_of_as_many_tokens_are_compared(open_page: OPEN, demo: rs.Model, basis: rs.Basis) -> None:
-    page = open_page(f"/?site={SITE}&component=2&count=2")
-    texts = ["Tom gave the ball to Tom.", "Tom gave the ball to Anna."]
+def compare(page: Page, *texts: str) -> Locator:
+    """Two texts of one's own, the last first; what is shown of it compared with the other."""
     for text in texts:
         page.locator("#add").fill(text)
         page.locator("#add").press("Control+Enter")
         expect(page.locator(".text .tokens", has_text=text)).to_have_count(1)
     page.get_by_label("Compared with").select_option(label="your text 1")
     strips = page.locator('[data-text="own.0"] .strip-of')
-    expect(strips.locator("h3").last).to_have_text("your text 1 less your text 0")
+    expect(strips.locator("h3")).to_have_text(
+        ["your text 0", "your text 1", "your text 1 less your text 0", "PCA 2 of resid_pre.2, every layer"]
+    )
+    return strips
+
+
+def test_two_texts_of_as_many_tokens_are_compared(open_page: OPEN, demo: rs.Model, basis: rs.Basis) -> None:
+    page = open_page(f"/?site={SITE}&component=2&count=2")
+    texts = ["Tom gave the ball to Tom.", "Tom gave the ball to Anna."]
+    strips = compare(page, *texts)
+    expect(page.locator(".aligned")).to_have_text("Both have 8 tokens, which are compared position by position.")
     assert basis[2].deviation
     values = rs.project(demo.run(texts[::-1]), basis[2]).values / basis[2].deviation
-    strips.last.locator(".tokens > span").nth(6).hover()
+    strips.nth(2).locator(".tokens > span").nth(6).hover()
     text = page.locator(".tip:popover-open .value").inner_text()
     shown = float(re.split(r"\s", text)[0].replace("−", "-"))
     assert shown == pytest.approx(float(values[1, 6] - values[0, 6]), abs=0.006)
+
+
+def test_two_texts_of_unlike_length_are_compared_where_they_are_aligned(
+    open_page: OPEN, demo: rs.Model, basis: rs.Basis
+) -> None:
+    page = open_page(f"/?site={SITE}&component=2&count=2")
+    texts = ["Tom gave the ball to Anna.", "Tom gave the big red ball to Anna."]
+    strips = compare(page, *texts)
+    expect(page.locator(".aligned")).to_have_text(
+        "Of 10 tokens here and 8 there, 8 are the same. Compared with none: 2 here, hatched, and 0 there."
+    )
+    difference = strips.nth(2).locator(".tokens > span")
+    expect(strips.nth(2).locator(".tokens > .out")).to_have_text(["<|endoftext|>", " big", " red"])
+    short, long = (rs.project(demo.run(text), basis[2]).values[0] / (basis[2].deviation or 1) for text in texts)
+    tip = page.locator(".tip:popover-open .value")
+    for pos, counterpart in ((2, 2), (6, 4), (8, 6)):
+        difference.nth(pos).hover()
+        shown = float(re.split(r"\s", tip.inner_text())[0].replace("−", "-"))
+        assert shown == pytest.approx(float(short[counterpart] - long[pos]), abs=0.006)
+    difference.nth(4).hover()
+    expect(page.locator(".tip:popover-open")).to_contain_text("nothing to compare it with")
+    strips.nth(1).locator(".tokens > span").nth(5).click()  # which is the seventh of the longer
+    expect(page.locator(".card h3", has_text="Token 7,")).to_be_visible()
+    expect(strips.nth(1).locator("[aria-current]")).to_have_text(" to")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG").click()
+    assert "your text 0, your text 1 less your text 0" in download.value.path().read_text()
+    page.reload()
+    expect(strips).to_have_count(4)
