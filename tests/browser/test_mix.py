@@ -7,12 +7,13 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 import residscope as rs
 from residscope.running.texts import read_texts
 from tests.browser.conftest import OPEN, read_shades
 from tests.browser.test_stream import FIRST, wait_for_name
+from tests.serving import FEW_TEXTS, serve
 
 SITE = "resid_pre.2"
 PCA = [{"kind": "pca", "component": 2}, {"kind": "pca", "component": 5}]
@@ -142,6 +143,15 @@ def test_rows_are_made_orthonormal(open_page: OPEN, demo: rs.Model) -> None:
     expect(page.locator(".mix p")).to_contain_text("has the length 1.41")
 
 
+def test_a_weight_that_is_emptied_is_seen_to_stay(open_page: OPEN) -> None:
+    page = open_page(address((0.75, PCA[0]), (-1.5, PCA[1])))
+    typed = page.get_by_label(re.compile("Weight of PCA 2 .*, typed"))
+    typed.fill("")
+    typed.press("Enter")
+    expect(typed).to_have_value("0.75")
+    expect(page.locator(".mix p")).to_contain_text("has the length 1.68")
+
+
 def choose_token(page: Page, token: str, minus: str = "") -> None:
     page.get_by_role("button", name=re.compile("^Direction: ")).click()
     page.get_by_label("its text, spaces and all").fill(token)
@@ -183,28 +193,103 @@ def test_what_is_no_direction_is_said_in_the_form(open_page: OPEN) -> None:
     wait_for_name(page, "PCA 0 of resid_pre.2")
 
 
-@pytest.mark.parametrize("kind", ["contrast", "feature", "head", "neuron", "position"])
+CHOSEN: dict[str, tuple[dict[str, str], str]] = {
+    "contrast": ({"texts of one kind": "Anna ran home.\nTom ran.", "texts of the other": "It was dark."}, "contrast"),
+    "feature": ({"number": "12"}, "feature 12"),
+    "head": ({"layer": "2", "head": "1", "number, from 0": "0"}, "OV 0 of head 2.1 (out)"),
+    "head in": ({"layer": "2", "head": "1", "side": "in", "number, from 0": "0"}, "OV 0 of head 2.1 (in)"),
+    "head query": (
+        {"layer": "2", "head": "1", "circuit": "QK", "side": "query", "number, from 0": "3"},
+        "QK 3 of head 2.1 (query)",
+    ),
+    "neuron": ({"layer": "1", "number": "40"}, "neuron 1.40 (out)"),
+    "position": ({"position": "3"}, "position 3"),
+    "pca": ({"its site": "resid_post.3", "number": "4"}, "PCA 4 of resid_post.3, at resid_pre.2"),
+}
+
+
+def fill(page: Page, kind: str, fields: dict[str, str]) -> None:
+    """The form of a direction, of which some fields are menus."""
+    page.get_by_label("Kind of direction").select_option(kind)
+    for label, value in fields.items():
+        field = page.locator(".maker").get_by_label(label).first
+        if field.evaluate("(el) => el.tagName") == "SELECT":
+            field.select_option(value)
+        else:
+            field.fill(value)
+
+
+@pytest.mark.parametrize("kind", CHOSEN)
 def test_every_kind_can_be_chosen(open_page: OPEN, kind: str) -> None:
     page = open_page(f"/?site={SITE}&count=4")
     page.get_by_role("button", name="Direction: PCA 0").click()
-    page.get_by_label("Kind of direction").select_option(kind)
-    for label, value in {
-        "contrast": {"texts of one kind": "Anna ran home.\nTom ran.", "texts of the other": "It was dark."},
-        "feature": {"number": "12"},
-        "head": {"layer": "2", "head": "1"},
-        "neuron": {"layer": "1", "number": "40"},
-        "position": {"position": "3"},
-    }[kind].items():
-        page.locator(".maker").get_by_label(label).first.fill(value)
+    fields, name = CHOSEN[kind]
+    fill(page, kind.split(" ")[0], fields)
     page.get_by_role("button", name="Add it to the mix").click()
-    if kind in ("head", "neuron", "position"):
+    if kind not in ("contrast", "feature", "head in", "head query"):
         page.get_by_role("alertdialog").get_by_role("button", name="Read it").click()
     expect(page.locator(".mix li")).to_have_count(2)
-    expect(page.locator(".mix .name").nth(1)).to_contain_text(
-        re.compile({"feature": "feature 12", "head": "2.1"}.get(kind, kind))
-    )
+    expect(page.locator(".mix .name").nth(1)).to_contain_text(name)
     expect(page.locator(".picture")).to_have_attribute("aria-busy", "false")
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_the_form_is_above_the_sheet_where_the_window_is_narrow(open_page: OPEN) -> None:
+    page = open_page(f"/?site={SITE}&count=4")
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.get_by_role("button", name="Direction: PCA 0").click()
+    fill(page, "feature", {"number": "12"})
+    page.get_by_role("button", name="Show it").click(timeout=10_000)
+    expect(page.get_by_role("button", name="Direction: feature 12")).to_be_visible()
+
+
+def test_a_component_of_another_site_is_gone_to(open_page: OPEN) -> None:
+    page = open_page(f"/?site={SITE}&count=4")
+    page.get_by_role("button", name="Direction: PCA 0").click()
+    fill(page, "pca", {"its site": "resid_post.3", "number": "4"})
+    page.get_by_role("button", name="Show it").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Go to resid_post.3").click()
+    wait_for_name(page, "PCA 4 of resid_post.3")
+    page.keyboard.press("j")
+    wait_for_name(page, "PCA 5 of resid_post.3")
+
+
+@pytest.mark.parametrize("model", ["demo", "stories"])
+def test_a_neuron_s_gate_is_there_where_the_model_has_one(
+    browser_context: Callable[[], BrowserContext], request: pytest.FixtureRequest, model: str
+) -> None:
+    with serve(request.getfixturevalue(model), FEW_TEXTS) as (address, _, _):
+        page = browser_context().new_page()
+        page.goto(f"{address}/?site=resid_mid.1&count=2")
+        page.get_by_role("button", name="Direction: PCA 0").click()
+        fill(page, "neuron", {"layer": "1", "number": "7"})
+        side = page.locator(".maker").get_by_label("its")
+        if model == "demo":
+            expect(side.locator("option")).to_have_text(["output weights", "input weights"])
+        else:
+            side.select_option("gate")
+            page.get_by_role("button", name="Show it").click()
+            wait_for_name(page, "neuron 1.7 (gate)")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "said"),
+    [
+        ("token", {}, "Write the token's text."),
+        ("contrast", {"texts of one kind": " \n"}, "Give at least one text of the one kind."),
+        ("probe", {"texts of one kind": "Anna ran."}, "Give at least one text of the other kind."),
+        ("head", {"head": "1"}, "Say which layer, from 0 on."),
+        ("head", {"layer": "two", "head": "1"}, "“two” is no whole number. Say which layer, from 0 on."),
+        ("pca", {"number": "1"}, "Say the site, as resid_post.0."),
+        ("saved", {"words of it": "no such words"}, "No saved direction has these words."),
+    ],
+)
+def test_what_is_left_empty_is_said_in_words(open_page: OPEN, kind: str, fields: dict[str, str], said: str) -> None:
+    page = open_page(f"/?site={SITE}&count=4")
+    page.get_by_role("button", name="Direction: PCA 0").click()
+    fill(page, kind, fields)
+    page.get_by_role("button", name="Show it").click()
+    expect(page.locator(".maker [role=alert]")).to_contain_text(said)
 
 
 def test_a_head_of_a_site_is_chosen(open_page: OPEN, demo: rs.Model) -> None:
@@ -248,7 +333,9 @@ def test_two_directions_stand_beside_each_other_with_their_difference(
     page.locator(".maker").get_by_label("number").fill("12")
     page.get_by_role("button", name="Put it beside").click()
     strips = page.locator(f"{FIRST} .strip-of")
-    expect(strips).to_have_count(3)
+    expect(strips).to_have_count(4)
+    expect(strips.last.locator("h3")).to_have_text("PCA 2 of resid_pre.2, every layer")
+    expect(strips.last.locator("canvas")).to_be_visible()
     feature = basis.measure(rs.demo.dictionaries[SITE].direction(12))
     first, second = read_values(demo, basis[2]), read_values(demo, feature)
     for pos in (4, 20):
@@ -259,7 +346,7 @@ def test_two_directions_stand_beside_each_other_with_their_difference(
         page.get_by_role("button", name="SVG").click()
     assert download.value.path().read_text().count("the second less the first") == 3
     page.reload()
-    expect(strips).to_have_count(3)
+    expect(strips).to_have_count(4)
     page.get_by_role("button", name="Leave the second direction out").click()
     expect(strips).to_have_count(1)
 
@@ -277,19 +364,57 @@ def test_every_layer_at_once(open_page: OPEN, demo: rs.Model) -> None:
     expect(strips).to_have_count(1)
 
 
-def test_two_texts_of_as_many_tokens_are_compared(open_page: OPEN, demo: rs.Model, basis: rs.Basis) -> None:
-    page = open_page(f"/?site={SITE}&component=2&count=2")
-    texts = ["Tom gave the ball to Tom.", "Tom gave the ball to Anna."]
+def compare(page: Page, *texts: str) -> Locator:
+    """Two texts of one's own, the last first; what is shown of it compared with the other."""
     for text in texts:
         page.locator("#add").fill(text)
         page.locator("#add").press("Control+Enter")
         expect(page.locator(".text .tokens", has_text=text)).to_have_count(1)
     page.get_by_label("Compared with").select_option(label="your text 1")
     strips = page.locator('[data-text="own.0"] .strip-of')
-    expect(strips.locator("h3").last).to_have_text("your text 1 less your text 0")
+    expect(strips.locator("h3")).to_have_text(
+        ["your text 0", "your text 1", "your text 1 less your text 0", "PCA 2 of resid_pre.2, every layer"]
+    )
+    return strips
+
+
+def test_two_texts_of_as_many_tokens_are_compared(open_page: OPEN, demo: rs.Model, basis: rs.Basis) -> None:
+    page = open_page(f"/?site={SITE}&component=2&count=2")
+    texts = ["Tom gave the ball to Tom.", "Tom gave the ball to Anna."]
+    strips = compare(page, *texts)
+    expect(page.locator(".aligned")).to_have_text("Both have 8 tokens, which are compared position by position.")
     assert basis[2].deviation
     values = rs.project(demo.run(texts[::-1]), basis[2]).values / basis[2].deviation
-    strips.last.locator(".tokens > span").nth(6).hover()
+    strips.nth(2).locator(".tokens > span").nth(6).hover()
     text = page.locator(".tip:popover-open .value").inner_text()
     shown = float(re.split(r"\s", text)[0].replace("−", "-"))
     assert shown == pytest.approx(float(values[1, 6] - values[0, 6]), abs=0.006)
+
+
+def test_two_texts_of_unlike_length_are_compared_where_they_are_aligned(
+    open_page: OPEN, demo: rs.Model, basis: rs.Basis
+) -> None:
+    page = open_page(f"/?site={SITE}&component=2&count=2")
+    texts = ["Tom gave the ball to Anna.", "Tom gave the big red ball to Anna."]
+    strips = compare(page, *texts)
+    expect(page.locator(".aligned")).to_have_text(
+        "Of 10 tokens here and 8 there, 8 are the same. Compared with none: 2 here, hatched, and 0 there."
+    )
+    difference = strips.nth(2).locator(".tokens > span")
+    expect(strips.nth(2).locator(".tokens > .out")).to_have_text(["<|endoftext|>", " big", " red"])
+    short, long = (rs.project(demo.run(text), basis[2]).values[0] / (basis[2].deviation or 1) for text in texts)
+    tip = page.locator(".tip:popover-open .value")
+    for pos, counterpart in ((2, 2), (6, 4), (8, 6)):
+        difference.nth(pos).hover()
+        shown = float(re.split(r"\s", tip.inner_text())[0].replace("−", "-"))
+        assert shown == pytest.approx(float(short[counterpart] - long[pos]), abs=0.006)
+    difference.nth(4).hover()
+    expect(page.locator(".tip:popover-open")).to_contain_text("nothing to compare it with")
+    strips.nth(1).locator(".tokens > span").nth(5).click()  # which is the seventh of the longer
+    expect(page.locator(".card h3", has_text="Token 7,")).to_be_visible()
+    expect(strips.nth(1).locator("[aria-current]")).to_have_text(" to")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG").click()
+    assert "your text 0, your text 1 less your text 0" in download.value.path().read_text()
+    page.reload()
+    expect(strips).to_have_count(4)

@@ -64,9 +64,30 @@ def test_a_direction_is_saved_found_and_shown_again(enter: Enter, demo: rs.Model
     expect(page).to_have_url(re.compile("tag=two"))
     card.get_by_role("button", name="What is it about?").click()
     expect(card.locator(".explained h2").first).to_have_text("promoted")
+    expect(page).to_have_url(re.compile("ask=explain"))
+    page.reload()
+    expect(card.locator(".explained h2").first).to_have_text("promoted")
+    page.go_back()
+    expect(card.locator(".explained")).to_have_count(0)
     card.get_by_role("link", name="Show it on Stream").click()
     wait_for_name(page, "a mixture")
     expect(page.locator(".tokens").first).to_be_visible()
+
+
+def test_a_saved_direction_is_mixed_in_and_put_beside(enter: Enter) -> None:
+    page = enter("Nora", f"/?site={SITE}&count=2&component=3")
+    save(page, "to be mixed")
+    expect(page.locator(".note", has_text="is saved.")).to_be_visible()
+    page.keyboard.press("k")
+    wait_for_name(page, "PCA 2")
+    for opened, pressed in (("Direction: PCA 2", "Add it to the mix"), ("Compare", "Put it beside")):
+        page.get_by_role("button", name=opened).click()
+        page.get_by_label("Kind of direction").select_option("saved")
+        page.get_by_label("words of it").fill("be mixed")
+        expect(page.get_by_label("which").locator("option")).to_have_text([f"to be mixed, Nora’s, at {SITE}"])
+        page.get_by_role("button", name=pressed).click()
+    expect(page.locator(".mix .name")).to_have_text([f"PCA 2 of {SITE}", "to be mixed"])
+    expect(page.locator(".sentence .beside")).to_have_text("to be mixed")
 
 
 def test_a_name_that_is_taken_is_said_and_nothing_is_lost(enter: Enter) -> None:

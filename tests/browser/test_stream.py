@@ -279,6 +279,29 @@ def test_what_takes_a_while_to_know_of_a_direction_is_computed_when_asked(open_p
     expect(shown).to_have_count(0)
 
 
+def test_what_is_asked_of_a_direction_is_in_the_address(open_page: OPEN) -> None:
+    page = open_page("/?site=resid_pre.2&component=1&count=2&ask=causal_check:3")
+    shown = page.locator(".inspector .residscope.view")
+    expect(shown.locator("header strong")).to_have_text("causal check of PCA 1 of resid_pre.2")
+    expect(page.get_by_label("Strength of the check")).to_have_value("3")
+    page.get_by_role("button", name="What is it about?").click()
+    wait_for_query(page, ask="explain")
+    expect(shown.locator("header strong")).to_have_text("what PCA 1 of resid_pre.2 is about")
+    page.reload()
+    expect(shown.locator("header strong")).to_have_text("what PCA 1 of resid_pre.2 is about")
+    page.go_back()
+    expect(page.get_by_label("Strength of the check")).to_have_value("3")
+    page.get_by_role("button", name="Does the model use it?").click()
+    expect(shown).to_have_count(0)
+    expect(page).not_to_have_url(re.compile("ask="))
+    page.go_back()
+    expect(shown).to_have_count(1)
+    page.keyboard.press("j")
+    wait_for_name(page, "PCA 2 of resid_pre.2")
+    expect(shown).to_have_count(0)
+    expect(page).not_to_have_url(re.compile("ask="))
+
+
 def test_places_stay_apart_when_the_page_is_scrolled(open_page: OPEN) -> None:
     page = open_page("/?count=6")
     assert page.evaluate("scrollTo(0, 500), scrollY") > 300

@@ -61,6 +61,10 @@ MADE: dict[str, tuple[dict[str, Any], Callable[[rs.Model, rs.Basis], rs.Directio
         {"kind": "head", "layer": 2, "head": 1, "circuit": "QK", "side": "query"},
         lambda model, _: rs.head_direction(model, layer=2, head=1, circuit="QK", side="query"),
     ),
+    "what a head reads": (
+        {"kind": "head", "layer": 2, "head": 1, "side": "in"},
+        lambda model, _: rs.head_direction(model, layer=2, head=1, side="in"),
+    ),
     "neuron": (
         {"kind": "neuron", "layer": 1, "neuron": 7},
         lambda model, _: rs.neuron_direction(model, layer=1, neuron=7),

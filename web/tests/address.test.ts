@@ -17,6 +17,8 @@ test("every choice goes through the address and comes back", () => {
     { order: "strongest" },
     { order: 17 },
     { find: { by: "vector", token: "" } },
+    { ask: "explain" },
+    { ask: "causal_check:0.5" },
     { find: { by: "token", token: " a&b:c" } },
     { beside: [rowOf(component(3))], against: "own.2" },
     { steer: STEER },

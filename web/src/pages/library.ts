@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { call, json, type Made, type Progress, type Term } from "./server.ts";
+import { model } from "./session.ts";
 
 export interface Me {
   name: string | null;
@@ -77,6 +78,9 @@ export const me = signal<Me | null>(null);
 
 /** A saved direction as it is now, as requests write it. */
 export const keptOf = ({ id, revision }: Pick<Saved, "id" | "revision">): Made => ({ kind: "saved", id, revision });
+
+/** Whether the page Stream can show it: where a site has heads, it shows one. */
+export const isShown = ({ site }: Saved): boolean => site.includes(":") || !model.value?.sites.some(({ kind, n_heads }) => n_heads !== null && kind === site.split(".")[0]);
 
 const query = (asked: Record<string, string | number | boolean | string[] | null | undefined>): string => {
   const found = new URLSearchParams();

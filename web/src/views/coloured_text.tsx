@@ -110,7 +110,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
       {
         piece: visiblePiece(payload.pieces[at.text][at.pos]),
         value: valueText(value, units),
-        facts: [`position ${at.pos}`, payload.left_out.includes(at.pos) ? "left out of the colours" : `rank ${rankOf(values, value)} of ${values.length}`],
+        facts: [`position ${at.pos}`, Number.isNaN(value) ? "nothing to compare it with" : payload.left_out.includes(at.pos) ? "left out of the colours" : `rank ${rankOf(values, value)} of ${values.length}`],
       },
       under!.getClientRects()[0],
     );

@@ -3,14 +3,13 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { saveFile } from "../../views/files.ts";
-import { type Description, keptOf, library, type SavedCard as Card, type Saved } from "../library.ts";
+import { type Description, isShown, keptOf, library, type SavedCard as Card, type Saved } from "../library.ts";
 import { isSomebody } from "../me.tsx";
 import { copyText, say } from "../notes.tsx";
 import { wordsOf } from "../server.ts";
-import { model } from "../session.ts";
 import { Asked } from "../stream/inspector.tsx";
 import { placeOf } from "./saved.tsx";
-import { act, bringBack, drop, lists, mine, retype, seek, sought } from "./state.ts";
+import { act, askCard, bringBack, drop, lists, mine, retype, seek, sought } from "./state.ts";
 
 /** A line that is written and sent. */
 function Line({ label, value = "", send, close }: { label: string; value?: string; send: (text: string) => Promise<boolean>; close?: () => void }) {
@@ -83,9 +82,6 @@ function Words({ one }: { one: Description }) {
     </Written>
   );
 }
-
-/** Whether the page Stream can show it: where a site has heads, it shows one. */
-const isShown = ({ site }: Saved): boolean => site.includes(":") || !model.value?.sites.some(({ kind, n_heads }) => n_heads !== null && kind === site.split(".")[0]);
 
 export function SavedCard({ card }: { card: Card }) {
   const { direction, descriptions, comments, revisions } = card;
@@ -162,7 +158,7 @@ export function SavedCard({ card }: { card: Card }) {
       ) : (
         direction.tags.length > 0 && <p>{direction.tags.join(", ")}</p>
       )}
-      {shown && !direction.deleted && <Asked site={direction.site} along={[{ weight: 1, of: keptOf(direction) }]} />}
+      {shown && !direction.deleted && <Asked site={direction.site} along={[{ weight: 1, of: keptOf(direction) }]} ask={sought.value.ask} put={askCard} />}
       <h4>What it means</h4>
       <ol class="words">
         {descriptions.map((one) => (

@@ -5,6 +5,7 @@ import { type Kept, type List, library, me, type OwnText, type Saved, type Saved
 import { learnMe } from "../me.tsx";
 import { dismiss, say } from "../notes.tsx";
 import { isAbort, server, ServerError, wordsOf } from "../server.ts";
+import { readAsked } from "../stream/address.ts";
 import { model, readSession, writeSession } from "../session.ts";
 import { type Trouble, troubleOf } from "../status.tsx";
 
@@ -18,10 +19,11 @@ export interface Sought {
   tag: string;
   list: number | null;
   id: number | null; // of the direction whose card is open
+  ask: string | null; // what that card is asked, as the page Stream has it
   at: string; // what of the card is led to: "description-7", "comment-2"
 }
 
-const START: Sought = { tab: "directions", words: "", whose: "everybody", site: "", tag: "", list: null, id: null, at: "" };
+const START: Sought = { tab: "directions", words: "", whose: "everybody", site: "", tag: "", list: null, id: null, ask: null, at: "" };
 const PAGE = 100; // the server gives ten of these at most
 
 export const sought = signal<Sought>(START);
@@ -40,7 +42,13 @@ let pushing = false;
 export function seek(changed: Partial<Sought>): void {
   pushing = true;
   count.value = PAGE;
-  sought.value = { ...sought.value, ...("id" in changed && { at: "" }), ...changed };
+  sought.value = { ...sought.value, ...("id" in changed && { ask: null, at: "" }), ...changed };
+}
+
+/** Asks something of the card that is open; null closes it. */
+export function askCard(ask: string | null): void {
+  pushing = true;
+  sought.value = { ...sought.value, ask };
 }
 
 function readAddress(): void {
@@ -56,6 +64,7 @@ function readAddress(): void {
     tag: query.get("tag") ?? "",
     list: number("list"),
     id: number("id"),
+    ask: readAsked(query.get("ask") ?? "") ? query.get("ask") : null,
     at: /^#((?:description|comment)-\d{1,9})$/.exec(location.hash)?.[1] ?? "",
   };
 }
@@ -144,7 +153,7 @@ export async function bringBack(kind: Kept, id: number, name: string | null, as:
 export const retype = (field: HTMLInputElement, kept: string, send: (text: string) => Promise<unknown>): void =>
   void act(() => send(field.value.trim())).then((done) => void (done || (field.value = kept)));
 
-const wish = computed(() => JSON.stringify([sought.value, count.value, me.value?.name, model.value?.name]));
+const wish = computed(() => JSON.stringify([{ ...sought.value, ask: null }, count.value, me.value?.name, model.value?.name]));
 
 export function start(): void {
   addEventListener("popstate", () => (dismiss(), readAddress()));

@@ -33,6 +33,7 @@ export interface Shown {
   free: boolean; // whether the sum is as long as it comes, not of length one
   mixing: boolean; // whether the sliders are open
   steer: Steer | null; // open or not
+  ask: string | null; // what is asked of the direction, as its card has it: "explain", "causal_check", "causal_check:4" at another strength
   find: { by: "text" | "token" | "vector"; token: string } | null; // open or not
   units: Units;
   centre: Centre;
@@ -54,7 +55,7 @@ export function componentOf({ rows: [only, ...others] }: Pick<Shown, "rows">): n
   return others.length === 0 && only.weight === 1 && !only.muted && only.of.kind === "pca" && only.of.site === undefined ? (only.of.component as number) : null;
 }
 
-export const START: Shown = { kind: "", layer: null, head: null, rows: [rowOf(component(0))], beside: null, every: false, against: null, free: false, mixing: false, steer: null, find: null, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, order: "given", selected: null, pos: null };
+export const START: Shown = { kind: "", layer: null, head: null, rows: [rowOf(component(0))], beside: null, every: false, against: null, free: false, mixing: false, steer: null, ask: null, find: null, units: "sd", centre: "mean", scale: { mode: "shared" }, count: SAMPLES, order: "given", selected: null, pos: null };
 
 export type Place = Pick<Shown, "kind" | "layer" | "head">;
 
@@ -80,6 +81,7 @@ export function writeQuery(shown: Shown): URLSearchParams {
   if (shown.against !== null) query.set("against", shown.against);
   if (shown.free) query.set("free", "1");
   if (shown.mixing) query.set("mix", "1");
+  if (shown.ask) query.set("ask", shown.ask);
   if (shown.find) query.set("find", shown.find.by === "token" ? `token:${shown.find.token}` : shown.find.by);
   if (shown.steer) query.set("steer", JSON.stringify(Object.fromEntries(Object.entries(shown.steer).filter(([name, value]) => value !== STEER[name as keyof Steer]))));
   if (shown.units !== START.units) query.set("units", shown.units);
@@ -121,6 +123,7 @@ export function readQuery(query: URLSearchParams, start: Shown): { shown: Shown;
     (text): Shown["find"] | undefined => (text === "text" || text === "vector" ? { by: text, token: "" } : text.startsWith("token:") ? { by: "token", token: text.slice(6) } : undefined),
     (find) => (shown.find = find),
   );
+  take("ask", (text) => (readAsked(text) ? text : undefined), (ask) => (shown.ask = ask));
   take("mix", oneOf("1"), () => (shown.mixing = true));
   take("units", oneOf("sd", "stream"), (units) => (shown.units = units));
   take("centre", oneOf("mean", "none", "position"), (centre) => (shown.centre = centre));
@@ -144,6 +147,22 @@ function readSteer(text: string): Steer | undefined {
   } catch {
     return undefined;
   }
+}
+
+export interface Asked {
+  path: "explain" | "causal_check";
+  strength: number; // of a causal check, in standard deviations
+}
+
+const STRENGTH = 2;
+
+/** "causal_check:4" */
+export const writeAsked = ({ path, strength }: Asked): string => (path === "causal_check" && strength !== STRENGTH ? `${path}:${strength}` : path);
+
+export function readAsked(text: string): Asked | undefined {
+  const [, path, typed] = /^(explain|causal_check)(?::([\d.]+))?$/.exec(text) ?? [];
+  const strength = Number(typed ?? STRENGTH);
+  return path && strength >= 0.1 && strength <= 1000 ? { path: path as Asked["path"], strength } : undefined;
 }
 
 const readKey = (text: string): string | undefined => (/^(own\.)?\d{1,6}$/.test(text) ? text : undefined);

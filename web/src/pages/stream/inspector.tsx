@@ -12,7 +12,7 @@ import { Hosted } from "../hosted.tsx";
 import { open } from "../keys.ts";
 import type { DirectionFacts as Made, Pca, Term } from "../server.ts";
 import { Status } from "../status.tsx";
-import { rowOfPlace } from "./address.ts";
+import { type Asked as What, readAsked, rowOfPlace, writeAsked } from "./address.ts";
 import { activity, type Follower, river } from "./followers.ts";
 import * as state from "./state.ts";
 
@@ -140,7 +140,7 @@ function Card({ title, action, children }: { title: string; action: ComponentChi
   );
 }
 
-function DirectionCard({ facts, action }: { facts: DirectionFacts; action: ComponentChildren }) {
+function DirectionCard({ facts, action, asking }: { facts: DirectionFacts; action: ComponentChildren; asking: Asking }) {
   const { name, share, pca, along, component, history, centre, units, limit, counts, mark, texts } = facts;
   const most = Math.max(...counts, 1);
   return (
@@ -168,7 +168,7 @@ function DirectionCard({ facts, action }: { facts: DirectionFacts; action: Compo
           </span>
         </figcaption>
       </figure>
-      <Asked site={pca.site} along={along} texts={texts} />
+      <Asked site={pca.site} along={along} texts={texts} {...asking} />
     </Card>
   );
 }
@@ -187,7 +187,7 @@ function madeOf(history: DirectionFacts["history"]): string {
 }
 
 interface Question {
-  path: string;
+  path: What["path"];
   ask: string;
   view: View;
 }
@@ -197,23 +197,25 @@ const QUESTIONS: readonly Question[] = [
   { path: "causal_check", ask: "Does the model use it?", view: causalCheck },
 ];
 
+/** What is asked, as an address has it, and what to do when that changes. */
+interface Asking {
+  ask: string | null;
+  put: (ask: string | null) => void;
+}
+
 /** What takes a while to know of a direction: it is computed when it is asked for. Without texts it is checked on sample texts. */
-export function Asked({ site, along, texts }: { site: string; along: readonly Term[]; texts?: readonly string[] }) {
-  const { found, ask, drop } = useAnalysis();
-  const [path, setPath] = useState<string | null>(null);
-  const [strength, setStrength] = useState(2);
-  const toggle = (to: string | null, strong = strength): void => {
-    setPath(to);
-    if (to) ask(to, { site, along, ...(to === "causal_check" && { strength: strong, ...(texts?.length && { texts }) }) });
-    else drop();
-  };
-  useEffect(() => () => toggle(null), [site, JSON.stringify(along)]);
+export function Asked({ site, along, texts, ask, put }: { site: string; along: readonly Term[]; texts?: readonly string[] } & Asking) {
+  const analysis = useAnalysis();
+  const { found } = analysis;
+  const { path, strength } = readAsked(ask ?? "") ?? { path: null, strength: 2 };
+  const compute = (): void => (path ? analysis.ask(path, { site, along, ...(path === "causal_check" && { strength, ...(texts?.length && { texts }) }) }) : analysis.drop());
+  useEffect(compute, [site, JSON.stringify(along), ask]);
   const question = QUESTIONS.find((one) => one.path === path);
   return (
     <>
       <p class="doors">
         {QUESTIONS.map((one) => (
-          <button key={one.path} type="button" aria-expanded={one === question} onClick={() => toggle(one === question ? null : one.path)}>
+          <button key={one.path} type="button" aria-expanded={one === question} onClick={() => put(one === question ? null : one.path)}>
             {one.ask}
           </button>
         ))}
@@ -231,14 +233,13 @@ export function Asked({ site, along, texts }: { site: string; along: readonly Te
             value={strength}
             onChange={({ currentTarget }) => {
               if (!currentTarget.value || !currentTarget.reportValidity()) return;
-              setStrength(currentTarget.valueAsNumber);
-              toggle(path, currentTarget.valueAsNumber);
+              put(writeAsked({ path, strength: currentTarget.valueAsNumber }));
             }}
           />{" "}
           standard deviations.
         </p>
       )}
-      {question && found && <Status work={found.work} trouble={found.trouble} retry={() => toggle(path)} still={null} />}
+      {question && found && <Status work={found.work} trouble={found.trouble} retry={compute} still={null} />}
       {question && found?.data && <Hosted view={question.view} keys={{ bare: false, data: found.data }} on={{}} />}
     </>
   );
@@ -304,8 +305,11 @@ function TokenCard({ facts, action }: { facts: TokenFacts; action: ComponentChil
   );
 }
 
-const CardOf = ({ facts, action }: { facts: Facts; action: ComponentChildren }) =>
-  facts.kind === "token" ? <TokenCard facts={facts} action={action} /> : <DirectionCard facts={facts} action={action} />;
+/** A pinned card asks for itself. */
+function CardOf({ facts, action }: { facts: Facts; action: ComponentChildren }) {
+  const [ask, put] = useState<string | null>(null);
+  return facts.kind === "token" ? <TokenCard facts={facts} action={action} /> : <DirectionCard facts={facts} action={action} asking={{ ask, put }} />;
+}
 
 const PinButton = ({ facts }: { facts: Facts }) => (
   <button type="button" title="Keep this card beside the next" onClick={() => pin(facts)}>
@@ -350,7 +354,7 @@ export function Inspector() {
             <p>Click a token, in a text or in its river: its value at every layer and what is most active there open here.</p>
           </article>
         )}
-        <DirectionCard facts={direction} action={<PinButton facts={direction} />} />
+        <DirectionCard facts={direction} action={<PinButton facts={direction} />} asking={{ ask: state.wanted.value.ask, put: (ask) => state.change({ ask }, { push: true }) }} />
         {pins.value.length > 0 && <h2>Pinned</h2>}
         {pins.value.map(({ id, facts }) => (
           <CardOf

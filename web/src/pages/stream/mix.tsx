@@ -9,7 +9,6 @@ import { basisOf, dot, projectOut, sounding } from "./sum.ts";
 
 const REACH = 2; // of a slider, on each side; a typed weight may be any
 
-
 const cosine = (a: { cosines: ArrayLike<number> }, b: { cosines: ArrayLike<number> }): string => dot(a.cosines, b.cosines).toFixed(2).replace("-0.00", "0.00").replace("-", "−");
 
 function Slider({ row, index, facts, all }: { row: Row; index: number; facts: DirectionFacts | undefined; all: readonly (DirectionFacts | undefined)[] }) {
@@ -19,14 +18,17 @@ function Slider({ row, index, facts, all }: { row: Row; index: number; facts: Di
   const solo = rows.length > 1 && !muted && rows.every((other, i) => i === index || other.muted);
   const sum = picture.value?.sum;
   const near = facts && all.flatMap((other, i) => (other && i !== index ? [`${cosine(facts, other)} to ${other.name}`] : []));
-  const take = (value: number): void => void (Number.isFinite(value) && changeRow(index, { weight: value }));
+  const take = (field: HTMLInputElement): void => {
+    if (Number.isFinite(field.valueAsNumber)) changeRow(index, { weight: field.valueAsNumber });
+    else field.value = String(weight); // emptied: the weight stays, and is seen to
+  };
   return (
     <li class={muted ? "muted" : ""}>
       <span class="name" title={near?.length ? `${name}; cosine ${near.join(", ")}` : name}>
         {name}
       </span>
-      <input type="range" aria-label={`Weight of ${name}`} min={-REACH} max={REACH} step="0.01" value={weight} onInput={({ currentTarget }) => take(currentTarget.valueAsNumber)} />
-      <input type="number" aria-label={`Weight of ${name}, typed`} step="0.1" value={weight} onChange={({ currentTarget }) => take(currentTarget.valueAsNumber)} />
+      <input type="range" aria-label={`Weight of ${name}`} min={-REACH} max={REACH} step="0.01" value={weight} onInput={({ currentTarget }) => take(currentTarget)} />
+      <input type="number" aria-label={`Weight of ${name}, typed`} step="0.1" value={weight} onChange={({ currentTarget }) => take(currentTarget)} />
       <span class="cosine" title="Cosine to the sum">
         {facts && sum ? cosine(facts, sum) : ""}
       </span>

@@ -69,11 +69,11 @@ export function drawSvg(root: HTMLElement): string {
       const words: string[] = [];
       [...paragraph.querySelectorAll<HTMLElement>(":scope > span")].forEach((span, pos) => {
         const step = stepOf(shown[pos], limits.value[i]);
-        const fill = leftOut.includes(pos) ? "url(#out)" : step ? colours.shades[step + STEPS] : "none";
+        const fill = along.left_out.includes(pos) ? "url(#out)" : step ? colours.shades[step + STEPS] : "none";
         for (const { text: part, box } of partsOf(span)) {
           const x = (box.left + dx).toFixed(1);
           out.push(`<rect x="${x}" y="${(box.top + dy).toFixed(1)}" width="${Math.max(0, box.width - 1).toFixed(1)}" height="${box.height.toFixed(1)}" fill="${fill}"/>`);
-          words.push(`<text xml:space="preserve" x="${x}" y="${(box.top + dy + box.height / 2 + size * 0.35).toFixed(1)}" fill="${leftOut.includes(pos) ? colours.ink2 : colours.ink}">${escape(part)}</text>`);
+          words.push(`<text xml:space="preserve" x="${x}" y="${(box.top + dy + box.height / 2 + size * 0.35).toFixed(1)}" fill="${along.left_out.includes(pos) ? colours.ink2 : colours.ink}">${escape(part)}</text>`);
         }
       });
       out.push(`<g font-family="${escape(style.fontFamily)}" font-size="${size}">${words.join("")}</g>`);

@@ -9,6 +9,7 @@ import { type DirectionFacts, isAbort, type Made, type ModelFacts, type Pca, typ
 import { model } from "../session.ts";
 import { type Trouble, troubleOf, type Work } from "../status.tsx";
 import { component as componentNumber, componentOf, MOST, type Place, readSite, type Row, rowOf, type Shown, siteName, START } from "./address.ts";
+import { align, type Match } from "./align.ts";
 import { BLOCK, Store } from "./store.ts";
 import { drawOrder } from "../../numbers.ts";
 import { addUp, sounding, type Sum, sumOf } from "./sum.ts";
@@ -74,10 +75,11 @@ export async function readTexts(texts: readonly string[]): Promise<{ readable: s
 
 let push = false;
 
-/** Changes what is wanted; `{ push: true }` where Back should lead back. */
+/** Changes what is wanted; `{ push: true }` where Back should lead back. What was asked of one direction is not asked of the next. */
 export function change(patch: Partial<Shown>, options: { push?: boolean } = {}): void {
   push ||= options.push ?? false;
-  wanted.value = { ...wanted.value, ...patch };
+  const another = "rows" in patch || "kind" in patch || "layer" in patch || "head" in patch;
+  wanted.value = { ...wanted.value, ...(another && { ask: null }), ...patch };
 }
 
 /** Whether a change since the last call is one that Back should undo. */
@@ -158,8 +160,9 @@ export function answer(where: "there" | "here" | null): void {
   }
 }
 
-function put(of: Made, how: How): void {
+function put({ site, ...given }: Made, how: How): void {
   const { rows } = wanted.value;
+  const of: Made = site === undefined || site === siteName(wanted.value) ? given : { ...given, site }; // what is of the site that is shown need not say so
   const changed: Record<How, Partial<Shown>> = {
     alone: { rows: [rowOf(of)], free: false },
     mixed: { rows: [...rows, rowOf(of)], mixing: true },
@@ -467,34 +470,55 @@ export interface Strip {
   direction: Direction;
   values: Float32Array; // raw
   here: boolean; // the direction that the sentence says
+  text: ShownText; // whose tokens are coloured
+  match: Match | null; // of the text that it stands under, where that is another: its token for each of that one's
 }
 
-/** What is shown of a text: the direction; every layer; two directions and their difference; the text less another. */
+/** What is shown of a text: the direction; every layer; two directions and their difference; another text, and it less this one. */
 export function stripsOf(index: number): Strip[] {
   const now = picture.value!;
   const text = now.texts[index];
   const { units } = settings.value;
-  const strip = (panel: Panel, values: Float32Array, label: string): Strip => ({ label, direction: panel === now ? direction.value! : payloadOf(panel), values, here: panel.site === now.site && panel.rows === now.rows });
+  const strip = (panel: Panel, values: Float32Array, label: string): Strip => ({ label, direction: panel === now ? direction.value! : payloadOf(panel), values, here: panel.site === now.site && panel.rows === now.rows, text, match: null });
   // Of what is shown already, in the unit that it is shown in.
-  const less = (label: string, a: Float32Array, b: Float32Array): Strip => ({
+  const difference = (label: string, values: Float32Array, left_out = now.sum.left_out): Strip => ({
     label,
-    direction: { name: label, deviation: units === "sd" && direction.value!.deviation !== null ? 1 : null, offset: 0, centred: false, left_out: now.sum.left_out },
-    values: a.map((value, pos) => value - b[pos]),
+    direction: { name: label, deviation: units === "sd" && direction.value!.deviation !== null ? 1 : null, offset: 0, centred: false, left_out },
+    values,
     here: false,
+    text,
+    match: null,
   });
-  const { every, against } = wanted.value;
   const [first, ...rest] = shownPanels.value[index];
-  const strips = every
+  const strips = wanted.value.every
     ? now.others.slice(0, layers.value ?? 0).map((panel, i) => strip(panel, text.others[i], panel.name)).reverse()
     : [strip(now, text.values, "")];
   if (wanted.value.beside && now.others.length) {
     const other = now.others.at(-1)!;
     strips[0].label = now.name;
-    strips.push(strip(other, text.others.at(-1)!, other.name), less("the second less the first", rest.at(-1)!, first));
+    strips.push(strip(other, text.others.at(-1)!, other.name), difference("the second less the first", rest.at(-1)!.map((value, pos) => value - first[pos])));
   }
-  const compared = index === chosen.value && against !== null ? now.texts.findIndex(({ key, pieces }) => key === against && pieces.length === text.pieces.length) : -1;
-  if (compared >= 0) strips.push(less(`${now.texts[compared].label} less ${text.label}`, shownTexts.value[compared], first));
+  const compared = index === chosen.value ? now.texts.findIndex(({ key, problem }, i) => key === wanted.value.against && i !== index && !problem) : -1;
+  if (compared >= 0) {
+    const other = now.texts[compared];
+    const values = shownTexts.value[compared];
+    const match = alignOnce(text.pieces, other.pieces);
+    const leftOut = text.pieces.flatMap((_, pos) => (match[pos] === null || [pos, match[pos]].some((at) => now.sum.left_out.includes(at)) ? [pos] : []));
+    strips[0].label ||= text.label;
+    strips.push(
+      { ...strip(now, other.values, other.label), here: false, text: other, match },
+      difference(`${other.label} less ${text.label}`, first.map((value, pos) => (match[pos] === null ? NaN : values[match[pos]] - value)), leftOut),
+    );
+  }
   return strips;
+}
+
+let aligned: { a: readonly string[]; b: readonly string[]; match: Match } | null = null;
+
+/** What does not change under a slider is computed once. */
+function alignOnce(a: readonly string[], b: readonly string[]): Match {
+  if (aligned?.a !== a || aligned.b !== b) aligned = { a, b, match: align(a, b) };
+  return aligned.match;
 }
 
 const settingsText = computed(() => JSON.stringify([wanted.value.units, wanted.value.centre, wanted.value.scale]));

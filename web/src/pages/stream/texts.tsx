@@ -9,6 +9,7 @@ import type { Payload, Picked } from "../../views/reading.ts";
 import { wordsOf } from "../server.ts";
 import { Hosted } from "../hosted.tsx";
 import { MOST, rowOfPlace, SAMPLES, splitTexts } from "./address.ts";
+import { sayAligned } from "./align.ts";
 import * as followers from "./followers.ts";
 import * as state from "./state.ts";
 
@@ -149,9 +150,11 @@ function River({ text, limit }: { text: state.ShownText; limit: number }) {
 }
 
 /** A text coloured along a direction. */
-function Coloured({ text, strip, limit, pos }: { text: state.ShownText; strip: state.Strip; limit: number; pos: number | null }) {
+function Coloured({ under, strip, limit, at }: { under: state.ShownText; strip: state.Strip; limit: number; at: number | null }) {
   const { units, centre } = state.settings.value;
-  const { direction: payload, values, label } = strip;
+  const { direction: payload, values, label, text, match } = strip;
+  const pos = at === null || !match ? at : match[at];
+  const pick = (to: number): number | null => (!match ? to : match.includes(to) ? match.indexOf(to) : null);
   const data = useMemo(
     () =>
       writeArrays({
@@ -160,17 +163,17 @@ function Coloured({ text, strip, limit, pos }: { text: state.ShownText; strip: s
       }),
     [text.pieces],
   );
-  const name = label ? `${text.label}, ${label}` : text.label;
+  const name = label ? `${under.label}, ${label}` : under.label;
   const labels = useMemo(() => [name], [name]);
   const scale = useMemo(() => ({ mode: "fixed", limit }), [limit]);
   const picked = useMemo(() => (pos === null ? null : { text: 0, pos }), [pos]);
-  return <Hosted view={colouredText} keys={{ data, labels, values, payload, units, centre, scale, picked }} on={{ picked: (to: Picked) => state.pick(text.key, to?.pos ?? null) }} />;
+  return <Hosted view={colouredText} keys={{ data, labels, values, payload, units, centre, scale, picked }} on={{ picked: (to: Picked) => state.pick(under.key, to && pick(to.pos)) }} />;
 }
 
-/** Another text of as many tokens, whose values are shown less this one's. */
+/** Another text, whose values are shown less this one's. */
 function Against({ text }: { text: state.ShownText }) {
-  const others = state.picture.value!.texts.filter(({ key, pieces }) => key !== text.key && pieces.length === text.pieces.length);
-  if (!others.length) return <small>no other text shown has {counted(text.pieces.length, "token")}, to compare with</small>;
+  const others = state.picture.value!.texts.filter(({ key, problem }) => key !== text.key && !problem);
+  if (!others.length) return null;
   const { against } = state.wanted.value;
   return (
     <span>
@@ -191,6 +194,7 @@ function TextRow({ text, index }: { text: state.ShownText; index: number }) {
   const pos = state.picked.value?.text === index ? state.picked.value.pos : null;
   const own = text.own ? Number(text.key.slice(4)) : null;
   const strips = text.problem ? [] : state.stripsOf(index);
+  const other = strips.find(({ match }) => match);
   return (
     <section class={chosen ? "text chosen" : "text"} data-text={text.key} aria-label={text.label}>
       <h2>
@@ -215,13 +219,19 @@ function TextRow({ text, index }: { text: state.ShownText; index: number }) {
           {text.problem} <q>{text.text.slice(0, 120)}</q>
         </p>
       )}
+      {other && <p class="aligned">{sayAligned(text.pieces, other.text.pieces, other.match!)}</p>}
       {strips.map((strip, i) => (
-        <div key={`${i} of ${strips.length}`} class={strips.length > 1 ? "strip-of several" : "strip-of"}>
+        <div key={`${i} of ${strips.length}, ${strip.match && strip.text.key} without ${strip.direction.left_out}`} class={strips.length > 1 ? "strip-of several" : "strip-of"}>
           {strip.label && <h3 class={strip.here ? "here" : ""}>{strip.label}</h3>}
-          <Coloured text={text} strip={strip} limit={limit} pos={pos} />
+          <Coloured under={text} strip={strip} limit={limit} at={pos} />
         </div>
       ))}
-      {chosen && !text.problem && !state.wanted.value.every && <River text={text} limit={limit} />}
+      {chosen && !text.problem && !state.wanted.value.every && (
+        <div class={strips.length > 1 ? "strip-of several" : ""}>
+          {strips.length > 1 && <h3 class="here">{state.picture.value!.name}, every layer</h3>}
+          <River text={text} limit={limit} />
+        </div>
+      )}
     </section>
   );
 }
