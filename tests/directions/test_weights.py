@@ -128,3 +128,21 @@ def test_what_is_not_there_is_said(
 def test_a_model_without_embedded_positions_has_no_direction_of_one(stories: rs.Model) -> None:
     with pytest.raises(BadArgument, match="no embedding of positions"):
         rs.position_direction(stories, 0)
+
+
+def test_a_direction_says_of_which_weights_it_is(demo: rs.Model, stories: rs.Model) -> None:
+    own = rs.token_direction(demo, 3).history
+    assert (own["model"], own["source"], own["revision"]) == ("demo", "rs.load('demo')", None)
+    assert own["weights"] == demo.weights_hash
+    assert stories.weights_hash != demo.weights_hash
+    for dtype, same in (("float64", True), ("bfloat16", True), ("float16", False)):
+        assert (rs.load("demo", dtype=dtype).weights_hash == demo.weights_hash) == same
+    trained = rs.load("demo")
+    with torch.no_grad():
+        trained.transformer.unembedding.weight[0, 0] *= 1.1
+    assert trained.weights_hash != demo.weights_hash
+    for one in (
+        rs.pca(demo, ["Lily had a red ball.", "She ran."], "resid_pre.1")[0],
+        rs.neuron_direction(demo, layer=0, neuron=0),
+    ):
+        assert one.history["weights"] == demo.weights_hash

@@ -196,6 +196,27 @@ def test_a_feature_of_another_dictionary_is_refused_whole(
     assert len(list((tmp_path / "elsewhere").rglob("*.safetensors"))) == 1
 
 
+def test_a_direction_of_another_model_is_refused_however_it_comes(
+    library: Library, ada: Person, other: Library, tmp_path: Path
+) -> None:
+    known = Library(tmp_path / "known", replace(HOME, weights_hash="w1"))
+    user = known.people.name("Ada")
+    for weights in ("w1", None):
+        known.directions.save(user, replace(direction(), history={"weights": weights}), name=f"of {weights}")
+    bare, made = direction(), {"kind": "pca", "model": "large", "weights": "w2"}
+    for history in (made, {"kind": "combination", "terms": [{"history": {"weights": "w1"}}, {"history": made}]}):
+        theirs = replace(bare, history=history)
+        says = r"made of the model large \(w2\), and this is small \(w1\)"
+        with pytest.raises(BadDirection, match=says):
+            known.directions.save(user, theirs, name="theirs")
+        with pytest.raises(BadDirection, match=says):
+            known.directions.revise(user, 1, theirs)
+        library.directions.save(ada, theirs, name=f"theirs {len(history)}")  # which knows no hash of its model
+    with pytest.raises(BadDirection, match="made of the model large"):
+        known.exchange.bring(user, library.exchange.write(ada))
+    assert known.directions.find(user).total == 2
+
+
 def test_a_file_cut_short_is_refused_wherever_it_is_cut(
     filled: Library, ada: Person, other: Library, cleo: Person, tmp_path: Path
 ) -> None:

@@ -86,10 +86,14 @@ def test_only_weights_config_and_tokenizer_are_taken(local_hub: Hub, tmp_path: P
     model = rs.load("some/model")
     assert model.name == "some/model"
     assert model.source == "rs.load('some/model')"
+    assert model.revision == COMMIT
+    assert rs.token_direction(model, 3).facts["history"]["revision"] == COMMIT
     files = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
     assert set(local_hub.taken) == files | {"generation_config.json"}
     ids = torch.tensor([[1, 2, 3]])
-    assert torch.equal(model.run(ids).logits, rs.load(local_hub.folder).run(ids).logits)
+    local = rs.load(local_hub.folder)
+    assert local.revision is None
+    assert torch.equal(model.run(ids).logits, local.run(ids).logits)
     assert model.chat([{"role": "user", "content": "hi"}]).texts == ["user: hi"]
 
 

@@ -73,8 +73,7 @@ def contrast(
             "n_negative": len(sides[1]),
             "pos": source_of(pos),
             "distance": distance,
-            "model": model.name,
-            "source": model.source,
+            **model.provenance,
         },
         python=tuple(write_lines(model.python, [f"direction = rs.contrast(model, {said})"])),
     )

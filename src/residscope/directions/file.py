@@ -40,9 +40,10 @@ def load_direction(
     A file of our own is safetensors: in float64 the tensors `vector` `[d]`, where it is centred `mean`, and where
     labels made it `shuffled` `[n d]`; and in its metadata under `residscope` a JSON object with `format`
     ("residscope direction 1"), `tool`, `name`, `site`, `head` (a number or null; older files lack it, which is null),
-    `centre` ("none" or "mean"), `deviation` (a number or null), `left_out` (positions), `history` (how it was made,
-    with the model's name and source) and `python` (lines that make it again). What else is taken is a JSON list of
-    numbers and a `.npy` of one axis, of any length: their unit vector.
+    `centre` ("none" or "mean"), `deviation` (a number or null), `left_out` (positions), `history` and `python` (lines
+    that make it again). The history says how it was made, of what data, and of which model: `model`, its name, and
+    `source`, `revision` (of the hub, or null) and `weights`, a hash of the first numbers of each. What else is taken is
+    a JSON list of numbers and a `.npy` of one axis, of any length: their unit vector.
 
     Args:
       path: The file.
@@ -82,6 +83,23 @@ def check_dictionaries(direction: Direction, known: Iterable[Fingerprinted]) -> 
                     f"the one of that name here has {ours.fingerprint[:8]}.",
                     "Take the feature of the dictionary that is here, or give the bare vector as .npy or .json.",
                 )
+
+
+def check_weights(direction: Direction, name: str, weights_hash: str | None) -> None:
+    """Refuse a direction, or a sum of which a part is, that was made of another model's weights.
+
+    Raises:
+      BadDirection: Their hashes differ. What has none passes: uploads, files from before hashes were kept, and what was
+        made in float16.
+    """
+    for one in _list_mappings(direction.history):
+        found = one.get("weights")
+        if weights_hash and found and found != weights_hash:
+            raise BadDirection(
+                f"{direction.name} is made of the model {one.get('model')} ({str(found)[:8]}), and this is {name} "
+                f"({weights_hash[:8]}).",
+                "Take one of this model, or give the bare vector as .npy or .json if it is meant here too.",
+            )
 
 
 def _list_mappings(value: Any) -> Iterator[Mapping[str, Any]]:

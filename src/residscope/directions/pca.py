@@ -255,8 +255,7 @@ def _compute(
     described = describe_texts(texts)
     settings = {
         "left_out": list(left_out),
-        "model": model.name,
-        "source": model.source,
+        **model.provenance,
         "dtype": str(model.dtype).removeprefix("torch."),
     }
     bases = []

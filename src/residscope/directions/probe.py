@@ -106,8 +106,7 @@ def probe(
             "n_texts": len(rows),
             "n_held_out": len(y_held_out),
             "pos": pos,
-            "model": model.name,
-            "source": model.source,
+            **model.provenance,
         },
         python=tuple(write_lines(model.python, [f"direction = rs.probe(model, {said})"])),
     )

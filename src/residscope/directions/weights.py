@@ -162,7 +162,6 @@ def _make(
         "kind": kind,
         **facts,
         "length": float(torch.linalg.norm(vector)),
-        "model": model.name,
-        "source": model.source,
+        **model.provenance,
     }
     return Direction.of(vector, site, name, history=history, python=(*model.python, f"direction = rs.{call}"))

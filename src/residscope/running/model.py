@@ -27,6 +27,8 @@ from residscope.transformer.state_dict import load_state_dict
 from residscope.transformer.tokens import Tokens
 from residscope.transformer.weights import Weights
 
+_HASHED = 64  # numbers of each weight
+
 
 def load(
     source: str | Path | nn.Module | Mapping[str, Tensor],
@@ -102,6 +104,7 @@ class Model:
     Attributes:
       name: Short, for people.
       source: The Python that loads it again; None for a model that was handed over in memory.
+      revision: The commit of the hub's repository that it is of, if it is of one.
       memory_bytes: What sweeps may take; None is a quarter of what is free.
     """
 
@@ -112,6 +115,7 @@ class Model:
         self.name = loaded.name
         self.source = loaded.source
         self.known_as = loaded.known_as
+        self.revision = loaded.revision
         self.memory_bytes = memory_bytes
 
     @property
@@ -248,6 +252,26 @@ class Model:
             found.update(name.encode())
             found.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return found.hexdigest()
+
+    @cached_property
+    def weights_hash(self) -> str | None:
+        """A hash of the first numbers of every weight in bfloat16: the same of one checkpoint in whatever dtype that
+        bfloat16 or float32 fit into, and so quick that every direction has it. None in float16, which rounds otherwise.
+        """
+        if self.dtype == torch.float16:
+            return None
+        found = hashlib.blake2b(digest_size=8)
+        for name, parameter in self.transformer.named_parameters():
+            first = parameter.detach().flatten()[:_HASHED].cpu().to(torch.bfloat16)
+            found.update(f"{name} {tuple(parameter.shape)}".encode())
+            found.update(first.view(torch.uint8).numpy().data)
+        return found.hexdigest()
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What files say of the model: `model`, its name, `source`, `revision` and `weights`, their hash."""
+        facts = {"source": self.source, "revision": self.revision, "weights": self.weights_hash}
+        return {"model": self.name, **facts}
 
     def tokenize(self, texts: Texts, bos: bool | None = None) -> Tokens:
         """Texts as one padded batch of tokens.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from residscope.direction import Direction
-from residscope.directions.file import Fingerprinted, check_dictionaries
+from residscope.directions.file import Fingerprinted, check_dictionaries, check_weights
 from residscope.directions.vectors import list_vector_sites, width_of
 from residscope.errors import BadDirection
 from residscope.running.model import Model
@@ -20,12 +20,14 @@ class Home:
       fingerprint: Of its config, tokenizer and weights: that of another model differs.
       widths: How many entries a direction has, by where it lives: "resid_pre.3", "z.3:1", "z.3" of all heads.
       dictionaries: In use with it.
+      weights_hash: What directions have of it; see `Model.weights_hash`.
     """
 
     name: str
     fingerprint: str
     widths: Mapping[str, int]
     dictionaries: Sequence[Fingerprinted] = ()
+    weights_hash: str | None = None
 
     @classmethod
     def of(cls, model: Model, dictionaries: Iterable[Fingerprinted] = ()) -> "Home":
@@ -35,15 +37,15 @@ class Home:
             width = width_of(model, site)
             widths[str(site)] = width * (n_heads or 1)
             widths |= {str(Place(site, head)): width for head in range(n_heads or 0)}
-        return cls(model.name, model.fingerprint, widths, tuple(dictionaries))
+        return cls(model.name, model.fingerprint, widths, tuple(dictionaries), model.weights_hash)
 
     def check(self, direction: Direction) -> str:
         """Where a direction lives, if it can be this model's.
 
         Raises:
           UnknownSite: The model has no such site, or no directions live there.
-          BadDirection: The site has no such head, the vector is longer or shorter than the site's, or a feature of
-            another dictionary than the one of that name here.
+          BadDirection: The site has no such head, the vector is longer or shorter than the site's, another model's,
+            or a feature of another dictionary than the one of that name here.
         """
         find_site(direction.site, [read_site(name) for name in self.widths if ":" not in name])
         place = str(Place(direction.site, direction.head))
@@ -53,6 +55,7 @@ class Home:
             raise BadDirection(
                 f"{direction.name} has {found} entries, and {direction.place} of {self.name} has {width}.", _HINT
             )
+        check_weights(direction, self.name, self.weights_hash)
         check_dictionaries(direction, self.dictionaries)
         return place
 

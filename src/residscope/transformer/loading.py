@@ -30,6 +30,7 @@ GENERATION = "generation_config.json"
 BUNDLED = Path(__file__).parents[1] / "demo" / "model"  # which "demo" names
 _OWN_NAMES = {"demo": "residscope-demo"}  # as its dictionaries call it
 _ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_FILES = (
     "config.json",
     GENERATION,
@@ -84,6 +85,7 @@ class Loaded:
       source: The Python that loads it again, as `rs.load(...)` takes it; None for a model in memory.
       chat_template: None where the model is for no chats.
       known_as: What others call it: its id on the hub, or the one that its config names; None where nothing says that.
+      revision: The commit of the hub's repository that its files are of; None where they are not the hub's.
     """
 
     transformer: Transformer
@@ -92,6 +94,7 @@ class Loaded:
     name: str
     source: str | None
     known_as: str | None = None
+    revision: str | None = None
 
 
 def load_files(
@@ -128,7 +131,8 @@ def load_files(
     chat_template = read_chat_template(directory)
     named = raw.get("_name_or_path") if directory == Path(path) else _OWN_NAMES.get(str(path), str(path))
     python = f"rs.load({', '.join(arguments)})"
-    return Loaded(transformer, tokenizer, chat_template, name, python, _read_id(named))
+    commit = directory.name if _COMMIT.fullmatch(directory.name) else None  # as the hub's cache names its folders
+    return Loaded(transformer, tokenizer, chat_template, name, python, _read_id(named), commit)
 
 
 def load_memory(hf_model: nn.Module, tokenizer: Any) -> Loaded:
