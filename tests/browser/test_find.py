@@ -51,7 +51,7 @@ def test_by_token_and_by_likeness(open_page: OPEN, demo: rs.Model, basis: rs.Bas
     page.keyboard.press("Enter")
     dictionary = rs.demo.dictionaries[SITE]
     rows = search.locator(MADE)
-    found = find_nearest(rs.token_direction(demo, " she").at(SITE), basis, dictionary, top=12, same_way=True)
+    found = find_nearest(rs.token_direction(demo, " she", site=SITE), basis, dictionary, top=12, same_way=True)
     expect(rows).to_have_text([name_of(match.kind, match.number) for match in found])
     page.get_by_label("Token", exact=True).fill("no such token")
     page.keyboard.press("Enter")
@@ -62,3 +62,14 @@ def test_by_token_and_by_likeness(open_page: OPEN, demo: rs.Model, basis: rs.Bas
     expect(page).to_have_url(re.compile("find=vector"))
     page.reload()
     expect(rows).to_have_count(24)
+
+
+def test_by_token_through_the_matrices_behind_a_site(open_page: OPEN, demo: rs.Model) -> None:
+    page = open_page("/?site=mlp_act.2&component=2&count=3&find=token:%20she")
+    search = page.get_by_role("region", name="Search")
+    expect(search).to_contain_text("the norm folded in, read through W_out")
+    basis = rs.pca(demo, read_texts(rs.demo.texts)[:60], "mlp_act.2")
+    found = find_nearest(rs.token_direction(demo, " she", site="mlp_act.2"), basis, top=12, same_way=True)
+    expect(search.locator(MADE)).to_have_text([name_of("pca", match.number) for match in found])
+    page.goto(page.url.replace("mlp_act.2", "mlp_pre.2"))
+    expect(search.get_by_role("alert")).to_contain_text("From mlp_pre.2 no way leads to the logits")

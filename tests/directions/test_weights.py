@@ -7,6 +7,8 @@ import torch
 
 import residscope as rs
 from residscope.errors import BadArgument, BadDirection, UnknownToken
+from residscope.transformer.circuits import read_tokens
+from residscope.transformer.direct_path import find_direct_path
 from tests.models import FACTS, family_model
 
 
@@ -146,3 +148,34 @@ def test_a_direction_says_of_which_weights_it_is(demo: rs.Model, stories: rs.Mod
         rs.neuron_direction(demo, layer=0, neuron=0),
     ):
         assert one.history["weights"] == demo.weights_hash
+
+
+ELSEWHERE: list[tuple[str, int | None]] = [
+    ("resid_pre.1", None),
+    ("attn_out.0", None),
+    ("mlp_out.1", None),
+    ("mlp_act.1", None),
+    ("ln_final", None),
+    ("z.1", 1),
+    ("v.0", 0),
+    ("head_out.0", 1),
+]
+
+
+@pytest.mark.parametrize("family", FACTS)
+def test_a_token_is_promoted_from_elsewhere_by_as_much_as_is_said(family: str) -> None:
+    model = family_model(family)
+    for name, head in ELSEWHERE:
+        site = model.find(name)
+        direction = rs.token_direction(model, 3, minus=5, site=name, head=head)
+        assert (direction.site, direction.head) == (site, head)
+        unit = torch.randn(len(direction.vector), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        path = find_direct_path(model.weights, model.config, site, head, unit)
+        assert path is not None
+        logits = read_tokens(model.weights, model.config, path.side, path.vector[None])[0]
+        expected = float(direction.vector @ unit) * direction.history["length"]
+        assert float(logits[3] - logits[5]) == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(BadArgument, match=r"From q\.0 no way leads"):
+        rs.token_direction(model, 3, site="q.0", head=0)
+    with pytest.raises(BadArgument, match="An embedding was asked for at z"):
+        rs.token_direction(model, 3, read="embed", site="z.0", head=0)

@@ -212,6 +212,22 @@ def test_search(client: httpx.Client, demo: rs.Model, basis: rs.Basis) -> None:
     assert found == [asdict(match) for match in find_active(demo.run(TEXTS[0]), basis, dictionary, pos=5, top=3)]
     near = client.post("/api/v1/nearest", json={"site": SITE, "along": [{"of": PCA}], "top": 2}).json()["found"]
     assert near == [asdict(match) for match in find_nearest(basis[3], basis, dictionary, top=2)]
+    for site, place in (
+        (SITE, {"site": SITE}),
+        ("z.1:2", {"site": "z.1", "head": 2}),
+        ("mlp_act.2", {"site": "mlp_act.2"}),
+    ):
+        found = client.post("/api/v1/promoting", json={"site": site, "token": " she", "top": 3}).json()
+        wanted = rs.token_direction(demo, " she", **place)
+        components = [one for one in found["found"] if one["kind"] == "pca"]
+        of_place = rs.pca(demo, FEW_TEXTS, **place)
+        assert found["through"] == wanted.history["through"]
+        assert [one["value"] for one in components] == pytest.approx(
+            sorted((of_place.components @ wanted.vector).tolist(), reverse=True)[:3], abs=1e-6
+        )
+    assert found["through"] == "W_out"
+    none = client.post("/api/v1/promoting", json={"site": "q.1:2", "token": " she"}).json()["error"]
+    assert none["message"].startswith("From q.1 no way leads to the logits")
     assert client.post("/api/v1/active", json=asked | {"pos": 999}).json()["error"]["code"] == "unknown_position"
     assert client.post("/api/v1/active", json=asked | {"site": "z.1:0", "pos": None}).status_code == 200
 

@@ -1,5 +1,6 @@
 """Directions that stand in the weights: of tokens, positions, heads and neurons. None has a mean."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -7,15 +8,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from residscope.direction import Direction
+from residscope.directions.vectors import find_vectors, width_of
 from residscope.errors import BadArgument
 from residscope.running.arguments import read_choice, read_whole
 from residscope.running.model import Model
 from residscope.sites import Site
 from residscope.transformer.circuits import SIDES, decompose, find_furthest, pass_norm, read_tokens
+from residscope.transformer.direct_path import pull_back
 
 
 def token_direction(
-    model: Model, token: str | int, *, minus: str | int | None = None, read: Literal["unembed", "embed"] = "unembed"
+    model: Model,
+    token: str | int,
+    *,
+    minus: str | int | None = None,
+    read: Literal["unembed", "embed"] = "unembed",
+    site: str | Site | None = None,
+    head: int | None = None,
 ) -> Direction:
     """The direction that makes a token likely, or that a token is embedded along; or the difference of two tokens'.
 
@@ -26,32 +35,47 @@ def token_direction(
       read: "unembed", its column of the unembedding with the final norm's weight folded in, at the last stream; without
         `minus` less the vocabulary's mean, which no probability depends on, unless the model caps its logits. "embed",
         its row of the embedding, at `embed`.
+      site: Where else than at the last stream: what a unit of each entry there adds to the logit by matrices and norms
+        alone, as through a head's W_O for `z`, and through W_out for `mlp_act`.
+      head: Of it, where it has heads.
     Raises:
       UnknownToken: A text is not one token.
       BadDirection: Both tokens are the same.
-      BadArgument: There is no such id or reading.
+      BadArgument: There is no such id or reading, the site has no such head or no such way to the logits, or an
+        embedding is asked for elsewhere.
+      UnknownSite: The model has no such site.
     Holds:
       One unit of it in the last stream changes the difference of the two logits, or the token's logit less the mean, by
       `history["length"]` over the final norm's scale.
     """
     read_choice("read", read, ("unembed", "embed"))
     ids = [_read_token(model, one) for one in (token, minus) if one is not None]
-    if read == "embed":
-        site, rows = Site("embed"), model.weights["W_E"][ids].double()
-        less = None
-    else:
-        folded = model.weights.folded("W_U", centre=True).weight.double()
-        site, rows = Site("resid_post", model.config.n_layers - 1), folded[:, ids].T
-        less = None if minus is not None or model.config.logit_cap else "the vocabulary's mean"
-        rows = rows - folded.mean(1) if less else rows
-    vector = rows[0] - rows[1] if minus is not None else rows[0]
     pieces = [repr(model.tokenizer.piece(one)) for one in ids]
     said = [repr(one if isinstance(one, str) else i) for one, i in zip((token, minus), ids, strict=False)]
-    asked = ", minus=".join(said) + f", read={read!r}"
-    facts = {"token": ids[0], "minus": ids[1] if minus is not None else None, "read": read, "less": less}
-    return _make(
-        model, vector, site, f"{' less '.join(pieces)}, {read}ded", "token", f"token_direction(model, {asked})", facts
-    )
+    name, asked = f"{' less '.join(pieces)}, {read}ded", ", minus=".join(said) + f", read={read!r}"
+    facts: dict[str, Any] = {"token": ids[0], "minus": ids[1] if minus is not None else None, "read": read}
+    if read == "embed":
+        if site is not None:
+            raise BadArgument(f"An embedding was asked for at {site}.", "Leave the site out; direction.at(site) moves.")
+        rows = model.weights["W_E"][ids].double()
+        return _make(model, _subtract(rows), Site("embed"), name, "token", f"token_direction(model, {asked})", facts)
+    found, head = find_vectors(model, site or Site("resid_post", model.config.n_layers - 1), head)
+    past = found.kind == "ln_final"
+    columns = (model.weights["W_U"] if past else model.weights.folded("W_U", centre=True).weight).double()
+    less = None if minus is not None or model.config.logit_cap else "the vocabulary's mean"
+    rows = columns[:, ids].T - columns.mean(1) if less else columns[:, ids].T
+    back = pull_back(model.weights, model.config, found, head, width_of(model, found), _subtract(rows))
+    if back is None:
+        raise BadArgument(
+            f"From {found} no way leads to the logits by matrices and norms alone.",
+            "Ask at the stream, its parts, z, v, mlp_act or ln_final.",
+        )
+    vector, through = back
+    facts |= {"less": less, "through": through}
+    name += f", through {through}" if through else ""
+    asked += "" if site is None else f", site={str(found)!r}" + ("" if head is None else f", head={head}")
+    call = f"token_direction(model, {asked})"
+    return replace(_make(model, vector, found, name, "token", call, facts), head=head)
 
 
 def position_direction(model: Model, pos: int) -> Direction:
@@ -147,6 +171,10 @@ def neuron_direction(model: Model, *, layer: int, neuron: int, side: Literal["ou
     call = f"neuron_direction(model, layer={layer}, neuron={neuron}, side={side!r})"
     facts = {"layer": layer, "neuron": neuron, "side": side}
     return _make(model, vector.double(), site, f"neuron {layer}.{neuron} ({side})", "neuron", call, facts)
+
+
+def _subtract(rows: Float[Tensor, "token d"]) -> Float[Tensor, " d"]:
+    return rows[0] - rows[1] if len(rows) > 1 else rows[0]
 
 
 def _read_token(model: Model, token: str | int) -> int:

@@ -91,14 +91,23 @@ class Active(Question):
 
 
 class Nearest(Question):
-    """What lies nearest to a direction: a sum of one or several. `same_way`: and not against it."""
+    """What lies nearest to a direction, a sum of one or several, along it or against it."""
 
     along: Along
     top: Top = 10
-    same_way: bool = False
 
     def answer(self, bench: Workbench, place: Place) -> dict[str, Any]:
-        return bench.find_nearest(place, self.along, self.top, same_way=self.same_way)
+        return bench.find_nearest(place, bench.find(place, self.along), self.top)
+
+
+class Promoting(Question):
+    """What makes a token likely, on the way from the place to the logits by matrices and norms alone."""
+
+    token: str
+    top: Top = 10
+
+    def answer(self, bench: Workbench, place: Place) -> dict[str, Any]:
+        return bench.find_promoting(place, self.token, self.top)
 
 
 class Order(Question):
@@ -130,6 +139,7 @@ QUESTIONS: dict[str, type[Question]] = {
     "by_position": ByPosition,
     "active": Active,
     "nearest": Nearest,
+    "promoting": Promoting,
     "order": Order,
     "river": River,
 }

@@ -20,6 +20,7 @@ from residscope.directions.position_means import PositionMeans, position_means_o
 from residscope.directions.projection import Projection, project
 from residscope.directions.river import river
 from residscope.directions.vectors import check_direction, find_vectors, list_vector_sites, width_of
+from residscope.directions.weights import token_direction
 from residscope.errors import AnotherSite, BadDictionary, NotSaved, UnknownComponent, UnknownToken
 from residscope.running.model import Model
 from residscope.running.run import Run
@@ -327,10 +328,14 @@ class Workbench:
         saved = rank_active(run, [self.make(place, _keep(one)) for one in kept], pos=pos, top=top)
         return {"found": found, "saved": [_tell(kept[match.number], match) for match in saved]}
 
-    def find_nearest(self, place: Place, along: Sequence[Term], top: int, *, same_way: bool) -> dict[str, Any]:
+    def find_promoting(self, place: Place, token: str, top: int) -> dict[str, Any]:
+        """What points the way at a place that makes a token likely, and through which matrices that leads."""
+        direction = token_direction(self.model, token, site=place.site, head=place.head)
+        return {**self.find_nearest(place, direction, top, same_way=True), "through": direction.history["through"]}
+
+    def find_nearest(self, place: Place, direction: Direction, top: int, *, same_way: bool = False) -> dict[str, Any]:
         """Components, features, and what is saved anywhere, that lie nearest to a direction; or point the same way."""
-        direction, dictionary = self.find(place, along), self._dictionaries.get(str(place))
-        near = self._find_saved_near(direction, top)
+        dictionary, near = self._dictionaries.get(str(place)), self._find_saved_near(direction, top)
         saved = [{**_tell(one.direction, None), "value": one.cosine} for one in near]
         saved.sort(key=lambda one: -one["value"] if same_way else 0)
         found = find_nearest(direction, self.basis(place), dictionary, top=top, same_way=same_way)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -78,3 +79,26 @@ def find_direct_path(
     norm = "mlp_norm_post" if site.kind.startswith("mlp") else "attn_norm_post"
     vector = pass_norm(weights, config, f"{norm}_w.{site.layer}", vector)
     return DirectPath(vector, "out", [Site(f"{norm}_scale", site.layer), *final], through)
+
+
+def pull_back(
+    weights: Weights, config: Config, site: Site, head: int | None, width: int, target: Float[Tensor, " d_model"]
+) -> tuple[Float[Tensor, " d"], str] | None:
+    """What one unit of each entry at a site adds along a vector of the last stream, and through which matrices.
+
+    Args:
+      weights: Of the model.
+      config: Likewise.
+      site: Where the entries are.
+      head: Of which head, where the site has heads.
+      width: How many entries there are.
+      target: Of the last stream; for `ln_final` past the final norm.
+    Returns:
+      None where there is no such way.
+    Holds:
+      `found @ vector` is `find_direct_path(..., vector).vector @ target`.
+    """
+    with torch.enable_grad():
+        entries = torch.zeros(width, dtype=target.dtype, device=target.device, requires_grad=True)
+        path = find_direct_path(weights, config, site, head, entries)  # which is linear
+        return None if path is None else (torch.autograd.grad(path.vector @ target, entries)[0], path.through)

@@ -89,6 +89,7 @@ export interface SavedMatch {
 export interface Found {
   found: Match[];
   saved: SavedMatch[];
+  through?: string; // of a token: the matrices between here and the last stream
 }
 
 export interface Progress {
@@ -242,7 +243,8 @@ export const server = {
   byPosition: async (site: string, directions: readonly Made[], onProgress: (progress: Progress) => void, signal?: AbortSignal) =>
     parseArrays(await server.analysis("by_position", { site, directions }, onProgress, signal)),
   active: (text: string, site: string, pos: number | null, top: number, signal?: AbortSignal) => json<Found>("active", { body: { text, site, pos, top }, signal }),
-  nearest: (site: string, along: readonly Term[], top: number, same_way: boolean, signal?: AbortSignal) => json<Found>("nearest", { body: { site, along, top, same_way }, signal }),
+  nearest: (site: string, along: readonly Term[], top: number, signal?: AbortSignal) => json<Found>("nearest", { body: { site, along, top }, signal }),
+  promoting: (site: string, token: string, top: number, signal?: AbortSignal) => json<Found>("promoting", { body: { site, token, top }, signal }),
   /** values [layer pos] */
   river: (text: string, site: string, along: readonly Term[], signal?: AbortSignal) => arrays<{ rows: string[] }>("river", { body: { text, site, along }, signal }),
   export: (format: "html" | "csv" | "python", asked: { texts: string[]; panels: { site: string; along: readonly Term[] }[]; free: boolean; centre: string }) => call(`export/${format}`, { body: asked }),

@@ -46,7 +46,7 @@ export function Find() {
     const ask = async (): Promise<Found> => {
       if (by === "text") return text ? server.active(text.text, now.site, pos, TOP, controller.signal) : nothing;
       if (by === "token" && !token) return nothing;
-      return server.nearest(now.site, by === "token" ? [{ weight: 1, of: { kind: "token", token, here: true } }] : alongOf(now), TOP, by === "token", controller.signal);
+      return by === "token" ? server.promoting(now.site, token, TOP, controller.signal) : server.nearest(now.site, alongOf(now), TOP, controller.signal);
     };
     ask().then(put, (error) => isAbort(error) || (setFound(null), setProblem(wordsOf(error))));
     return () => controller.abort();
@@ -74,7 +74,7 @@ export function Find() {
         {by === "text" && <span>{text ? `${text.label}${pos === null ? "" : `, at token ${pos}, “${visiblePiece(text.pieces[pos])}”`}` : "…"}</span>}
         {by === "token" && <input class="typed" aria-label="Token" placeholder="its text, then Enter" spellcheck={false} value={token} onChange={({ currentTarget }) => change({ find: { by, token: currentTarget.value } })} />}
         {by === "vector" && <span>{now?.name}</span>}
-        {by === "token" && <small>by the direct path alone: cosine to its column of the unembedding, the norm folded in</small>}
+        {by === "token" && <small>by the direct path alone: cosine to its column of the unembedding, the norm folded in{found?.through && `, read through ${found.through}`}</small>}
       </div>
       {problem && (
         <p class="problem" role="alert">
