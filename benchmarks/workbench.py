@@ -3,18 +3,20 @@
 A server of its own on a model with random weights, after its start-up pass over 200 texts. *A new text* is what Enter
 asks for: its tokens, and its values on 16 components. *Another layer* is what a change of it asks for on the 20 texts
 of 128 tokens that the page shows: the components there, and the values on 16. *Twenty people* click every five
-seconds, each on a layer of their own, one click in ten with a new text. What the browser does with the answers is in
-`benchmarks.repaint`.
+seconds, each on a layer of their own, one click in ten with a new text; once more while another has causal checks made
+all the time. What the browser does with the answers is in `benchmarks.repaint`.
 """
 
 import gzip
+import itertools
 import platform
 import random
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from os import cpu_count
 from pathlib import Path
 
@@ -86,6 +88,26 @@ def crowd(address: str, texts: list[str]) -> list[float]:
     return seconds
 
 
+@contextmanager
+def checking(address: str) -> Iterator[None]:
+    """Meanwhile somebody has causal checks made, one after the other."""
+    ended = threading.Event()
+
+    def check() -> None:
+        asked = {"site": f"resid_pre.{N_LAYERS // 2}", "n_texts": 5}
+        for component in itertools.count():
+            along = [{"of": {"kind": "pca", "component": component}}]
+            with suppress(httpx.HTTPError), httpx.Client(base_url=address, timeout=None) as client:
+                client.post("/api/v1/causal_check", json={**asked, "along": along}).raise_for_status()
+            if ended.is_set():
+                break
+
+    threading.Thread(target=check, daemon=True).start()
+    time.sleep(EVERY_SECONDS)
+    yield
+    ended.set()
+
+
 def row(what: str, seconds: list[float], goal_s: float, share: float) -> str:
     """One line: median and spread, and whether `share` of them keep the goal."""
     parts = statistics.quantiles(seconds, n=20)
@@ -119,11 +141,14 @@ def main() -> None:
                 layers = [layer % N_LAYERS for layer in range(ROUNDS)]
                 changed = time_each([lambda layer=layer: colour(client, begun, layer) for layer in layers])  # type: ignore[misc]
             clicks = crowd(address, begun)
+            with checking(address):
+                beside = crowd(address, begun)
         finally:
             process.terminate()
     weight = sum(
         len(gzip.compress((STATIC / name).read_bytes())) for name in ("index.html", "workbench.js", "workbench.css")
     )
+    people = f"{PEOPLE} people, a click each every {EVERY_SECONDS:.0f} s, one in ten a new text"
     verdict = "met" if weight <= PAGE_BYTES else "**missed**"
     lines = [
         "# The workbench",
@@ -136,12 +161,8 @@ def main() -> None:
         "| --- | --- | --- | --- |",
         row("a new text of some 64 tokens", new, NEW_TEXT_S, 0.95),
         row(f"another layer on {SHOWN} texts of 128 tokens", changed, LAYER_S, 0.95),
-        row(
-            f"{PEOPLE} people, a click each every {EVERY_SECONDS:.0f} s, one in ten a new text: 95%",
-            clicks,
-            CROWD_S,
-            0.95,
-        ),
+        row(f"{people}: 95%", clicks, CROWD_S, 0.95),
+        row(f"{people}, while causal checks are made: 95%", beside, CROWD_S, 0.95),
         "",
         f"The page weighs {weight:,} bytes compressed; the goal is {PAGE_BYTES:,}: {verdict}.",
         "",

@@ -275,3 +275,17 @@ def test_a_strict_base_run_is_swept_wherever_edits_come_in(edit: rs.Edit) -> Non
     base = model.run("abc", keep=["resid_pre", "ln_final"], strict=True)
     swept = model.sweep(base, [edit], METRIC).values
     torch.testing.assert_close(swept, in_full(model.run("abc"), [edit], METRIC), rtol=0, atol=1e-10)
+
+
+def test_readings_as_wide_as_the_vocabulary_say_how_far_they_are(
+    stories: rs.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, steps = stories.run("Once upon a time, there was a girl."), list[Any]()
+    sets = [rs.add("resid_pre.0", torch.ones(64), scale, pos=0) for scale in range(1, 9)]
+    with rs.progress(steps.append):
+        whole = run.model.sweep(run, sets, rs.loss()).values
+    n_steps = len(steps)
+    monkeypatch.setattr("residscope.running.sweep._WIDE_BYTES", 1)
+    with rs.progress(steps.append):
+        torch.testing.assert_close(run.model.sweep(run, sets, rs.loss()).values, whole, rtol=0, atol=1e-5)
+    assert len(steps) - n_steps >= n_steps + len(sets) - 1

@@ -32,6 +32,7 @@ EditSet = Edit | Sequence[Edit]
 
 # Of the MLP's hidden entries in one walk: more at once is slower on a CPU, which gets fresh pages each time.
 WALK_BYTES = 24_000_000
+_WIDE_BYTES = 256_000_000  # of readings as wide as the vocabulary, between which a CPU's sweep says how far it is
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -325,7 +326,9 @@ class Engine:
     ) -> None:
         """Fill in the values of some sets of a slab, whose numbers among all are `targets`; -1 is the null edit's."""
         wide = self.reading.n_wide * self.reading.positions.numel() * 4 * max(4, self.model.dtype.itemsize)
-        for part in torch.split(walk, max(1, self.budget // 2 // wide) if wide else len(walk)):
+        most = min(self.budget // 2, _WIDE_BYTES) if self.on_cpu else self.budget // 2
+        for part in torch.split(walk, max(1, most // wide) if wide else len(walk)):
+            self._tick()
             found = self.reading.compute([value[part] for value in read] if len(part) < len(live) else read)
             if not bool(live[part].all()):
                 flags = live[part].view(*live[part].shape, *[1] * (found.ndim - 2)).to(found.device)
