@@ -76,6 +76,7 @@ def test_a_sum_is_centred_on_the_mean_of_each_position(open_page: OPEN, demo: rs
     for pos in (3, 11):
         assert read_value(page, pos) == pytest.approx(float(values[pos]), abs=0.011)
         assert abs(float(values[pos] - plain[pos])) > 0.05
+    page.wait_for_url(re.compile("pos=11"))  # a moment later; the token that it names is left by a click
     page.reload()
     expect(page.locator(".sentence")).to_contain_text("the mean of each position")
     assert read_value(page, 3) == pytest.approx(float(values[3]), abs=0.011)

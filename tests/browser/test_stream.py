@@ -615,6 +615,7 @@ def test_the_empty_state(context: BrowserContext, open_page: OPEN) -> None:
     expect(page.locator(".panel")).to_contain_text("There is no text to show")
     add_text(page, "Once upon a time.")
     expect(page.locator('.text[data-text="own.0"] .tokens')).to_contain_text("Once upon a time.")
+    expect(page.locator('.text[data-text="own.0"] h2')).to_contain_text("no other text is shown, to compare with")
 
 
 def test_a_text_over_the_context_spoils_no_other(

@@ -171,7 +171,15 @@ def test_what_of_gemma_scope_has_no_site(tmp_path: Path) -> None:
 def test_a_pickle_is_opened_only_when_asked(path: Path) -> None:
     with pytest.raises(BadDictionary, match=r"are pickled\. .*allow_pickle=True"):
         rs.load_dictionary(path)
-    assert rs.load_dictionary(path, allow_pickle=True).n_features in (20, 24)
+    dictionary = rs.load_dictionary(path, allow_pickle=True)
+    assert dictionary.n_features in (20, 24)
+    direction, told = dictionary.direction(3), dict[str, Any]()
+    exec("\n".join(direction.python), told)
+    torch.testing.assert_close(told["direction"].vector, direction.vector, rtol=0, atol=0)
+    on_another_device = dictionary.to(torch.device("meta"))
+    assert repr(rs.clamp(on_another_device[3], 0.0)).startswith(
+        f"rs.clamp(feature=rs.load_dictionary({str(path)!r}, allow_pickle=True)[3]"
+    )
 
 
 class Runs:

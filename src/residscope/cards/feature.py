@@ -19,7 +19,7 @@ from residscope.errors import BadArgument, TooFewTokens
 from residscope.results.result import Indices, Result
 from residscope.running.arguments import read_whole
 from residscope.running.model import Model
-from residscope.running.packing import source_of, write_lines
+from residscope.running.packing import write_lines
 from residscope.running.progress import report
 from residscope.running.texts import BATCH_TOKENS, Texts, describe_texts
 from residscope.summaries.histogram import Histogram
@@ -204,7 +204,6 @@ def explain_feature(
     own_name = f"feature {feature} of {dictionary.name}"
     others = find_near(direction, [dictionary] if near is None else near)
     said = f"top={top}, n_contexts={n_contexts}, around={around}, n_bins={n_bins}"
-    loaded = f"rs.load_dictionary({source_of(dictionary.source)})" if dictionary.source else "..."
     return FeatureExplanation(
         name=f"feature {feature} of {dictionary.name}",
         settings={
@@ -219,7 +218,10 @@ def explain_feature(
         },
         python=write_lines(
             model.python,
-            [f"dictionary = {loaded}", f"rs.explain_feature(model, dictionary, {feature}, {seen.source}, {said})"],
+            [
+                f"dictionary = {dictionary.call}",
+                f"rs.explain_feature(model, dictionary, {feature}, {seen.source}, {said})",
+            ],
         ),
         values=strengths,
         token_ids=ids,

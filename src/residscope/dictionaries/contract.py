@@ -144,7 +144,7 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
         },
         python=(
             *model.python,
-            f"dictionary = rs.load_dictionary({dictionary.source!r})" if dictionary.source else "dictionary = ...",
+            f"dictionary = {dictionary.call}",
             f"dictionary.check(model, {describe_texts(texts)})",
         ),
         values=values,

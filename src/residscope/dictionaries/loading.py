@@ -47,7 +47,7 @@ def load_dictionary(
                 )
             found = each.read(folder, read_site(site) if isinstance(site, str) else site)
             found = found if centred is None else replace(found, centred=centred)
-            return found.loaded_from(name) if site is None and centred is None else found
+            return found.loaded_from(name, pickled=each.PICKLED) if site is None and centred is None else found
     known = f"A dictionary of {', '.join(FORMATS)} is asked for."
     if not folder.exists():
         raise BadDictionary(f"There is no folder {str(folder)!r}.", known)

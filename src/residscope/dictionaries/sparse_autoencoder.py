@@ -22,7 +22,7 @@ Activation = Literal["relu", "topk", "groupmax", "jumprelu", "gated"]
 Scaling = Literal["none", "constant", "norm", "layer_norm"]
 
 _EPS = 1e-5  # added where an input is divided, and not where it is put back
-_TOLD = ("name", "facts", "source")  # of people's use: they change nothing that is computed
+_TOLD = ("name", "facts", "source", "pickled")  # of people's use: they change nothing that is computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,7 @@ class SparseAutoencoder:
       factor: Of constant scaling: what each input is multiplied by.
       facts: What its file says of the model and the texts it was made on, and of what `check` measures.
       source: What `rs.load_dictionary` was given; None where it was made in memory, or changed since.
+      pickled: Whether a pickle lies there.
     """
 
     name: str
@@ -72,6 +73,7 @@ class SparseAutoencoder:
     factor: float = 1.0
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
     source: str | None = field(default=None, init=False, repr=False)  # `replace` leaves it out
+    pickled: bool = field(default=False, init=False, repr=False)
 
     @property
     def n_features(self) -> int:
@@ -130,13 +132,20 @@ class SparseAutoencoder:
             return self
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         moved: dict[str, Any] = {name: x.to(device) for name, x in values.items() if isinstance(x, Tensor)}
-        return replace(self, **moved).loaded_from(self.source)
+        return replace(self, **moved).loaded_from(self.source, pickled=self.pickled)
 
-    def loaded_from(self, source: str | None) -> "SparseAutoencoder":
+    def loaded_from(self, source: str | None, *, pickled: bool = False) -> "SparseAutoencoder":
         """A copy that knows where it can be loaded."""
         same = replace(self)
         object.__setattr__(same, "source", source)
+        object.__setattr__(same, "pickled", pickled)
         return same
+
+    @property
+    def call(self) -> str:
+        """The Python that loads it; "..." where it has no source."""
+        said = ", allow_pickle=True" if self.pickled else ""
+        return f"rs.load_dictionary({self.source!r}{said})" if self.source else "..."
 
     def encode(self, x: Tensor) -> Tensor:
         """Features of activations.
@@ -281,7 +290,7 @@ class SparseAutoencoder:
         """
         self._check(feature)
         vector = (self.decoder[feature] if side == "decoder" else self.encoder[:, feature]).double()
-        load = ("import residscope as rs", "", f"dictionary = rs.load_dictionary({self.source!r})")
+        load = ("import residscope as rs", "", f"dictionary = {self.call}")
         return Direction(
             name=f"feature {feature} of {self.name} ({side})",
             site=self.writes if side == "decoder" else self.site,
@@ -364,6 +373,11 @@ class Feature:
     def source(self) -> str | None:
         """What its dictionary was loaded from."""
         return self.dictionary.source
+
+    @property
+    def call(self) -> str:
+        """The Python that loads it; "...[3]" where its dictionary has no source."""
+        return f"{self.dictionary.call}[{self.number}]"
 
     @property
     def vector(self) -> Float[Tensor, " d_in"]:

@@ -27,9 +27,7 @@ def write_call(
     function: str, run: Run, levels: Sequence[Level], given: dict[str, Any], outputs: Sequence[Metric]
 ) -> list[str]:
     """The Python that makes a graph again."""
-    loaded = ", ".join(
-        f"rs.load_dictionary({level.dictionary.source!r})" if level.dictionary.source else "..." for level in levels
-    )
+    loaded = ", ".join(level.dictionary.call for level in levels)
     said = "".join(f", {name}={source_of(value)}" for name, value in given.items())
     said += f", outputs={list(outputs)!r}" if outputs else ""
     lines = [

@@ -176,6 +176,6 @@ def _write_call(run: Run, feature: Feature | Direction, pos: int) -> list[str]:
     if isinstance(feature, Direction):
         made = feature.python or (*run.model.python, "direction = ...")
         return write_lines(made, [*lines, f"rs.feature_life(run, direction, pos={pos})"])
-    loaded = f"rs.load_dictionary({feature.source!r})" if feature.source else "..."
-    lines += [f"dictionary = {loaded}", f"rs.feature_life(run, dictionary[{feature.number}], pos={pos})"]
+    lines += [f"dictionary = {feature.dictionary.call}"]
+    lines += [f"rs.feature_life(run, dictionary[{feature.number}], pos={pos})"]
     return write_lines(run.model.python, lines)

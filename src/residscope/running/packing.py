@@ -42,6 +42,8 @@ class Numbered(Protocol):
     def number(self) -> int: ...
     @property
     def source(self) -> str | None: ...
+    @property
+    def call(self) -> str: ...
 
 
 LENGTHS = "n_tokens"  # beside the sites of a recorded run
@@ -162,7 +164,7 @@ def source_of(value: Any) -> str:
         head = "" if value.head is None else f", head={value.head}"
         return f"rs.Direction({value.name!r}, rs.{value.site!r}, {source_of(value.vector)}{mean}{head})"
     if isinstance(value, Numbered) and value.source is not None:
-        return f"rs.load_dictionary({value.source!r})[{int(value.number)}]"
+        return value.call
     if isinstance(value, Path):
         return describe_texts(value)
     if isinstance(value, Mapping):

@@ -173,7 +173,7 @@ function Coloured({ under, strip, limit, at }: { under: state.ShownText; strip: 
 /** Another text, whose values are shown less this one's. */
 function Against({ text }: { text: state.ShownText }) {
   const others = state.picture.value!.texts.filter(({ key, problem }) => key !== text.key && !problem);
-  if (!others.length) return null;
+  if (!others.length) return <small>no other text is shown, to compare with</small>;
   const { against } = state.wanted.value;
   return (
     <span>
