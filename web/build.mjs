@@ -14,6 +14,7 @@ const VIEWS = [
   "coloured_text",
   "comparison",
   "composition",
+  "evaluation",
   "explanation",
   "feature",
   "feature_life",

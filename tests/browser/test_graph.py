@@ -265,6 +265,7 @@ def test_the_python_of_what_is_shown_makes_it_again(open_page: OPEN, traced: rs.
 def test_dragging_moves_the_picture_and_keys_go_from_card_to_card(open_page: OPEN) -> None:
     page = open_graph(open_page, "/graph?positions=all&amount=3&look=" + json.dumps({"chosen": {"keep": 0.4}}))
     scroll, canvas = page.locator(".graph .scroll"), page.locator(".graph .net .above")
+    canvas.evaluate("el => el.scrollIntoView()")
     box = canvas.bounding_box()
     assert box
     page.mouse.move(box["x"] + 300, box["y"] + 300)
@@ -297,7 +298,7 @@ def test_a_graph_grows_from_a_feature_as_in_python(open_page: OPEN, demo: rs.Mod
     )
     said = page.locator(".picture .residscope.view header .legend")
     expect(said).to_contain_text(f"{len(grown.values)} edges of {len(grown.values)} between {len(grown.levels)} of")
-    expect(said).to_contain_text("of the stream's change comes from positions not shown")
+    expect(said).to_contain_text("of the stream's change attention brings")
     expect(page.locator(".graph .face")).to_have_count(1)
     expect(page.get_by_label("Name of 3.758@14")).to_have_value("the recipient")
     with page.expect_download():
@@ -305,7 +306,7 @@ def test_a_graph_grows_from_a_feature_as_in_python(open_page: OPEN, demo: rs.Mod
     page.get_by_role("textbox", name="Node").fill("3.758")
     page.get_by_role("textbox", name="Node").press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("node")
-    page.get_by_label("What is traced").select_option("")
+    page.get_by_label("What is traced").select_option("exact")
     wait_until_done(page)
     expect(said).to_contain_text("between")
 
@@ -316,3 +317,40 @@ def test_the_search_of_the_page_finds_nodes(open_page: OPEN) -> None:
     page.keyboard.type("3.758")
     page.get_by_role("option", name="Node 3.758@14").click()
     expect(page.locator(".graph .face")).to_have_attribute("aria-label", "3.758@14")
+
+
+def test_a_graph_is_tried_and_says_what_python_says(
+    open_page: OPEN, demo: rs.Model, traced: rs.Graph, tmp_path: Path
+) -> None:
+    page = open_graph(open_page)
+    keep = float(page.get_by_label("Share of the weight that is kept").input_value())
+    page.get_by_label("Whether it is right").select_option("zero")
+    card = page.locator(".closer").first
+    expect(card.locator("> h2")).to_contain_text("Is the graph right?")
+    metric = rs.logit_difference(" Mary", " John")
+    found = traced.prune(keep).evaluate(demo, rs.demo.dictionaries, metric=metric)
+    facts = card.locator(".evaluation")
+    for said in (f"they alone{found.faithfulness:.2f}", f"all but them{found.completeness:.2f}", f"CPR{found.cpr:.2f}"):
+        expect(facts).to_contain_text(said)
+    expect(facts).to_contain_text(f"signs right{100 * found.sign_agreement:.1f}%")
+    expect(facts).to_contain_text(f"random nodes {float(found.random_cpr.mean()):.2f}")
+    with page.expect_download() as download:
+        card.get_by_role("button", name="CSV").click()
+    values = pd.read_csv(download.value.path(), comment="#")["f"]
+    assert values.tolist() == pytest.approx(found.values.flatten().tolist(), abs=1e-4)
+    assert query(page)["tried"] == "zero"
+    page.reload()
+    expect(facts).to_contain_text(f"all but them{found.completeness:.2f}")
+    page.get_by_label("Whether it is right").select_option("")
+    expect(facts).to_have_count(0)
+
+
+def test_a_graph_is_estimated_as_in_python(open_page: OPEN, demo: rs.Model) -> None:
+    page = open_graph(open_page)
+    page.get_by_label("What is traced").select_option("attribution")
+    metric = rs.logit_difference(" Mary", " John")
+    found = rs.causal_graph(demo, PROMPT, rs.demo.dictionaries, top=10, method="attribution", outputs=[metric])
+    said = page.locator(".picture .residscope.view header .legend")
+    error = 100 * found.settings["error"]["error"]
+    expect(said).to_contain_text(f"estimated: off by {error:.1f}% of what a sample was measured to be")
+    expect(said).to_contain_text(f"edges of {len(found.values):,} between")

@@ -39,6 +39,27 @@ def test_dictionaries_are_named_and_other_files_written(call: CALL, tmp_path: Pa
     assert "estimated with an error of" in " ".join(done.stdout.split())
 
 
+def test_it_is_cut_by_influence_goes_on_and_is_tried(call: CALL, tmp_path: Path) -> None:
+    model, out = rs.load("demo"), tmp_path / "graph.json"
+    asked = ["--estimate", "--edges", "0.3", "--by", "influence", "--out", str(out)]
+    assert call("graph", "demo", PROMPT, *asked).stderr == ""
+    read = rs.open(out)
+    assert isinstance(read, rs.Graph)
+    expected = [rs.log_prob(int(model.run(PROMPT).at("logits", -1)[0].argmax()))]
+    estimated = rs.causal_graph(model, PROMPT, rs.demo.dictionaries, method="attribution", outputs=expected)
+    assert edges_of(read) == edges_of(estimated.prune(0.3, by="influence"))
+    exact = rs.causal_graph(model, PROMPT, rs.demo.dictionaries)
+    for _ in range(2):  # the second call reads what the first traced
+        done = call("graph", "demo", PROMPT, "--resume", str(tmp_path / "levels"), "--evaluate")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert repr(exact.evaluate(model, rs.demo.dictionaries)) in done.stdout
+    assert len([*(tmp_path / "levels").iterdir()]) > 1
+    refused = call("graph", "demo", "Another prompt.", "--resume", str(tmp_path / "levels"))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    refused = call("graph", "demo", PROMPT, "--edges", "0.3", "--by", "influence")
+    assert "Influence multiplies edges along paths" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [

@@ -66,6 +66,14 @@ def expect(stories: rs.Model, dictionaries: dict[str, rs.SparseAutoencoder], nam
             tokens=True,
             outputs=[rs.logit_difference(" very", " the")],
         ).mark(keep=0.5, names={"token@2": "who"}, groups={"both": ["token@2", "token@9"]}),
+        "evaluate": lambda: (
+            rs.causal_graph(
+                stories, TEXT, list(dictionaries.values()), method="attribution", outputs=[rs.logit(" very")]
+            )
+            .mark(keep=0.4)
+            .prune(0.4, paths="long")
+            .evaluate(stories, list(dictionaries.values()), metric=rs.logit(" very"), with_="mean", over=FEW_TEXTS)
+        ),
         "feature_life": lambda: rs.feature_life(run, dictionaries["resid_pre.1"][70], pos=4),
         "grow": lambda: rs.grow_graph(
             stories, TEXT, list(dictionaries.values()), (1, 70, 9), ways="causes", top=3, outputs=[rs.logit(" very")]
@@ -100,6 +108,8 @@ ASKED: dict[str, dict[str, Any]] = {
     "graph": {"text": TEXT, "sites": ["resid_pre.1", "resid_pre.3"], "positions": [-1, 2], "threshold": 0.5}
     | {"paths": "any", "tokens": True, "correct": " very", "wrong": " the"}
     | {"marks": {"keep": 0.5, "names": {"token@2": "who"}, "groups": {"both": ["token@2", "token@9"]}}},
+    "evaluate": {"text": TEXT, "method": "attribution", "correct": " very", "marks": {"keep": 0.4}, "shown": "long"}
+    | {"with_": "mean"},
     "feature_life": {"text": TEXT, "site": "resid_pre.1", "feature": 70, "pos": 4},
     "grow": {"text": TEXT, "node": [1, 70, 9], "ways": "causes", "top": 3, "correct": " very"}
     | {"marks": {"notes": {"1.70@9": "where it began"}}},

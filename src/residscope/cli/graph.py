@@ -20,9 +20,20 @@ _SHOWN = 20  # edges of the table
 @click.option("--positions", default="last", show_default=True, help="last, all, or numbers as 3,-1.")
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Edges kept of each source.")
 @click.option("--edges", type=float, default=1.0, show_default=True, help="Of these, the share of the effect kept.")
+@click.option(
+    "--by",
+    type=click.Choice(["weight", "influence"]),
+    default="weight",
+    show_default=True,
+    help="Whether that is of their weights, or, with --estimate, of what they have to do with the next token.",
+)
 @click.option("--errors", is_flag=True, help="What dictionaries leave unexplained is a source too.")
 @click.option("--tokens", is_flag=True, help="Each token's embedding is a source too.")
 @click.option("--estimate", is_flag=True, help="To first order, with its error.")
+@click.option("--evaluate", is_flag=True, help="Say how right the graph is.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), help="A folder; made again after it ended, the call goes on."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="graph.json, graph.dot or graph.csv.")
 @click.option("--dtype", help="float32 (default), bfloat16, float16 or float64.")
 @click.option("--device", help="auto (default), cpu, cuda, ...")
@@ -33,7 +44,10 @@ def graph(
     paths: tuple[str, ...],
     positions: str,
     edges: float,
+    by: Any,
     estimate: bool,
+    evaluate: bool,
+    resume: Path | None,
     out: Path | None,
     dtype: str | None,
     device: str | None,
@@ -59,6 +73,7 @@ def graph(
     from residscope import demo
     from residscope.dictionaries.loading import load_dictionary
     from residscope.graphs.causal_graph import causal_graph
+    from residscope.running.metrics import log_prob
     from residscope.running.model import load
     from residscope.settings import read_settings
 
@@ -66,8 +81,10 @@ def graph(
         loaded = load(model, **read_settings().loading(dtype, device))
         dictionaries = [load_dictionary(path) for path in paths] or list(demo.dictionaries.values())
         method: Any = "attribution" if estimate else "exact"
-        found = causal_graph(loaded, prompt, dictionaries, where, method=method, **options)
-    found = found.prune(edges) if edges != 1 else found
+        outputs = [log_prob(int(loaded.run(prompt).at("logits", -1)[0].argmax()))] if by == "influence" else []
+        found = causal_graph(loaded, prompt, dictionaries, where, method=method, outputs=outputs, out=resume, **options)
+        found = found.prune(edges, by=by) if edges != 1 else found
+        right = found.evaluate(loaded, dictionaries) if evaluate else None
     if out:
         write = {".json": found.to_file, ".dot": found.to_dot, ".csv": found.to_csv}[out.suffix]
         out.write_text(write(), encoding="utf-8")
@@ -75,6 +92,8 @@ def graph(
         click.echo(found.to_file())
         return
     _print_table(found)
+    if right:
+        click.echo(repr(right))
     if out:
         click.echo(f"The graph: {out}")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -83,6 +84,11 @@ class Evaluation(Result):
     warning: str | None
 
     axes: ClassVar[tuple[str, ...]] = ("curve", "size")
+    view: ClassVar[str | None] = "evaluation"
+
+    def payload(self) -> dict[str, Any]:
+        edges = {name: getattr(self, name) for name in ("covered", "sign_agreement", "correlation", "explained")}
+        return {**super().payload(), "edges": {name: None if isnan(one) else one for name, one in edges.items()}}
 
     @property
     def sign_agreement(self) -> float:

@@ -19,6 +19,7 @@ from residscope.direction import Direction
 from residscope.directions.causal_check import causal_check
 from residscope.directions.steering import steer
 from residscope.graphs.causal_graph import causal_graph
+from residscope.graphs.graph import Graph
 from residscope.graphs.feature_life import feature_life
 from residscope.graphs.growth import grow_graph
 from residscope.graphs.intervention import intervene
@@ -287,18 +288,42 @@ class CausalGraph(Analysis):
     later: bool = False
     errors: bool = False
     tokens: bool = False
+    method: Literal["exact", "attribution"] = "exact"
     correct: str | None = None
     wrong: str | None = None
     marks: Marks = Marks()
 
     def compute(self, bench: Workbench) -> Result:
         bench.tokenize([self.text])
-        asked = self.model_dump(include={"top", "threshold", "share", "paths", "later", "errors", "tokens"})
+        asked = self.model_dump(include={"top", "threshold", "share", "paths", "later", "errors", "tokens", "method"})
         positions = self.positions if isinstance(self.positions, str) else list(self.positions)
-        bench.tokenize([self.text])
         found, outputs = bench.list_dictionaries(self.sites), _make_outputs(self.correct, self.wrong)
         graph = causal_graph(bench.model, self.text, found, positions, outputs=outputs, **asked)
         return graph.mark(**self.marks.model_dump())
+
+
+class EvaluateGraph(CausalGraph):
+    """`Graph.evaluate` of that graph, of what its marks keep, over an output that is asked for.
+
+    Attributes:
+      shown: Which of the edges that are kept count, as `Graph.prune` takes it.
+      with_: What ablated features become: "mean" is over the sample texts.
+    """
+
+    shown: Literal["any", "long"] = "any"
+    with_: Literal["zero", "mean"] = "zero"
+
+    def compute(self, bench: Workbench) -> Result:
+        graph = super().compute(bench)
+        assert isinstance(graph, Graph)
+        outputs = _make_outputs(self.correct, self.wrong)
+        return graph.prune(self.marks.keep or 1.0, paths=self.shown).evaluate(
+            bench.model,
+            bench.list_dictionaries(self.sites),
+            metric=outputs[0] if outputs else None,
+            with_=self.with_,
+            over=bench.path if self.with_ == "mean" else None,
+        )
 
 
 class GrowGraph(Analysis):
@@ -365,6 +390,7 @@ ANALYSES: dict[str, type[Analysis]] = {
     "heads": Heads,
     "graph": CausalGraph,
     "grow": GrowGraph,
+    "evaluate": EvaluateGraph,
     "intervene": Intervene,
     "feature": ExplainFeature,
     "feature_life": Life,

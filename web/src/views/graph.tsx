@@ -60,6 +60,12 @@ const readGraph = (data: Bytes): Net => {
 /** What a look puts on a graph. */
 export const readMarks = (data: Bytes, { chosen = {} }: Look): Marks => marksOf(readGraph(data), chosen as Partial<Chosen>);
 
+/** What of a graph a look shows, as `Graph.prune` is asked for it. */
+export function readKept(data: Bytes, look: Look): { marks: Marks; shown: Paths } {
+  const marks = readMarks(data, look);
+  return { marks: { ...marks, keep: marks.keep ?? usualShare(readGraph(data)) }, shown: (look.chosen as Partial<Chosen> | undefined)?.paths ?? "any" };
+}
+
 /** The file of a graph's bytes, with the marks of a look. */
 export const jsonOf = (data: Bytes, look: Look): string => toJson(readGraph(data), readMarks(data, look));
 
@@ -145,7 +151,10 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   const largest = shownOutput === null ? 0 : scene.items.reduce((most, { nodes }) => Math.max(most, Math.abs(effectOf(net, nodes, shownOutput))), 0);
   const effects = shownOutput === null ? null : `left edge of a card: its effect, ±${plain(largest)} at most`;
   const { from_elsewhere: away } = payload.settings;
-  const elsewhere = typeof away === "number" && away ? `${percent(away)} of the stream's change comes from positions not shown${away > 1 ? ", and the rest works against it" : ""}` : null;
+  const elsewhere = typeof away === "number" && away ? `of the stream's change attention brings ${percent(away)} from positions not shown${away > 1 ? ": more than all, as what is shown works against it" : away < 0 ? ": it works against what is shown" : ""}` : null;
+  const { error } = payload.settings as { error?: { error: number } };
+  const estimated = error ? `estimated: off by ${percent(error.error)} of what a sample was measured to be` : null;
+  const idle = scene.items.some(({ kind, nodes }) => kind === "feature" && net.activations[nodes[0]] === 0) ? "0.00 on a card: not active in the prompt, only where a source is ablated" : null;
   const legend = sign === "source" ? "blue: the source raises its target; red: it lowers it" : "blue: ablating the source raises its target; red: it lowers it";
 
   /** Pins a node and opens its card; again, lets go of both. Groups and layers are only opened. */
@@ -164,7 +173,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
       caption={`${percent(keep)} of the weight of ${paths === "any" ? "all edges" : "edges on paths longer than one"}`}
       sentence={<Sentence outputs={payload.outputs} keep={keep} across={across} sign={sign} paths={paths} output={output} choose={choose} />}
       range={{ limit, signed: true, unit: "of activation", scale, each: null, onScale }}
-      notes={[`${legend}; one scale for the whole graph`, `${kept}, ${whole}`, elsewhere, effects]}
+      notes={[`${legend}; one scale for the whole graph`, `${kept}, ${whole}`, idle, estimated, elsewhere, effects]}
       drawing={() => drawingOf(drawn)}
       table={() => files.table}
       more={files.tools}

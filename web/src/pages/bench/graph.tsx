@@ -1,7 +1,8 @@
 // The place Graph: which feature of a prompt caused which later one, measured.
 
 import { Word } from "../../views/legend.tsx";
-import graph, { findNodes, jsonOf, readMarks, strongestOf } from "../../views/graph.tsx";
+import evaluation from "../../views/evaluation.tsx";
+import graph, { findNodes, jsonOf, readKept, readMarks, strongestOf } from "../../views/graph.tsx";
 import intervention from "../../views/intervention.tsx";
 import { fromJson } from "../../views/graph/files.ts";
 import type { Marks } from "../../views/graph/net.ts";
@@ -39,23 +40,24 @@ const numbersOf = (text: string): number[] => text.split(",").filter((word) => w
 
 export const bench = new Bench({
   views: { graph },
-  fields: { ...askWhom([" Mary", " John"]), node: "", ways: "both", act: "", by: "0", positions: "last", at: "-1", rule: "top", amount: "10", sites: "", extra: "" },
+  fields: { ...askWhom([" Mary", " John"]), node: "", ways: "both", act: "", by: "0", tried: "", method: "exact", positions: "last", at: "-1", rule: "top", amount: "10", sites: "", extra: "" },
   suit: ({ names }) => (names.length === 2 ? askWhom(names) : { correct: "", wrong: "" }),
-  ask({ text, node, ways, correct, wrong, positions, at, rule, amount, sites, extra }) {
+  ask({ text, node, ways, correct, wrong, method, positions, at, rule, amount, sites, extra }) {
     const output = correct === "" ? {} : { correct, wrong: wrong === "" ? null : wrong };
     const where = positions === "at" ? numbersOf(at) : positions;
     const body = { text, positions: where, sites: sites === "" ? null : sites.split(",").map((site) => site.trim()), errors: extra.includes("errors"), tokens: extra.includes("tokens"), ...output };
-    return node === "" ? { path: "graph", body: { ...body, [rule]: Number(amount) } } : { path: "grow", body: { ...body, node: readNode(node), ways, top: Number(amount) } };
+    return node === "" ? { path: "graph", body: { ...body, method, [rule]: Number(amount) } } : { path: "grow", body: { ...body, node: readNode(node), ways, top: Number(amount) } };
   },
   prompt: ({ text }) => ({ text, called: "in the prompt" }),
-  closer({ text, act, by }, { asked, data }, look) {
+  closer({ text, node, act, by, tried }, { asked, data }, look) {
+    const { body } = asked!;
+    const trial = tried !== "" && node === "" ? [{ title: "Is the graph right?", path: "evaluate", body: { ...body, ...readKept(data, look), with_: tried }, view: evaluation }] : [];
     const { pinned = [], groups = {} } = readMarks(data, look);
     const group = (look.picked as { item: string } | null | undefined)?.item.match(/^group:(.*)$/s)?.[1];
     const nodes = group === undefined ? pinned : (groups[group] ?? []);
-    if (act === "" || !nodes.length) return [];
+    if (act === "" || !nodes.length) return trial;
     const how = { ablate: { scale: 0 }, scale: { scale: Number(by) }, add: { add: Number(by) } }[act];
-    const { body } = asked!;
-    return [{ title: `${nodes.length === 1 ? nodes[0] : group === undefined ? `What is pinned, ${nodes.length} nodes` : `Group ${group}`} ${DONE[act]}${act === "ablate" ? "" : ` ${by}`}`, path: "intervene", body: { text, sites: body.sites, nodes, ...how, correct: body.correct, wrong: body.wrong }, view: intervention }];
+    return [...trial, { title: `${nodes.length === 1 ? nodes[0] : group === undefined ? `What is pinned, ${nodes.length} nodes` : `Group ${group}`} ${DONE[act]}${act === "ablate" ? "" : ` ${by}`}`, path: "intervene", body: { text, sites: body.sites, nodes, ...how, correct: body.correct, wrong: body.wrong }, view: intervention }];
   },
   readFile: fromJson,
   writeFile: jsonOf,
@@ -87,7 +89,7 @@ export function entries(words: string): Command[] {
 }
 
 export function Graph() {
-  const { act, node, ways, positions, rule, extra, sites } = bench.fields.value;
+  const { act, method, tried, node, ways, positions, rule, amount, extra, sites } = bench.fields.value;
   const { pinned = [], groups = {} } = (bench.look.value.chosen ?? {}) as Marks;
   const there = Object.keys(model.value?.dictionaries ?? {});
   return (
@@ -100,12 +102,13 @@ export function Graph() {
           <span>
             <Word
               label="What is traced"
-              value={node === "" ? "" : "node"}
+              value={node === "" ? method : "node"}
               options={[
-                ["", "Ablate alone every feature"],
+                ["exact", "Ablate alone every feature"],
+                ["attribution", "Estimate by gradients every feature"],
                 ["node", "Grow the graph"],
               ]}
-              onChange={(what) => bench.change(what === "" ? { node: "", amount: AMOUNTS[rule] } : { node: firstNode(), rule: "top", amount: "5" })}
+              onChange={(what) => bench.change(what === "node" ? { node: firstNode(), rule: "top", amount: "5", tried: "" } : { node: "", method: what, amount: node === "" ? amount : AMOUNTS[rule] })}
             />{" "}
             {node !== "" && (
               <>
@@ -162,6 +165,21 @@ export function Graph() {
           <span>
             and the effect of each on the logit of <Typed bench={bench} field="correct" label="Right answer" /> less that of <Typed bench={bench} field="wrong" label="Wrong answer" />
           </span>
+          {node === "" && (
+            <span>
+              and{" "}
+              <Word
+                label="Whether it is right"
+                value={tried}
+                options={[
+                  ["", "do not try whether it is right"],
+                  ["zero", "try whether it is right, all else ablated to zero"],
+                  ["mean", "try whether it is right, all else ablated to its mean"],
+                ]}
+                onChange={(tried) => bench.change({ tried })}
+              />
+            </span>
+          )}
           {(act !== "" || pinned.length > 0 || Object.keys(groups).length > 0) && (
             <span>
               and with what is pinned{" "}
