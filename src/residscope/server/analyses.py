@@ -19,8 +19,8 @@ from residscope.direction import Direction
 from residscope.directions.causal_check import causal_check
 from residscope.directions.steering import steer
 from residscope.graphs.causal_graph import causal_graph
-from residscope.graphs.graph import Graph
 from residscope.graphs.feature_life import feature_life
+from residscope.graphs.graph import Graph
 from residscope.graphs.growth import grow_graph
 from residscope.graphs.intervention import intervene
 from residscope.results.result import Result
