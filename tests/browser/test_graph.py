@@ -354,3 +354,22 @@ def test_a_graph_is_estimated_as_in_python(open_page: OPEN, demo: rs.Model) -> N
     error = 100 * found.settings["error"]["error"]
     expect(said).to_contain_text(f"estimated: off by {error:.1f}% of what a sample was measured to be")
     expect(said).to_contain_text(f"edges of {len(found.values):,} between")
+
+
+def test_edges_are_split_as_in_python(open_page: OPEN, demo: rs.Model) -> None:
+    page = open_graph(open_page)
+    page.get_by_label("Parts of edges").select_option("1")
+    wait_until_done(page)
+    pick(page, "3.564")
+    metric = rs.logit_difference(" Mary", " John")
+    found = rs.causal_graph(demo, PROMPT, rs.demo.dictionaries, top=10, split=True, outputs=[metric]).to_frame()
+    own = found.query("target_layer == 3 and target_feature == 564")
+    edge = own.sort_values("value", key=abs).iloc[-1]
+    columns = [*found.columns]
+    largest = edge[columns[columns.index("before") + 1 : -1]].astype(float).sort_values(key=abs, ascending=False)[:3]
+
+    def show(value: float) -> str:
+        return f"{value:+.{1 if abs(value) >= 10 else 2}f}".replace("-", "−")
+
+    said = ", ".join(f"{name} {show(value)}" for name, value in largest.items())
+    expect(page.locator(".face li small").first).to_have_text(f"{show(edge['before'])} before its threshold: {said}, …")

@@ -64,6 +64,7 @@ def expect(stories: rs.Model, dictionaries: dict[str, rs.SparseAutoencoder], nam
             threshold=0.5,
             paths="any",
             tokens=True,
+            split=True,
             outputs=[rs.logit_difference(" very", " the")],
         ).mark(keep=0.5, names={"token@2": "who"}, groups={"both": ["token@2", "token@9"]}),
         "evaluate": lambda: (
@@ -106,7 +107,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "patch": PAIR | {"site": "z", "direction": "noise"},
     "heads": {"n_sequences": 2, "n_tokens": 9, "seed": 4, "read": "layer0"},
     "graph": {"text": TEXT, "sites": ["resid_pre.1", "resid_pre.3"], "positions": [-1, 2], "threshold": 0.5}
-    | {"paths": "any", "tokens": True, "correct": " very", "wrong": " the"}
+    | {"paths": "any", "tokens": True, "split": True, "correct": " very", "wrong": " the"}
     | {"marks": {"keep": 0.5, "names": {"token@2": "who"}, "groups": {"both": ["token@2", "token@9"]}}},
     "evaluate": {"text": TEXT, "method": "attribution", "correct": " very", "marks": {"keep": 0.4}, "shown": "long"}
     | {"with_": "mean"},

@@ -288,6 +288,7 @@ class CausalGraph(Analysis):
     later: bool = False
     errors: bool = False
     tokens: bool = False
+    split: bool = False
     method: Literal["exact", "attribution"] = "exact"
     correct: str | None = None
     wrong: str | None = None
@@ -295,7 +296,9 @@ class CausalGraph(Analysis):
 
     def compute(self, bench: Workbench) -> Result:
         bench.tokenize([self.text])
-        asked = self.model_dump(include={"top", "threshold", "share", "paths", "later", "errors", "tokens", "method"})
+        asked = self.model_dump(
+            include={"top", "threshold", "share", "paths", "later", "errors", "tokens", "split", "method"}
+        )
         positions = self.positions if isinstance(self.positions, str) else list(self.positions)
         found, outputs = bench.list_dictionaries(self.sites), _make_outputs(self.correct, self.wrong)
         graph = causal_graph(bench.model, self.text, found, positions, outputs=outputs, **asked)

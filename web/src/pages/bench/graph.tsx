@@ -40,13 +40,13 @@ const numbersOf = (text: string): number[] => text.split(",").filter((word) => w
 
 export const bench = new Bench({
   views: { graph },
-  fields: { ...askWhom([" Mary", " John"]), node: "", ways: "both", act: "", by: "0", tried: "", method: "exact", positions: "last", at: "-1", rule: "top", amount: "10", sites: "", extra: "" },
+  fields: { ...askWhom([" Mary", " John"]), node: "", ways: "both", act: "", by: "0", tried: "", method: "exact", split: "", positions: "last", at: "-1", rule: "top", amount: "10", sites: "", extra: "" },
   suit: ({ names }) => (names.length === 2 ? askWhom(names) : { correct: "", wrong: "" }),
-  ask({ text, node, ways, correct, wrong, method, positions, at, rule, amount, sites, extra }) {
+  ask({ text, node, ways, correct, wrong, method, split, positions, at, rule, amount, sites, extra }) {
     const output = correct === "" ? {} : { correct, wrong: wrong === "" ? null : wrong };
     const where = positions === "at" ? numbersOf(at) : positions;
     const body = { text, positions: where, sites: sites === "" ? null : sites.split(",").map((site) => site.trim()), errors: extra.includes("errors"), tokens: extra.includes("tokens"), ...output };
-    return node === "" ? { path: "graph", body: { ...body, method, [rule]: Number(amount) } } : { path: "grow", body: { ...body, node: readNode(node), ways, top: Number(amount) } };
+    return node === "" ? { path: "graph", body: { ...body, method, split: method === "exact" && split !== "", [rule]: Number(amount) } } : { path: "grow", body: { ...body, node: readNode(node), ways, top: Number(amount) } };
   },
   prompt: ({ text }) => ({ text, called: "in the prompt" }),
   closer({ text, node, act, by, tried }, { asked, data }, look) {
@@ -89,7 +89,7 @@ export function entries(words: string): Command[] {
 }
 
 export function Graph() {
-  const { act, method, tried, node, ways, positions, rule, amount, extra, sites } = bench.fields.value;
+  const { act, method, split, tried, node, ways, positions, rule, amount, extra, sites } = bench.fields.value;
   const { pinned = [], groups = {} } = (bench.look.value.chosen ?? {}) as Marks;
   const there = Object.keys(model.value?.dictionaries ?? {});
   return (
@@ -165,6 +165,20 @@ export function Graph() {
           <span>
             and the effect of each on the logit of <Typed bench={bench} field="correct" label="Right answer" /> less that of <Typed bench={bench} field="wrong" label="Wrong answer" />
           </span>
+          {node === "" && method === "exact" && (
+            <span>
+              and show edges{" "}
+              <Word
+                label="Parts of edges"
+                value={split}
+                options={[
+                  ["", "whole"],
+                  ["1", "split: straight, by each head, by the MLP"],
+                ]}
+                onChange={(split) => bench.change({ split })}
+              />
+            </span>
+          )}
           {node === "" && (
             <span>
               and{" "}

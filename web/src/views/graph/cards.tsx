@@ -6,6 +6,7 @@ import { visiblePiece } from "../reading.ts";
 import type { Item, Link, Marks, Net, Scene } from "./net.ts";
 
 const MOST = 8; // edges of each side
+const PARTS = 3; // of an edge's split, the largest
 
 interface Props {
   net: Net;
@@ -141,14 +142,22 @@ function Card({ net, scene, marks, sign, choose, picked, open, close, toggle, at
           </button>
         </p>
       )}
-      <Edges title="from" ends={scene.into[at]} end="from" scene={scene} marks={marks} sign={sign} toggle={toggle} />
-      <Edges title="to" ends={scene.from[at]} end="to" scene={scene} marks={marks} sign={sign} toggle={toggle} />
+      <Edges net={net} title="from" ends={scene.into[at]} end="from" scene={scene} marks={marks} sign={sign} toggle={toggle} />
+      <Edges net={net} title="to" ends={scene.from[at]} end="to" scene={scene} marks={marks} sign={sign} toggle={toggle} />
     </article>
   );
 }
 
+/** What an edge does before the target's threshold, and the largest parts of that. */
+function splitOf({ payload: { part_names }, parts, before }: Net, { edges }: Link, sign: number): string {
+  const sum = (values: Float32Array, width: number, at: number): number => sign * edges.reduce((sum, edge) => sum + values[edge * width + at], 0);
+  const all = part_names.map((name, i) => ({ name, value: sum(parts.data, part_names.length, i) })).sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
+  const shown = all.slice(0, PARTS).map(({ name, value }) => `${name} ${signed(value)}`);
+  return `${signed(sum(before, 1, 0))} before its threshold: ${shown.join(", ")}${all.length > PARTS ? ", …" : ""}`;
+}
+
 /** The strongest edges on one side. */
-function Edges({ title, ends, end, scene, marks, sign, toggle }: { title: string; ends: readonly number[]; end: "from" | "to"; toggle: Props["toggle"] } & Pick<Props, "scene" | "marks" | "sign">) {
+function Edges({ net, title, ends, end, scene, marks, sign, toggle }: { title: string; ends: readonly number[]; end: "from" | "to" } & Pick<Props, "net" | "scene" | "marks" | "sign" | "toggle">) {
   const links: Link[] = ends.map((i) => scene.links[i]).toReversed(); // the strongest first
   if (!links.length) return null;
   const most = Math.abs(links[0].weight);
@@ -168,6 +177,7 @@ function Edges({ title, ends, end, scene, marks, sign, toggle }: { title: string
                 <i class={sign * link.weight < 0 ? "negative" : "positive"} style={{ width: `${(100 * Math.abs(link.weight)) / most}%` }} />
                 <span>{signed(sign * link.weight)}</span>
               </button>
+              {net.payload.part_names.length > 0 && <small>{splitOf(net, link, sign)}</small>}
             </li>
           );
         })}
