@@ -354,6 +354,16 @@ def test_a_graph_is_estimated_as_in_python(open_page: OPEN, demo: rs.Model) -> N
     error = 100 * found.settings["error"]["error"]
     expect(said).to_contain_text(f"estimated: off by {error:.1f}% of what a sample was measured to be")
     expect(said).to_contain_text(f"edges of {len(found.values):,} between")
+    page.get_by_label("Edges", exact=True).select_option("influence")
+    wait_until_done(page)
+    estimated = rs.causal_graph(
+        demo, PROMPT, rs.demo.dictionaries, share=1.0, paths="any", method="attribution", outputs=[metric]
+    )
+    small = estimated.prune(0.5, by="influence")
+    expect(said).to_contain_text(f"edges of {len(small.values):,} between")
+    page.get_by_label("What is traced").select_option("exact")
+    wait_until_done(page)
+    expect(page.get_by_label("Edges", exact=True)).to_have_value("top")
 
 
 def test_edges_are_split_as_in_python(open_page: OPEN, demo: rs.Model) -> None:

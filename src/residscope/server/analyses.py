@@ -274,7 +274,11 @@ class Life(Analysis):
 
 
 class CausalGraph(Analysis):
-    """`rs.causal_graph` of one text by the dictionaries of some sites, or of all that there are."""
+    """`rs.causal_graph` of one text by the dictionaries of some sites, or of all that there are.
+
+    Attributes:
+      influence: In place of other rules: of all edges the share of influence on the output that is kept.
+    """
 
     kept = True
 
@@ -284,6 +288,7 @@ class CausalGraph(Analysis):
     top: Number | None = None
     threshold: FiniteFloat | None = None
     share: FiniteFloat | None = None
+    influence: FiniteFloat | None = None
     paths: Literal["any", "long"] = "long"
     later: bool = False
     errors: bool = False
@@ -301,7 +306,10 @@ class CausalGraph(Analysis):
         )
         positions = self.positions if isinstance(self.positions, str) else list(self.positions)
         found, outputs = bench.list_dictionaries(self.sites), _make_outputs(self.correct, self.wrong)
+        if self.influence is not None:
+            asked |= {"share": 1.0, "paths": "any"}
         graph = causal_graph(bench.model, self.text, found, positions, outputs=outputs, **asked)
+        graph = graph if self.influence is None else graph.prune(self.influence, by="influence")
         return graph.mark(**self.marks.model_dump())
 
 

@@ -16,13 +16,14 @@ const RULES = [
   ["threshold", "edges of at least"],
   ["share", "the largest edges, with a share of"],
 ] as const;
+const BY_INFLUENCE = ["influence", "edges with a share of the influence on the answer of"] as const; // where edges multiply along paths
 const DONE: Fields = { ablate: "ablated", scale: "times", add: "with more:" };
 const WAYS = [
   ["both", "causes and effects"],
   ["causes", "causes"],
   ["effects", "effects"],
 ] as const;
-const AMOUNTS: Fields = { top: "10", threshold: "0.1", share: "0.5" };
+const AMOUNTS: Fields = { top: "10", threshold: "0.1", share: "0.5", influence: "0.5" };
 
 /** A prompt that two names make, each of which is one token. */
 function askWhom([correct, wrong]: readonly string[]): Fields {
@@ -89,7 +90,7 @@ export function entries(words: string): Command[] {
 }
 
 export function Graph() {
-  const { act, method, split, tried, node, ways, positions, rule, amount, extra, sites } = bench.fields.value;
+  const { act, method, split, tried, node, ways, positions, rule, extra, sites } = bench.fields.value;
   const { pinned = [], groups = {} } = (bench.look.value.chosen ?? {}) as Marks;
   const there = Object.keys(model.value?.dictionaries ?? {});
   return (
@@ -108,7 +109,7 @@ export function Graph() {
                 ["attribution", "Estimate by gradients every feature"],
                 ["node", "Grow the graph"],
               ]}
-              onChange={(what) => bench.change(what === "node" ? { node: firstNode(), rule: "top", amount: "5", tried: "" } : { node: "", method: what, amount: node === "" ? amount : AMOUNTS[rule] })}
+              onChange={(what) => bench.change(what === "node" ? { node: firstNode(), rule: "top", amount: "5", tried: "" } : { node: "", method: what, ...(node === "" && rule !== "influence" ? {} : { rule: "top", amount: AMOUNTS.top }) })}
             />{" "}
             {node !== "" && (
               <>
@@ -140,7 +141,7 @@ export function Graph() {
           <span>
             {node === "" ? (
               <>
-                and keep <Word label="Edges" value={rule} options={RULES} onChange={(rule) => bench.change({ rule, amount: AMOUNTS[rule] })} /> <Typed bench={bench} field="amount" label="How much" />
+                and keep <Word label="Edges" value={rule} options={method === "attribution" ? [...RULES, BY_INFLUENCE] : RULES} onChange={(rule) => bench.change({ rule, amount: AMOUNTS[rule] })} /> <Typed bench={bench} field="amount" label="How much" />
               </>
             ) : (
               <>
