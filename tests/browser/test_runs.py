@@ -73,3 +73,15 @@ def test_a_run_that_failed_says_why(enter: Enter) -> None:
     expect(run.locator(".facts")).to_contain_text("failed")
     run.get_by_role("button", name="Patching").click()
     expect(run.get_by_role("list", name="Log").locator("li").last).not_to_be_empty()
+
+
+def test_a_graph_is_kept_with_what_is_put_on_it(enter: Enter) -> None:
+    page = enter("Gil", "/graph")
+    page.get_by_label("Find in the graph").fill("3.564")
+    page.get_by_label("Find in the graph").press("Enter")
+    page.get_by_label("Name of 3.564@14").fill("the answer")
+    page.get_by_label("Name of 3.564@14").blur()
+    page.get_by_role("button", name="Keep", exact=True).click()
+    page.get_by_role("link", name="See your runs").click()
+    page.wait_for_selector(".opened .graph canvas")
+    expect(page.get_by_label("Name of 3.564@14")).to_have_value("the answer")

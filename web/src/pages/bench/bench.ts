@@ -317,6 +317,12 @@ export class Bench {
     say(`${saveFile(new Blob([json ?? data]), payload.name, json === undefined ? "safetensors" : "json")} saved to your downloads; rs.open reads it.`, { seconds: 4 });
   };
 
+  /** Makes it a run of one's own, with what is put on it. */
+  keep = (): void => {
+    const { asked, data } = this.answer.value!;
+    void hold(asked!.path, { ...asked!.body, ...this.kind.kept!(data, this.look.peek()) }, "It is kept among your runs, with what is put on it.");
+  };
+
   saveHtml = async (): Promise<void> => {
     const { asked, payload, data } = this.answer.value!;
     try {

@@ -60,7 +60,7 @@ export function BenchPage({ bench, examples, prompts, sentence, children }: Page
     first: [["Link", "Copy a link to what is shown", bench.link]],
     model: model.value?.name ?? null,
     cells: answer?.asked != null,
-    last: !answer?.whole ? [] : [...(answer.asked ? [["HTML", "Save one file that opens with no network", bench.saveHtml]] : []), ...(bench.kind.writeFile ? [] : [["Save", "Save the result, for rs.open and for Open", bench.saveResult]])],
+    last: !answer?.whole ? [] : [...(answer.asked ? [["HTML", "Save one file that opens with no network", bench.saveHtml]] : []), ...(answer.asked && bench.kind.kept ? [["Keep", "Keep it among your runs, with what is put on it", bench.keep]] : []), ...(bench.kind.writeFile ? [] : [["Save", "Save the result, for rs.open and for Open", bench.saveResult]])],
   };
   return (
     <>
