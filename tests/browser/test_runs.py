@@ -85,3 +85,8 @@ def test_a_graph_is_kept_with_what_is_put_on_it(enter: Enter) -> None:
     page.get_by_role("link", name="See your runs").click()
     page.wait_for_selector(".opened .graph canvas")
     expect(page.get_by_label("Name of 3.564@14")).to_have_value("the answer")
+    page.goto(page.url.split("/runs")[0] + "/graph?tried=zero")
+    page.wait_for_selector(".closer .evaluation")
+    page.get_by_role("link", name="Runs").click()
+    page.get_by_role("button", name="Whether a graph is right").click()
+    expect(page.locator(".opened .evaluation")).to_contain_text("signs right")

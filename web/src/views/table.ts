@@ -4,6 +4,7 @@ import type { View } from "../host.ts";
 import attention from "./attention.tsx";
 import attribution from "./attribution.tsx";
 import colouredText from "./coloured_text.tsx";
+import evaluation from "./evaluation.tsx";
 import feature from "./feature.tsx";
 import featureLife from "./feature_life.tsx";
 import graph from "./graph.tsx";
@@ -34,6 +35,7 @@ export const VIEWS: Record<string, View> = {
   attribution,
   causal_check: causalCheck,
   coloured_text: colouredText,
+  evaluation,
   feature,
   feature_life: featureLife,
   graph,

@@ -13,7 +13,7 @@ import { type Term, wordsOf as wordsOfError } from "../server.ts";
 import { Status } from "../status.tsx";
 import { act, begin, deleted, goesOn, open, opened, runs, trouble } from "./state.ts";
 
-const NAMES: Record<string, string> = { patch: "Patching", heads: "Head scores", causal_check: "Causal check", steer: "Steering", lens: "Logit lens", graph: "Causal graph", explain: "Explanation", intervene: "Features changed", feature: "Feature", attention: "Attention" };
+const NAMES: Record<string, string> = { patch: "Patching", heads: "Head scores", causal_check: "Causal check", steer: "Steering", lens: "Logit lens", graph: "Causal graph", grow: "Grown graph", evaluate: "Whether a graph is right", explain: "Explanation", intervene: "Features changed", feature: "Feature", attention: "Attention" };
 const LONGEST = 160; // of what was asked for, as it is shown
 
 const isTerm = (value: unknown): value is Term => typeof value === "object" && value !== null && "of" in value && "weight" in value;
