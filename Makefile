@@ -8,6 +8,8 @@ SHELL := /bin/sh
 PYTHON ?= python3
 MODEL ?= demo
 BIN := .venv/bin
+# What starts servers and processes is no unit; it is in `make test`.
+UNITS := $(addprefix --ignore=tests/,browser server cli test_client.py) -m "not slow"
 PEERS := sparsify dictionary_learning sae_lens_0
 STATIC := src/residscope/results/static/index.html
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -33,7 +35,7 @@ check: $(STATIC)
 	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	tools/with-node npm --prefix web run --silent check
 	tools/with-node npm --prefix web run --silent test
-	CHECK_SHAPES=none $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
+	CHECK_SHAPES=none $(BIN)/python -m pytest -n auto --dist loadfile $(UNITS)
 
 prove: .venv/system $(STATIC) golden
 	CHECK_SHAPES=all $(BIN)/python -m pytest -n auto --dist loadfile -m "not browser"

@@ -120,6 +120,7 @@ def test_only_what_is_shown_is_decoded(stories: rs.Model, monkeypatch: pytest.Mo
     assert asked == found.token_ids[0].tolist()
 
 
+@pytest.mark.slow
 def test_python_makes_the_same_table(stories: rs.Model) -> None:
     run = stories.run(["Once upon a"], edits=[rs.scale("resid_pre.2", 0.5)])
     direction = rs.pca(stories, rs.demo.texts, "resid_pre.3", n=4)[2]

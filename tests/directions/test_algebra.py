@@ -110,6 +110,7 @@ def test_sites_are_not_mixed_unless_it_is_said() -> None:
         a.cosine(rs.Direction.of(range(1, 8), "resid_pre.1", "wide"))
 
 
+@pytest.mark.slow
 def test_the_python_of_a_sum_makes_it_again(demo: rs.Model, basis: rs.Basis) -> None:
     other = rs.pca(demo, rs.demo.texts, "resid_pre.2", n=6)
     made = (

@@ -48,6 +48,7 @@ def test_of_each_component_the_largest_entry_is_positive(stories: rs.Model) -> N
     torch.testing.assert_close(components @ components.T, torch.eye(64, dtype=torch.float64), rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_vector_gets_the_mean_and_deviation_that_a_component_has(stories: rs.Model) -> None:
     basis = rs.pca(stories, rs.demo.texts, "resid_pre.2")
     component = basis[4]

@@ -40,6 +40,7 @@ def test_values_are_exact_in_float64(llama: rs.Model) -> None:
     torch.testing.assert_close(rs.project(run, direction).values[0, :5], alone, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_sample_texts_have_mean_zero_and_the_said_deviation(stories: rs.Model, basis: rs.Basis) -> None:
     run = stories.run(rs.demo.texts)
     for component in (0, 5):

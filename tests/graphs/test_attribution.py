@@ -86,6 +86,7 @@ def test_the_error_is_said_and_the_way_makes_it_smaller(wide: rs.Model, dictiona
     assert edges_of(names["graph"]) == edges_of(again)
 
 
+@pytest.mark.slow
 def test_on_the_way_estimates_sum_to_what_taking_all_sources_does(wide: rs.Model, dictionaries: Dictionaries) -> None:
     one, other = (replace(dictionaries[site], activation="relu") for site in ("resid_pre.1", "resid_pre.2"))
     graph = rs.causal_graph(

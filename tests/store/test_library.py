@@ -409,6 +409,7 @@ def test_any_name_and_vector_come_back(library: Library, ada: Person, name: str,
     library.directions.delete(ada, saved.id)
 
 
+@pytest.mark.slow
 @ONE_DATABASE
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.sampled_from([-1, 0, 1])), max_size=12))
 def test_a_score_is_the_sum_of_everybodys_last_vote(

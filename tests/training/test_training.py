@@ -39,6 +39,7 @@ def test_prose_is_held_out_by_document(prose: Prose) -> None:
         assert not {*texts} & {*prose.train[name]}
 
 
+@pytest.mark.slow
 def test_batches_follow_from_the_seed_and_the_number(mixture: Mixture, prose: Prose, tokenizer: Tokenizer) -> None:
     batch = mixture.make_batch(3, 64 * 64)
     assert batch.shape == (64, 64)
