@@ -32,7 +32,10 @@ _EMBEDDED = Site("embed")
 MEASURED = ("norm", "layer_norm")  # scalings whose scale moves with what it is taken of
 _ALIASES = {"gpt2small": "gpt2"}  # TransformerLens's name for it, which dictionaries' files have
 STREAM = ("resid_pre", "resid_mid", "resid_post")
-_SUSPICIOUS, _BETTER, _ENOUGH = 0.15, 0.05, 0.5  # shares: missed here, explained more elsewhere, explained at all
+_SUSPICIOUS = 0.39  # of what is to be explained, the length of an error, which is 15% of the variance
+_TRIED = 2  # dictionaries, the worst
+_BETTER, _ENOUGH = 0.05, 0.5  # shares of the variance: explained more elsewhere, explained at all
+_FAR_LESS = 0.6  # of an error's length
 _FEWEST, _MOST = 6, 64  # tokens by which places are compared
 
 
@@ -241,26 +244,60 @@ def read_stream(run: Run, place: Site, positions: Int[Tensor, " pos"]) -> Float[
     return value
 
 
-def _warn_of_misfit(dictionary: SparseAutoencoder, does: str, whose: str) -> None:
-    said = f"{dictionary.name} {does}: likely it is {whose}. See dictionary.check(model, texts)."
-    warnings.warn(said, DictionaryMisfit, stacklevel=7)
+def warn_of_misfits(levels: Sequence[Level], run: Run, positions: Int[Tensor, " pos"], missed: Sequence[float]) -> None:
+    """Say which dictionaries are likely another model's, or another place's.
+
+    Args:
+      levels: Of all dictionaries.
+      run: Of the prompt.
+      positions: That are looked at.
+      missed: Of each dictionary the length of its error there, as a share of what is to be explained.
+    Warns:
+      DictionaryMisfit: One explains nothing of what it reads, or one of the worst much more of what one beside reads.
+    """
+    said = {
+        n: "nothing of {} at these positions: likely it is another model's" for n, one in enumerate(missed) if one > 1
+    }
+    worst = sorted(range(len(levels)), key=lambda number: -missed[number])
+    for number in [n for n in worst if _SUSPICIOUS < missed[n] <= 1][:_TRIED]:
+        if found := _find_better(levels, number, run, positions, missed[number]):
+            own, other, place = found
+            said[number] = f"{own:.0%} of {{}} in this prompt, and {other:.0%} of {place}: likely it is that one's"
+    for number, does in said.items():
+        dictionary = levels[number].dictionary
+        explains = f"{dictionary.name} explains {does.format(dictionary.site)}."
+        warnings.warn(f"{explains} See dictionary.check(model, texts).", DictionaryMisfit, stacklevel=5)
 
 
-def _find_better(levels: Sequence[Level], number: int, run: Run) -> tuple[float, float, Site] | None:
+def _find_better(
+    levels: Sequence[Level], number: int, run: Run, positions: Int[Tensor, " pos"], missed: float
+) -> tuple[float, float, Site] | None:
     """How much a dictionary of the stream explains of the prompt where it reads, and where one beside it reads, if
     that is much more.
     """
     level, n_tokens = levels[number], int(run.tokens.n_tokens[0])
+    dictionary = level.dictionary
     beside = [one.read for one in levels[max(0, number - 1) : number + 2] if one.read.kind in STREAM]
     if level.read != level.written or level.read not in beside or n_tokens < _FEWEST:
         return None
 
-    def explain(place: Site) -> float:
-        x = read_stream(run, place, torch.arange(1, n_tokens)[-_MOST:]).to(level.dictionary.decoder)
-        missed = (x - level.dictionary.reconstruct(x)).square().sum()
-        return 1 - float(missed / (x - x.mean(0)).square().sum())
+    def look(place: Site, pos: Int[Tensor, " pos"]) -> tuple[Tensor, Tensor]:
+        x = read_stream(run, place, pos).to(dictionary.decoder)
+        features = dictionary.encode(x)
+        some = features.any(0).nonzero()[:, 0]
+        return x, x - dictionary.decode(features[:, some], of=x, only=some)
 
-    explained = {place: explain(place) for place in beside}
+    def explain(place: Site) -> float:
+        x, error = look(place, torch.arange(1, n_tokens)[-_MOST:])
+        return 1 - float(error.square().sum() / (x - x.mean(0)).square().sum())
+
+    def miss(place: Site) -> float:
+        x, error = look(place, positions)
+        return float(error.norm() / (x - dictionary.decoder_bias).norm())
+
+    # Few tokens first, which cost less.
+    better = [place for place in beside if place != level.read and miss(place) < _FAR_LESS * missed]
+    explained = {place: explain(place) for place in [level.read, *better]} if better else {level.read: 1.0}
     best = max(explained, key=lambda place: explained[place])
     if explained[best] < max(_ENOUGH, explained[level.read] + _BETTER):
         return None
@@ -268,28 +305,21 @@ def _find_better(levels: Sequence[Level], number: int, run: Run) -> tuple[float,
 
 
 def find_sources(
-    levels: Sequence[Level],
-    number: int,
-    run: Run,
-    positions: Int[Tensor, " pos"],
-    active: Float[Tensor, "pos feature"],
-    errors: bool,
-) -> Sources:
+    level: Level, run: Run, positions: Int[Tensor, " pos"], active: Float[Tensor, "pos feature"], errors: bool
+) -> tuple[Sources, float]:
     """The features that are active at some positions, and on request the dictionary's errors.
 
     Args:
-      levels: Of all dictionaries.
-      number: Which of them.
+      level: Of the dictionary.
       run: Of the prompt.
       positions: Where.
       active: What the dictionary makes of the run there.
       errors: Whether they are sources too.
+    Returns:
+      They, and the length of the dictionary's error, as a share of what is to be explained.
     Raises:
       BadDictionary: The dictionary makes NaN.
-    Warns:
-      DictionaryMisfit: It explains nothing of what it reads there, or much more of what one beside it reads.
     """
-    level = levels[number]
     dictionary = level.dictionary
     x = read_stream(run, level.read, positions)
     slots, features = (active > 0).nonzero(as_tuple=True)
@@ -304,19 +334,12 @@ def find_sources(
             f"{dictionary.name} makes NaN of {dictionary.site}.", "Its weights hold some; load it anew."
         )
     missed = float(error.norm() / (target - dictionary.decoder_bias.to(target)).norm())
-    if missed > 1:
-        said = f"explains nothing of {dictionary.site} at these positions, with {len(features)} features active"
-        _warn_of_misfit(dictionary, said, "another model's or another place's")
-    elif missed**2 > _SUSPICIOUS and (found := _find_better(levels, number, run)):
-        own, other, place = found
-        said = f"explains {own:.0%} of {dictionary.site} in this prompt, and {other:.0%} of {place}"
-        _warn_of_misfit(dictionary, said, "that one's")
     if errors:
         slots = torch.cat((slots, torch.arange(len(x), device=slots.device)))
         features = torch.cat((features, torch.full((len(x),), ERROR, device=slots.device)))
         values = torch.cat((values, error.norm(dim=-1).to(values)))
         vectors = torch.cat((vectors, error.to(vectors)))
-    return Sources(level.written, features, slots, values, vectors)
+    return Sources(level.written, features, slots, values, vectors), missed
 
 
 def find_tokens(run: Run, positions: Int[Tensor, " pos"]) -> Sources:

@@ -18,6 +18,7 @@ from residscope.graphs.levels import (
     find_sources,
     find_tokens,
     make_ablations,
+    warn_of_misfits,
 )
 from residscope.graphs.reader import Reader
 from residscope.graphs.shards import Traced
@@ -69,16 +70,18 @@ class Tracer:
         Raises:
           BadArgument: No feature is active.
         """
-        found = [
-            (number, find_sources(self.levels, number, self.run, self.positions, self.reader(number).features, errors))
-            for number in range(len(self.levels))
+        each = [
+            find_sources(level, self.run, self.positions, self.reader(number).features, errors)
+            for number, level in enumerate(self.levels)
         ]
+        found = [(number, sources) for number, (sources, _) in enumerate(each)]
         if not any(len(sources) for _, sources in found):
             raise BadArgument(
                 f"No feature of any of the {len(self.levels)} dictionaries is active at positions "
                 f"{self.positions.tolist()}.",
                 "Choose other positions, or dictionaries of this model.",
             )
+        warn_of_misfits(self.levels, self.run, self.positions, [missed for _, missed in each])
         found = [(TOKEN, find_tokens(self.run, self.positions)), *found] if tokens else found
         keys = [self.key_of(torch.full_like(one.slots, number), one.slots, one.features) for number, one in found]
         self._source_keys = torch.cat(keys).cpu()
