@@ -29,6 +29,10 @@ MADE: dict[str, tuple[list[str], Callable[[rs.Model], rs.Direction]]] = {
         ["demo", " Mary", "--minus", " John", "--read", "embed"],
         lambda model: rs.token_direction(model, " Mary", minus=" John", read="embed"),
     ),
+    "token at a head": (
+        ["demo", " Mary", "--site", "z.2", "--head", "1"],
+        lambda model: rs.token_direction(model, " Mary", site="z.2", head=1),
+    ),
     "position": (["demo", "5"], lambda model: rs.position_direction(model, 5)),
     "contrast": (
         ["demo", SITE, "--positive", "home.json", "--negative", "park.json", "--pos", "-2"],

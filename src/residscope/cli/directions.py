@@ -75,12 +75,15 @@ def pca(model: str, site: str, component: int, head: int | None, texts: Path | N
 @click.argument("token")
 @click.option("--minus", help="Another token, taken off.")
 @click.option("--read", type=click.Choice(["unembed", "embed"]), default="unembed", show_default=True, help="By which.")
+@click.option("--site", help="Where else than at the last stream: z.3, mlp_act.2, ...")
+@click.option("--head", type=int, help="Of which head, where the site has heads.")
 @_with(_MAKING)
-def token(model: str, token: str, minus: str | None, read: Any, **output: Any) -> None:
+def token(model: str, token: str, **asked: Any) -> None:
     """What makes TOKEN, given with its space, likely in MODEL; or what it is embedded along."""
     from residscope.directions.weights import token_direction
 
-    _make(model, lambda loaded: token_direction(loaded, token, minus=minus, read=read), **output)
+    given = {name: asked.pop(name) for name in ("minus", "read", "site", "head")}
+    _make(model, lambda loaded: token_direction(loaded, token, **given), **asked)
 
 
 @directions.command()
