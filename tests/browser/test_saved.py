@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 import residscope as rs
 from residscope.directions.file import read_direction
@@ -329,3 +329,20 @@ def test_a_name_that_is_refused_leaves_the_old_one(enter: Enter) -> None:
     field.press("Tab")
     expect(page.locator(".note")).to_contain_text("named 'A' already")
     expect(field).to_have_value("B")
+
+
+def test_what_is_clicked_before_the_model_is_known_is_not_forgotten(
+    browser_context: Callable[[], BrowserContext], origin: str
+) -> None:
+    page = browser_context().new_page()
+
+    def wait(route: Route) -> None:
+        page.wait_for_timeout(600)
+        route.continue_()
+
+    page.route("**/api/v1/model", wait)
+    page.goto(f"{origin}/saved?theme=odd")
+    page.get_by_role("tab", name="lists").click()
+    expect(page.locator(".note")).to_contain_text("theme=odd")
+    expect(page.get_by_label("Name of a new list")).to_be_visible()
+    expect(page).to_have_url(re.compile("tab=lists.*model=demo"))

@@ -50,7 +50,6 @@ export async function act(change: () => Promise<unknown>): Promise<void> {
 
 function readAddress(): void {
   const query = new URLSearchParams(location.search);
-  readSession(query).forEach((problem) => say(problem));
   const id = query.get("id") ?? "";
   batch(() => {
     opened.value = /^\d{1,9}$/.test(id) ? Number(id) : null;
@@ -73,8 +72,12 @@ function writeAddress(push: boolean): void {
   else history.replaceState(null, "", url);
 }
 
+/** What the address says of the model and the theme, once the model is known. */
+const checkAddress = (): void => readSession(new URLSearchParams(location.search)).forEach((problem) => say(problem));
+
 export function start(): void {
-  addEventListener("popstate", () => (dismiss(), readAddress()));
+  addEventListener("popstate", () => (dismiss(), readAddress(), checkAddress()));
+  readAddress(); // before anything can be clicked, which is then not forgotten
   effect(() => {
     me.value?.name;
     deleted.value;
@@ -90,7 +93,8 @@ export async function begin(): Promise<void> {
   try {
     const [facts] = await Promise.all([server.model(), learnMe()]);
     model.value = facts;
-    readAddress();
+    checkAddress();
+    writeAddress(false);
     await load();
   } catch (error) {
     trouble.value = troubleOf(error);

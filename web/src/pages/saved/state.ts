@@ -55,7 +55,6 @@ function readAddress(): void {
   const query = new URLSearchParams(location.search);
   const number = (name: string): number | null => (/^\d{1,9}$/.test(query.get(name) ?? "") ? Number(query.get(name)) : null);
   const oneOf = <T extends string>(name: string, options: readonly T[], usual: T): T => options.find((option) => option === query.get(name)) ?? usual;
-  readSession(query).forEach((problem) => say(problem));
   sought.value = {
     tab: oneOf("tab", TABS, START.tab),
     whose: oneOf("whose", ["everybody", "mine", "deleted"], START.whose),
@@ -155,8 +154,12 @@ export const retype = (field: HTMLInputElement, kept: string, send: (text: strin
 
 const wish = computed(() => JSON.stringify([{ ...sought.value, ask: null }, count.value, me.value?.name, model.value?.name]));
 
+/** What the address says of the model and the theme, once the model is known. */
+const checkAddress = (): void => readSession(new URLSearchParams(location.search)).forEach((problem) => say(problem));
+
 export function start(): void {
-  addEventListener("popstate", () => (dismiss(), readAddress()));
+  addEventListener("popstate", () => (dismiss(), readAddress(), checkAddress()));
+  readAddress(); // before anything can be clicked, which is then not forgotten
   effect(() => {
     sought.value;
     writeAddress();
@@ -174,7 +177,7 @@ export async function begin(): Promise<void> {
     const [facts] = await Promise.all([server.model(), learnMe()]);
     batch(() => {
       model.value = facts;
-      readAddress();
+      checkAddress();
     });
   } catch (error) {
     trouble.value = troubleOf(error);
