@@ -472,3 +472,22 @@ def test_where_the_model_knows_no_names_one_is_told_at_once(open_page: OPEN, con
     page.get_by_label("Right answer").fill(" the")
     page.get_by_label("Right answer").press("Enter")
     expect(said).to_have_count(0)
+
+
+def test_what_is_changed_before_the_model_is_known_is_asked_for(
+    browser_context: Callable[[], BrowserContext], origin: str
+) -> None:
+    page = browser_context().new_page()
+
+    def wait(route: Route) -> None:
+        page.wait_for_timeout(600)
+        route.continue_()
+
+    page.route("**/api/v1/model", wait)
+    page.goto(f"{origin}/graph?amount=3")
+    page.get_by_label("Beside features").select_option("tokens")
+    expect(page).to_have_url(re.compile("extra=tokens"))
+    wait_until_done(page)
+    assert query(page)["amount"] == "3"
+    expect(page.get_by_label("Beside features")).to_have_value("tokens")
+    expect(page.locator(".graph .net .above")).to_have_attribute("aria-label", re.compile("causal graph"))

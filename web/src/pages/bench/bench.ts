@@ -117,6 +117,7 @@ export class Bench {
   private current: AbortController | null = null;
   private closing: AbortController | null = null;
   private pushing = false;
+  private early: Fields | null = null; // what was changed before the model was known
   usual: Fields; // what is asked for where nobody says otherwise
 
   constructor(readonly kind: Kind) {
@@ -150,6 +151,7 @@ export class Bench {
         model.value = facts;
         this.usual = { ...this.kind.fields, ...this.kind.suit?.(facts) };
         this.readAddress();
+        if (this.early) this.change(this.early);
       });
     } catch (error) {
       this.trouble.value = troubleOf(error);
@@ -172,6 +174,7 @@ export class Bench {
 
   /** Changes what is asked for; what was picked of another answer is let go. */
   change = (changed: Fields): void => {
+    if (!model.value) this.early = { ...this.early, ...changed };
     const fields = { ...this.fields.value, ...changed };
     if (JSON.stringify(fields) === JSON.stringify(this.fields.value) && this.answer.value?.asked) return;
     this.pushing = true;
@@ -179,7 +182,7 @@ export class Bench {
       this.fields.value = fields;
       if (!this.isAnswered()) this.look.value = { ...this.look.value, picked: undefined };
     });
-    this.load();
+    if (model.value) this.load();
   };
 
   see = (key: keyof Look, value: unknown): void => {
