@@ -255,14 +255,14 @@ class Model:
 
     @cached_property
     def weights_hash(self) -> str | None:
-        """A hash of the first numbers of every weight in bfloat16: the same of one checkpoint in whatever dtype that
-        bfloat16 or float32 fit into, and so quick that every direction has it. None in float16, which rounds otherwise.
+        """A hash of the first numbers of every weight's first row in bfloat16: the same of one checkpoint in float32,
+        float64 and bfloat16, and so quick that every direction has it. None in float16, which rounds otherwise.
         """
         if self.dtype == torch.float16:
             return None
         found = hashlib.blake2b(digest_size=8)
         for name, parameter in self.transformer.named_parameters():
-            first = parameter.detach().flatten()[:_HASHED].cpu().to(torch.bfloat16)
+            first = parameter.detach()[(0,) * (parameter.ndim - 1)][:_HASHED].cpu().to(torch.bfloat16).contiguous()
             found.update(f"{name} {tuple(parameter.shape)}".encode())
             found.update(first.view(torch.uint8).numpy().data)
         return found.hexdigest()
