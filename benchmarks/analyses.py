@@ -174,9 +174,9 @@ def main() -> None:
         write_gpt2(model)
         names = ("residscope", "transformer_lens")
         sides = {name: stack.enter_context(Side(name, model)) for name in names}
-        for row in make_rows():
+        for place, row in enumerate(make_rows()):  # several have one number
             quiet = measure_quiet()
-            found = measure(row, sides, Path(folder) / str(row.number), ROUNDS)
+            found = measure(row, sides, Path(folder) / str(place), ROUNDS)
             lines.append(write_line(row, row.against[0], found[0], found[1], quiet))
             print(lines[-1], flush=True)
         alone = [measure_neurons(model)]
