@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 import residscope as rs
 from residscope.running.texts import read_texts
@@ -419,3 +419,18 @@ def test_two_texts_of_unlike_length_are_compared_where_they_are_aligned(
     assert "your text 0, your text 1 less your text 0" in download.value.path().read_text()
     page.reload()
     expect(strips).to_have_count(4)
+
+
+def test_what_is_opened_while_a_direction_is_found_stays_open(open_page: OPEN) -> None:
+    page = open_page(address((1, PCA[0])))
+    held: list[Route] = []
+    page.route("**/api/v1/home", lambda route: held.append(route))
+    page.get_by_role("button", name="Direction: PCA 2").click()
+    page.get_by_label("its text, spaces and all").fill(" cat")
+    page.get_by_role("button", name="Add it to the mix").click()
+    page.get_by_role("button", name="Compare").click()
+    beside = page.get_by_role("dialog", name="Put a direction beside")
+    beside.get_by_label("its text, spaces and all").fill(" dog")
+    held[0].continue_()
+    expect(page.get_by_role("alertdialog")).to_contain_text("' cat', unembedded lives at")
+    expect(beside.get_by_label("its text, spaces and all")).to_have_value(" dog")

@@ -1,6 +1,7 @@
 // Keys of the page. None fires while typing, nor with Ctrl, Meta or Alt held (but for Ctrl-K).
 
 import { signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 
 export interface Command {
   id: string;
@@ -11,6 +12,15 @@ export interface Command {
 
 /** What lies over the page now; Esc closes it. */
 export const open = signal<"palette" | "help" | "picker" | "mixer" | "besider" | "save" | "me" | "sheet" | null>(null);
+
+/** Closes the panel that asks for it; once that is gone, what was opened since stays. */
+export function useClose(): () => void {
+  const here = useRef(true);
+  useEffect(() => () => void (here.current = false), []);
+  return () => {
+    if (here.current) open.value = null;
+  };
+}
 
 function isTyping(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && (target.isContentEditable || target.matches("input, textarea, select"));

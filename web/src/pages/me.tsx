@@ -1,7 +1,7 @@
 // Who works here: a name at one's own machine, a name and a password where the server is for several.
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { open } from "./keys.ts";
+import { open, useClose } from "./keys.ts";
 import { library, me } from "./library.ts";
 import { say } from "./notes.tsx";
 import { wordsOf } from "./server.ts";
@@ -41,10 +41,11 @@ function Door() {
   const [problem, setProblem] = useState<string | null>(null);
   const input = useRef<HTMLInputElement>(null);
   useLayoutEffect(() => input.current!.focus(), []);
+  const close = useClose();
   const run = async (act: () => Promise<typeof known>): Promise<void> => {
     try {
       me.value = await act();
-      open.value = null;
+      close();
     } catch (error) {
       setProblem(wordsOf(error));
     }

@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
+import { useClose } from "../keys.ts";
 import { isShown, keptOf, library, type Saved } from "../library.ts";
 import { model } from "../session.ts";
 import { isAbort, type Made, wordsOf } from "../server.ts";
@@ -149,7 +150,8 @@ const ACTIONS: readonly (readonly [How, string])[] = [
   ["beside", "Put it beside"],
 ];
 
-export function DirectionForm({ how, close }: { how: How; close: () => void }) {
+export function DirectionForm({ how }: { how: How }) {
+  const close = useClose();
   const [kind, setKind] = useState("token");
   const [values, setValues] = useState<Record<string, string>>({});
   const [problem, setProblem] = useState<string | null>(null);

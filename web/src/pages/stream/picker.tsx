@@ -123,7 +123,7 @@ export function DirectionPicker() {
       {shown && (
         <div class="picker" role="dialog" aria-label={TITLES[how]}>
           <List shares={pca?.site && !stale() ? pca.shares : []} n={nComponents.value} how={how} close={close} />
-          <DirectionForm how={how} close={close} />
+          <DirectionForm key={how} how={how} />
         </div>
       )}
     </span>

@@ -1,7 +1,7 @@
 // Saving what is shown: as a direction of one's own, or as the next revision of one.
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { open } from "../keys.ts";
+import { useClose } from "../keys.ts";
 import { library, me, type Saved } from "../library.ts";
 import { say } from "../notes.tsx";
 import { wordsOf } from "../server.ts";
@@ -20,7 +20,7 @@ export function SaveForm() {
   useEffect(() => {
     library.find({ words: "", owner: me.value!.name, site: "", tag: "", deleted: false, start: 0, count: 1000 }).then(({ directions }) => setMine(directions), (error) => setProblem(wordsOf(error)));
   }, []);
-  const close = (): void => void (open.value = null);
+  const close = useClose();
   const save = async (): Promise<void> => {
     const asked = { site: now.site, along: alongOf(now) };
     try {
