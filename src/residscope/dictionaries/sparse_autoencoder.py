@@ -17,6 +17,7 @@ from residscope.errors import BadArgument, DictionaryMisfit
 from residscope.running.model import Model
 from residscope.running.texts import Texts
 from residscope.sites import Site
+from residscope.transformer.products import multiply
 
 Activation = Literal["relu", "topk", "groupmax", "jumprelu", "gated"]
 Scaling = Literal["none", "constant", "norm", "layer_norm"]
@@ -172,10 +173,10 @@ class SparseAutoencoder:
         flat = self._flatten(x)
         shift, scale = self._measure(flat)
         read = (flat - shift) / (scale + _EPS if self.scaling == "layer_norm" else scale)
-        before = (read - self.decoder_bias if self.less_decoder_bias else read) @ self.encoder
+        read = read - self.decoder_bias if self.less_decoder_bias else read
         if self.activation == "gated":
-            return before
-        before = before + self.encoder_bias
+            return multiply(read, self.encoder.T)
+        before = multiply(read, self.encoder.T, self.encoder_bias)
         return before * self.decoder_norms if self.by_decoder_norm else before
 
     def activate(self, before: Tensor, room: Tensor | None = None) -> Tensor:
@@ -231,8 +232,8 @@ class SparseAutoencoder:
           BadArgument: `of` is needed and not given.
         """
         some: Any = slice(None) if only is None else only
-        written = (features / self.decoder_norms[some] if self.by_decoder_norm else features) @ self.decoder[some]
-        written = written + self.decoder_bias
+        scaled = features / self.decoder_norms[some] if self.by_decoder_norm else features
+        written = multiply(scaled, self.decoder[some].T, self.decoder_bias)
         if of is not None:
             flat = self._flatten(of)
             written = written if self.skip is None else written + flat @ self.skip.T

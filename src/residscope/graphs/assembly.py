@@ -67,7 +67,9 @@ def make_graph(
     n_sources = len(levels)
     keys = torch.stack((levels, given["slots"], given["features"]), dim=1)
     ends = torch.stack((edges.levels, edges.slots, edges.features), dim=1)
-    nodes, number = torch.unique(torch.cat((keys, ends, beside)), dim=0, return_inverse=True)
+    everything = torch.cat((keys, ends, beside))
+    distinct, number = torch.unique(tracer.key_of(*everything.T), return_inverse=True)
+    nodes = everything.new_empty(len(distinct), 3).index_copy_(0, number, everything)
     own = torch.zeros(len(nodes)).to(edges.weights)
     own[number[:n_sources]] = activations
     caused = torch.zeros(len(nodes), len(outputs)).to(edges.weights)

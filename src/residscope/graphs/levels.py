@@ -278,25 +278,24 @@ def _find_better(
     level, n_tokens = levels[number], int(run.tokens.n_tokens[0])
     dictionary = level.dictionary
     beside = [one.read for one in levels[max(0, number - 1) : number + 2] if one.read.kind in STREAM]
-    if level.read != level.written or level.read not in beside or n_tokens < _FEWEST:
+    if level.read != level.written or level.read not in beside or len(beside) < 2 or n_tokens < _FEWEST:
         return None
 
-    def look(place: Site, pos: Int[Tensor, " pos"]) -> tuple[Tensor, Tensor]:
-        x = read_stream(run, place, pos).to(dictionary.decoder)
+    def look(places: Sequence[Site], pos: Int[Tensor, " pos"]) -> tuple[Tensor, Tensor]:
+        x = torch.stack([read_stream(run, place, pos) for place in places]).to(dictionary.decoder)
         features = dictionary.encode(x)
-        some = features.any(0).nonzero()[:, 0]
-        return x, x - dictionary.decode(features[:, some], of=x, only=some)
+        some = features.flatten(0, 1).any(0).nonzero()[:, 0]
+        return x, x - dictionary.decode(features[..., some], of=x, only=some)
 
     def explain(place: Site) -> float:
-        x, error = look(place, torch.arange(1, n_tokens)[-_MOST:])
-        return 1 - float(error.square().sum() / (x - x.mean(0)).square().sum())
-
-    def miss(place: Site) -> float:
-        x, error = look(place, positions)
-        return float(error.norm() / (x - dictionary.decoder_bias).norm())
+        x, error = look([place], torch.arange(1, n_tokens)[-_MOST:])
+        return 1 - float(error.square().sum() / (x - x.mean(1)).square().sum())
 
     # Few tokens first, which cost less.
-    better = [place for place in beside if place != level.read and miss(place) < _FAR_LESS * missed]
+    others = [place for place in beside if place != level.read]
+    x, error = look(others, positions)
+    misses = error.norm(dim=(1, 2)) / (x - dictionary.decoder_bias).norm(dim=(1, 2))
+    better = [place for place, miss in zip(others, misses.tolist(), strict=True) if miss < _FAR_LESS * missed]
     explained = {place: explain(place) for place in [level.read, *better]} if better else {level.read: 1.0}
     best = max(explained, key=lambda place: explained[place])
     if explained[best] < max(_ENOUGH, explained[level.read] + _BETTER):

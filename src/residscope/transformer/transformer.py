@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from residscope.transformer.config import Activation, Config
+from residscope.transformer.products import Linear
 from residscope.transformer.rotary import Rotary
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -231,10 +232,10 @@ class Attention(nn.Module):
     def __init__(self, config: Config, layer: int) -> None:
         super().__init__()
         d_q, d_kv = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
-        self.q = nn.Linear(config.d_model, d_q, bias=config.qkv_bias)
-        self.k = nn.Linear(config.d_model, d_kv, bias=config.qkv_bias)
-        self.v = nn.Linear(config.d_model, d_kv, bias=config.qkv_bias)
-        self.o = nn.Linear(d_q, config.d_model, bias=config.attn_out_bias)
+        self.q = Linear(config.d_model, d_q, bias=config.qkv_bias)
+        self.k = Linear(config.d_model, d_kv, bias=config.qkv_bias)
+        self.v = Linear(config.d_model, d_kv, bias=config.qkv_bias)
+        self.o = Linear(d_q, config.d_model, bias=config.attn_out_bias)
         self.q_norm: Norm | None = None
         self.k_norm: Norm | None = None
         if config.qk_norm:
@@ -346,9 +347,9 @@ class MLP(nn.Module):
 
     def __init__(self, config: Config, layer: int) -> None:
         super().__init__()
-        self.up = nn.Linear(config.d_model, config.d_mlp, bias=config.mlp_bias)
-        self.gate = nn.Linear(config.d_model, config.d_mlp, bias=config.mlp_bias) if config.gated else None
-        self.down = nn.Linear(config.d_mlp, config.d_model, bias=config.mlp_bias)
+        self.up = Linear(config.d_model, config.d_mlp, bias=config.mlp_bias)
+        self.gate = Linear(config.d_model, config.d_mlp, bias=config.mlp_bias) if config.gated else None
+        self.down = Linear(config.d_mlp, config.d_model, bias=config.mlp_bias)
         self.norm = Norm(config, config.d_mlp, "mlp_norm", layer) if config.mlp_norm else None
         self.activation = ACTIVATIONS[config.activation]
         self.layer = layer
@@ -440,7 +441,7 @@ class Transformer(nn.Module):
         self.positions = Embedding(config.n_ctx, config.d_model) if config.learned_positions else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.ln_final = Norm(config, config.d_model, "ln_final") if config.norm else None
-        self.unembedding = nn.Linear(config.d_model, config.d_vocab, bias=config.unembed_bias)
+        self.unembedding = Linear(config.d_model, config.d_vocab, bias=config.unembed_bias)
         if config.tied:
             self.unembedding.weight = self.embedding.weight
 
