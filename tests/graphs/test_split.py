@@ -14,6 +14,8 @@ from tests.graphs.wiring import STREAM, wire
 Dictionaries = dict[str, rs.SparseAutoencoder]
 A, B = 97, 98
 
+pytestmark = pytest.mark.filterwarnings("ignore::residscope.errors.DictionaryMisfit")  # of scales not their own
+
 
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("scaling", ["none", "constant", "norm", "layer_norm"])

@@ -92,6 +92,7 @@ def make_graph(
             "n_measured": tracer.n_measured,
             "from_elsewhere": measure_elsewhere(tracer),
             "noise_floor": tracer.noise_floor,
+            "misfits": tracer.misfits,
             "has_bos": run.tokens.has_bos,
             "dtype": str(run.model.dtype).removeprefix("torch."),
         },

@@ -103,8 +103,9 @@ def causal_graph(
       UnknownPosition: The prompt has no such position.
       Cancelled: Somebody cancelled.
     Warns:
-      DictionaryMisfit: A dictionary explains nothing of what it reads, or of the prompt much more where the one before
-        or after it reads: one that is read a layer off is told by the prompt alone.
+      DictionaryMisfit: A dictionary has no active feature, or by the last tokens of the prompt explains little of what
+        it reads, or much more of what is a layer earlier or later; `settings["misfits"]` has it too. Few tokens, and a
+        prompt of fewer than six, tell little: `dictionary.check` takes many.
     Holds:
       Every weight equals that of a full run with the ablation, to 1e-10 in float64, and parts sum to `before`; on
       transformers whose wiring is known, exactly the known edges are found.

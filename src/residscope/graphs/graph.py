@@ -364,10 +364,11 @@ class Graph(Result):
         against = ", and the rest works against it" if elsewhere and elsewhere > 1 else ""
         said = f", {elsewhere or 0:.1%} of the stream's change comes from positions not shown{against}"
         unseen = said if elsewhere else ""
-        return (
-            f"Graph({self.name}: {len(self.levels)} nodes, {len(self.values)} edges with {self.share:.1%} of the "
-            f"whole effect{unseen}{gap}{estimated})"
-        )
+        misfits = self.settings.get("misfits")
+        wrong = f". DOES NOT FIT: {' '.join(misfits)}" if misfits else ""
+        kept = f"with {self.share:.1%} of the whole effect" if self.total else "and nothing was measured"
+        counted = f"{len(self.levels)} nodes, {len(self.values)} edges {kept}"
+        return f"Graph({self.name}: {counted}{unseen}{gap}{estimated}{wrong})"
 
 
 def find_paths(

@@ -1,7 +1,6 @@
 """The dictionaries of a graph, in the order of the model, and what each finds at the chosen positions of a prompt."""
 
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
-from residscope.errors import BadArgument, BadCheckpoint, BadDictionary, DictionaryMisfit
+from residscope.errors import BadArgument, BadCheckpoint, BadDictionary
 from residscope.running.changes import Change
 from residscope.running.model import Model
 from residscope.running.positions import Positions, resolve
@@ -32,11 +31,6 @@ _EMBEDDED = Site("embed")
 MEASURED = ("norm", "layer_norm")  # scalings whose scale moves with what it is taken of
 _ALIASES = {"gpt2small": "gpt2"}  # TransformerLens's name for it, which dictionaries' files have
 STREAM = ("resid_pre", "resid_mid", "resid_post")
-_SUSPICIOUS = 0.39  # of what is to be explained, the length of an error, which is 15% of the variance
-_TRIED = 2  # dictionaries, the worst
-_BETTER, _ENOUGH = 0.05, 0.5  # shares of the variance: explained more elsewhere, explained at all
-_FAR_LESS = 0.6  # of an error's length
-_FEWEST, _MOST = 6, 64  # tokens by which places are compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +94,8 @@ def arrange(model: Model, dictionaries: Dictionaries) -> list[Level]:
 
     Raises:
       BadArgument: They are none, or fewer than two.
-      BadDictionary: Two read the same site, or one is of another model, or reads or writes another number of entries
-        than the model has there.
+      BadDictionary: Two read the same site, or one is of another model, holds NaN, or reads or writes another number of
+        entries than the model has there.
       UnknownSite: The model has no such site.
     """
     given: Any = list(dictionaries.values()) if isinstance(dictionaries, Mapping) else dictionaries
@@ -150,6 +144,10 @@ def _place(model: Model, dictionary: SparseAutoencoder) -> Level:
                 f"{dictionary.name} {does} {n} entries, and {one} of {model.name} has {width}.",
                 "Take dictionaries that were trained on this model.",
             )
+    for name in ("encoder_bias", "decoder_bias", "threshold", "gate_bias", "magnitude"):  # where NaN may only silence
+        value = getattr(dictionary, name)
+        if value is not None and bool(value.isnan().any()):
+            raise BadDictionary(f"{dictionary.name} holds NaN in its {name}.", "Load it anew.")
     layer = model.config.n_layers if site.layer is None else site.layer + (site.kind == "resid_post")
     return Level(dictionary.to(model.device_of(model.place(site))), layer, model.place(site), model.place(written))
 
@@ -242,65 +240,6 @@ def read_stream(run: Run, place: Site, positions: Int[Tensor, " pos"]) -> Float[
             f"{run.model.name} gives NaN or infinity at {place}.", "Its weights hold some; load them anew."
         )
     return value
-
-
-def warn_of_misfits(levels: Sequence[Level], run: Run, positions: Int[Tensor, " pos"], missed: Sequence[float]) -> None:
-    """Say which dictionaries are likely another model's, or another place's.
-
-    Args:
-      levels: Of all dictionaries.
-      run: Of the prompt.
-      positions: That are looked at.
-      missed: Of each dictionary the length of its error there, as a share of what is to be explained.
-    Warns:
-      DictionaryMisfit: One explains nothing of what it reads, or one of the worst much more of what one beside reads.
-    """
-    said = {
-        n: "nothing of {} at these positions: likely it is another model's" for n, one in enumerate(missed) if one > 1
-    }
-    worst = sorted(range(len(levels)), key=lambda number: -missed[number])
-    for number in [n for n in worst if _SUSPICIOUS < missed[n] <= 1][:_TRIED]:
-        if found := _find_better(levels, number, run, positions, missed[number]):
-            own, other, place = found
-            said[number] = f"{own:.0%} of {{}} in this prompt, and {other:.0%} of {place}: likely it is that one's"
-    for number, does in said.items():
-        dictionary = levels[number].dictionary
-        explains = f"{dictionary.name} explains {does.format(dictionary.site)}."
-        warnings.warn(f"{explains} See dictionary.check(model, texts).", DictionaryMisfit, stacklevel=5)
-
-
-def _find_better(
-    levels: Sequence[Level], number: int, run: Run, positions: Int[Tensor, " pos"], missed: float
-) -> tuple[float, float, Site] | None:
-    """How much a dictionary of the stream explains of the prompt where it reads, and where one beside it reads, if
-    that is much more.
-    """
-    level, n_tokens = levels[number], int(run.tokens.n_tokens[0])
-    dictionary = level.dictionary
-    beside = [one.read for one in levels[max(0, number - 1) : number + 2] if one.read.kind in STREAM]
-    if level.read != level.written or level.read not in beside or len(beside) < 2 or n_tokens < _FEWEST:
-        return None
-
-    def look(places: Sequence[Site], pos: Int[Tensor, " pos"]) -> tuple[Tensor, Tensor]:
-        x = torch.stack([read_stream(run, place, pos) for place in places]).to(dictionary.decoder)
-        features = dictionary.encode(x)
-        some = features.flatten(0, 1).any(0).nonzero()[:, 0]
-        return x, x - dictionary.decode(features[..., some], of=x, only=some)
-
-    def explain(place: Site) -> float:
-        x, error = look([place], torch.arange(1, n_tokens)[-_MOST:])
-        return 1 - float(error.square().sum() / (x - x.mean(1)).square().sum())
-
-    # Few tokens first, which cost less.
-    others = [place for place in beside if place != level.read]
-    x, error = look(others, positions)
-    misses = error.norm(dim=(1, 2)) / (x - dictionary.decoder_bias).norm(dim=(1, 2))
-    better = [place for place, miss in zip(others, misses.tolist(), strict=True) if miss < _FAR_LESS * missed]
-    explained = {place: explain(place) for place in [level.read, *better]} if better else {level.read: 1.0}
-    best = max(explained, key=lambda place: explained[place])
-    if explained[best] < max(_ENOUGH, explained[level.read] + _BETTER):
-        return None
-    return explained[level.read], explained[best], best
 
 
 def find_sources(

@@ -1,5 +1,6 @@
 """Tracing at work: sources of one place are ablated, each alone, and dictionaries are read again."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -9,17 +10,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from residscope.errors import BadArgument, BadMetric
+from residscope.errors import BadArgument, BadMetric, DictionaryMisfit
 from residscope.graphs.edges import Edges, Rule
 from residscope.graphs.levels import (
+    ERROR,
     TOKEN,
     Level,
     Sources,
     find_sources,
     find_tokens,
     make_ablations,
-    warn_of_misfits,
 )
+from residscope.graphs.misfits import find_misfits
 from residscope.graphs.reader import Reader
 from residscope.graphs.shards import Traced
 from residscope.graphs.split import Parts, Way
@@ -63,12 +65,15 @@ class Tracer:
         self._source_keys = self.pins
         self._n_done = self._n_all = 0
         self._readers: dict[int, Reader] = {}
+        self.misfits: list[str] = []  # found with the sources
 
     def find_sources(self, errors: bool, tokens: bool) -> list[tuple[int, Sources]]:
         """What is ablated, with its level.
 
         Raises:
           BadArgument: No feature is active.
+        Warns:
+          DictionaryMisfit: Of each of `misfits`.
         """
         each = [
             find_sources(level, self.run, self.positions, self.reader(number).features, errors)
@@ -81,7 +86,10 @@ class Tracer:
                 f"{self.positions.tolist()}.",
                 "Choose other positions, or dictionaries of this model.",
             )
-        warn_of_misfits(self.levels, self.run, self.positions, [missed for _, missed in each])
+        n_active = [int((sources.features != ERROR).sum()) for sources, _ in each]
+        self.misfits = find_misfits(self.levels, self.run, [missed for _, missed in each], n_active)
+        for misfit in self.misfits:
+            warnings.warn(misfit, DictionaryMisfit, stacklevel=4)  # which is whoever asked for the graph
         found = [(TOKEN, find_tokens(self.run, self.positions)), *found] if tokens else found
         keys = [self.key_of(torch.full_like(one.slots, number), one.slots, one.features) for number, one in found]
         self._source_keys = torch.cat(keys).cpu()
