@@ -1,13 +1,14 @@
 """Estimated graphs: exact where nothing bends, the gradient where it does, and their error said."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
 import residscope as rs
-from residscope.errors import BadArgument
+from residscope.errors import BadArgument, DictionaryMisfit
 from tests.graphs.conftest import PROMPT
 from tests.graphs.wiring import STREAM, edges_of, wire
 
@@ -84,6 +85,28 @@ def test_the_error_is_said_and_the_way_makes_it_smaller(wide: rs.Model, dictiona
     )
     exec(again.as_python(), names)
     assert edges_of(names["graph"]) == edges_of(again)
+
+
+def test_what_a_sample_says_is_said_of_all(demo: rs.Model) -> None:
+    trace = partial(rs.causal_graph, demo, PROMPT, rs.demo.dictionaries, method="attribution")
+    for n_steps in (0, 4):
+        some, every = (trace(integrated_gradients=n_steps, n_sample=n) for n in (20, 10_000))
+        said, true = some.settings["error"], every.settings["error"]
+        assert said["n_sources"] == 20 < true["n_sources"]
+        assert said["error"] == pytest.approx(true["error"], rel=0.15)
+        assert said["rank_correlation"] == pytest.approx(true["rank_correlation"], abs=0.1)
+
+
+def test_silent_dictionaries_are_no_end_of_edges(demo: rs.Model) -> None:
+    ours = list(rs.demo.dictionaries.values())
+    high = torch.full((ours[2].n_features,), 1e9)
+    silent = replace(ours[2], activation="jumprelu", k=None, threshold=high)
+    for given, error in (([*ours[:2], silent, *ours[3:]], True), ([ours[1], silent], False)):
+        with pytest.warns(DictionaryMisfit):
+            graph = rs.causal_graph(demo, PROMPT, given, method="attribution", paths="any")
+        assert bool(len(graph.values)) == error
+        assert (graph.settings["error"]["error"] is not None) == error
+        assert ("estimated with an error" in repr(graph)) == error
 
 
 @pytest.mark.slow

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -66,6 +66,8 @@ class Attribution:
         """[source target] What each source writes, times the gradient of each target there."""
         tracer, level = self.tracer, self.tracer.levels[target]
         weights = sources.vectors.new_zeros(len(sources), len(slots))
+        if not len(slots):
+            return weights
         for changes in self._way(sources):
             with torch.enable_grad():
                 recorded = tracer.run.record({sources.place, level.read}, changes, Differentiating)
@@ -114,25 +116,33 @@ class Attribution:
             yield [Change(sources.place, positions[None], shift=part * shift)]
 
 
-def compare(estimated: Edges, exact: Edges) -> dict[str, Any]:
-    """How far estimated edges of some sources are off.
+def compare(estimated: Edges, exact: Edges, stands_for: Float[Tensor, " source"]) -> dict[str, float | None]:
+    """How far estimated edges of a sample of sources are off.
 
+    Args:
+      estimated: Of some sources.
+      exact: Of the same.
+      stands_for: How many of all sources each of the sample does, so that what is said is of all.
     Returns:
       rank_correlation: Spearman's, over all edges that either has.
       sign_agreement: Share of the exact edges whose sign is right.
       error: Summed size of the differences, as a share of the summed size of the exact weights.
+      Each is None where there are too few edges for it.
     """
 
     def frame(edges: Edges) -> "pd.Series[float]":
         columns = [edges.sources, edges.levels, edges.slots, edges.features]
-        names = list(zip(*(one.tolist() for one in columns), strict=True))
-        return pd.Series(edges.weights.double().tolist(), index=names)
+        return pd.Series(edges.weights.double().tolist(), pd.MultiIndex.from_arrays([one.numpy() for one in columns]))
 
     both = pd.DataFrame({"estimated": frame(estimated), "exact": frame(exact)}).fillna(0.0)
-    there = both[both["exact"] != 0]
-    ranks = both.rank()
+    share = stands_for.double().numpy()[both.index.get_level_values(0)]
+    sizes, right = both["exact"].abs(), both["estimated"] * both["exact"] > 0
+    missed = (both["estimated"] - both["exact"]).abs()
+    covariance = np.cov(both.rank(), rowvar=False, aweights=share) if len(both) > 1 else np.zeros((2, 2))
+    spread = np.sqrt(covariance[0, 0] * covariance[1, 1])
+    n, total = (sizes > 0) @ share, sizes @ share
     return {
-        "rank_correlation": float(ranks["estimated"].corr(ranks["exact"])),
-        "sign_agreement": float((there["estimated"] * there["exact"] > 0).mean()),
-        "error": float((both["estimated"] - both["exact"]).abs().sum() / both["exact"].abs().sum()),
+        "rank_correlation": float(covariance[0, 1] / spread) if spread else None,
+        "sign_agreement": float(right @ share / n) if n else None,
+        "error": float(missed @ share / total) if total else None,
     }

@@ -91,7 +91,8 @@ def causal_graph(
         active in the prompt. Its error on a sample is in `settings["error"]`.
       integrated_gradients: For that: the mean of the gradient at so many points on the way from none of a layer's
         sources to all; 0 is in the prompt.
-      n_sample: For that: of how many sources edges are measured too, half the strongest, half at random.
+      n_sample: For that: of how many sources edges are measured too, half those of the largest estimates, half at
+        random; of fewer than all, what is said of all is an estimate itself.
       seed: For that: of the random half.
       memory_bytes: As in `model.sweep`.
       out: A folder where each level is kept once it is traced; a call that was cancelled or killed goes on from there
@@ -203,24 +204,33 @@ def _trace(
 def _sample(
     how: Attribution, sources: Sequence[tuple[int, Sources]], steps: Mapping[int, Sequence[int]], n: int, seed: int
 ) -> dict[str, Any]:
-    """The error of estimates on a sample of sources: half the strongest of their level, half others at random."""
+    """The error of estimates on a sample of sources: half those of the largest estimates of their level, half others at
+    random, each of which stands for as many as were not drawn.
+    """
     everything, first = Rule(share=1.0), how.tracer
     tracer = Tracer(first.run, first.levels, first.positions, None, first.competition, first.budget)
     how = Attribution(tracer, how.n_steps)
     generator = torch.Generator().manual_seed(seed)
-    usable = [(number, one) for number, one in sources if number in steps and len(one)]
-    sizes = [min(len(one), max(2, n // len(usable))) for _, one in usable]
-    tracer.begin(2 * sum(sizes))
-    estimated, exact, n_sampled = [tracer.nothing], [tracer.nothing], 0
-    for (number, one), n_here in zip(usable, sizes, strict=True):
-        order = one.vectors.norm(dim=-1).argsort(descending=True).cpu()
+    totals = torch.zeros(sum(len(one) for _, one in sources), dtype=torch.float64)
+    for numbers, sizes in first.sizes:
+        totals[numbers] += sizes
+    of_each = torch.split(totals, [len(one) for _, one in sources])
+    usable = [(number, one, size) for (number, one), size in zip(sources, of_each, strict=True) if number in steps]
+    usable = [some for some in usable if len(some[1])]
+    n_of = [min(len(one), max(2, n // len(usable))) for _, one, _ in usable]
+    tracer.begin(2 * sum(n_of))
+    estimated, exact, n_sampled, stands_for = [tracer.nothing], [tracer.nothing], 0, [totals[:0]]
+    for (number, one, size), n_here in zip(usable, n_of, strict=True):
+        order = size.argsort(descending=True, stable=True)
         strong, others = order[: n_here // 2], order[n_here // 2 :]
-        chosen = torch.cat((strong, others[torch.randperm(len(others), generator=generator)[: n_here - len(strong)]]))
+        drawn = others[torch.randperm(len(others), generator=generator)[: n_here - len(strong)]]
+        chosen = torch.cat((strong, drawn))
+        stands_for += [torch.ones(len(strong)), torch.full((len(drawn),), len(others) / max(1, len(drawn)))]
         some = one.take(chosen.to(one.slots.device))
         for method, found in ((how, estimated), (tracer, exact)):
             found += method.step(some, steps[number], torch.arange(n_sampled, n_sampled + len(some)), everything)
         n_sampled += len(some)
-    return {"n_sources": n_sampled, **compare(Edges.join(estimated), Edges.join(exact))}
+    return {"n_sources": n_sampled, **compare(Edges.join(estimated), Edges.join(exact), torch.cat(stands_for))}
 
 
 def _read_rule(top: int | None, threshold: float | None, share: float | None) -> Rule:

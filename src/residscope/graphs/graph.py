@@ -358,8 +358,8 @@ class Graph(Result):
     def __repr__(self) -> str:
         skipped = self.settings.get("skipped")
         gap = f", no dictionary of {', '.join(skipped)}" if skipped else ""
-        error = self.settings.get("error")
-        estimated = f", estimated with an error of {error['error']:.1%}" if error else ""
+        error = self.settings.get("error") or {}
+        estimated = f", estimated with an error of {error['error']:.1%}" if error.get("error") is not None else ""
         elsewhere = self.settings.get("from_elsewhere")
         against = ", and the rest works against it" if elsewhere and elsewhere > 1 else ""
         said = f", {elsewhere or 0:.1%} of the stream's change comes from positions not shown{against}"

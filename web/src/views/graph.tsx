@@ -153,7 +153,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   const { from_elsewhere: away } = payload.settings;
   const elsewhere = typeof away === "number" && away ? `of the stream's change attention brings ${percent(away)} from positions not shown${away > 1 ? ": more than all, as what is shown works against it" : away < 0 ? ": it works against what is shown" : ""}` : null;
   const { error } = payload.settings as { error?: { error: number } };
-  const estimated = error ? `estimated: off by ${percent(error.error)} of what a sample was measured to be` : null;
+  const estimated = typeof error?.error === "number" ? `estimated: off by ${percent(error.error)} of what a sample was measured to be` : null;
   const idle = scene.items.some(({ kind, nodes }) => kind === "feature" && net.activations[nodes[0]] === 0) ? "0.00 on a card: not active in the prompt, only where a source is ablated" : null;
   const legend = sign === "source" ? "blue: the source raises its target; red: it lowers it" : "blue: ablating the source raises its target; red: it lowers it";
 
