@@ -88,7 +88,7 @@ def test_nodes_that_are_not_there_are_refused(wide: rs.Model, dictionaries: Dict
     with pytest.raises(BadArgument, match="not active"):
         rs.grow_graph(wide, PROMPT, dictionaries, (2, silent, -1))
     for node in ((9, 0, -1), (2, 10**6, -1), (2, 0, 0)):
-        with pytest.raises(BadArgument, match="was named"):
+        with pytest.raises(BadArgument, match=r"was named|no dictionary of layer 9"):
             rs.grow_graph(wide, PROMPT, dictionaries, node)
 
 
@@ -176,3 +176,18 @@ def test_graphs_of_other_kinds_do_not_merge(graph: rs.Graph, wide: rs.Model, dic
 def test_what_is_no_node(wide: rs.Model, dictionaries: Dictionaries) -> None:
     with pytest.raises(BadArgument, match=r"\(3, 564\) was given as a node"):
         rs.grow_graph(wide, PROMPT, dictionaries, (3, 564))
+
+
+def test_what_is_no_source_is_refused(demo: rs.Model) -> None:
+    ours, token = rs.demo.dictionaries, int(demo.tokenize(PROMPT).ids[0, -1])
+    for node, said in (
+        ((-1, token, -1), "tokens are no sources here. Give tokens=True"),
+        ((3, -1, -1), "errors are no sources here. Give errors=True"),
+    ):
+        with pytest.raises(BadArgument, match=said):
+            rs.grow_graph(demo, PROMPT, ours, node)
+        with pytest.raises(BadArgument, match=said):
+            rs.causal_graph(demo, PROMPT, ours, pinned=[node])
+        assert len(rs.grow_graph(demo, PROMPT, ours, node, errors=True, tokens=True).values)
+    with pytest.raises(BadArgument, match=f"The token at .* is {token}"):
+        rs.causal_graph(demo, PROMPT, ours, tokens=True, pinned=[(-1, token + 1, -1)])

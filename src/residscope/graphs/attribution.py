@@ -140,9 +140,9 @@ def compare(estimated: Edges, exact: Edges, stands_for: Float[Tensor, " source"]
     missed = (both["estimated"] - both["exact"]).abs()
     covariance = np.cov(both.rank(), rowvar=False, aweights=share) if len(both) > 1 else np.zeros((2, 2))
     spread = np.sqrt(covariance[0, 0] * covariance[1, 1])
-    n, total = (sizes > 0) @ share, sizes @ share
+    n, total = float((sizes > 0) @ share), float(sizes @ share)
     return {
         "rank_correlation": float(covariance[0, 1] / spread) if spread else None,
-        "sign_agreement": float(right @ share / n) if n else None,
-        "error": float(missed @ share / total) if total else None,
+        "sign_agreement": float(right @ share) / n if n else None,
+        "error": float(missed @ share) / total if total else None,
     }

@@ -19,6 +19,7 @@ from residscope.graphs.levels import (
     Sources,
     Where,
     arrange,
+    check_node,
     choose_positions,
     find_nodes,
     list_steps,
@@ -86,7 +87,8 @@ def causal_graph(
         layer has heads and an MLP of its own.
       competition: Whether features of a top-k dictionary make room for others. Without, each holds against what it had
         to reach in the prompt.
-      pinned: Layer, feature and position of nodes that stay, with the edges between them, whatever else is kept.
+      pinned: Layer, feature and position of nodes that stay, with the edges between them, whatever else is kept; where
+        a layer has several dictionaries, the site in place of the layer.
       method: "attribution" estimates edges and effects: what a source writes, times the gradient there, to what is
         active in the prompt. Its error on a sample is in `settings["error"]`.
       integrated_gradients: For that: the mean of the gradient at so many points on the way from none of a layer's
@@ -120,7 +122,7 @@ def causal_graph(
     parts = Parts.list(model, levels, list_ways(levels, steps)) if split else None
     tracer = Tracer(run, levels, choose_positions(run, positions), parts, competition, budget)
     sources = tracer.find_sources(errors, tokens)
-    pins = find_nodes(levels, tracer.positions, int(run.tokens.n_tokens[0]), pinned)
+    pins = find_nodes(levels, run, tracer.positions, pinned, errors=errors, tokens=tokens)
     tracer.pins = tracer.key_of(*pins.T)
     estimate = read_choice("method", method, ("exact", "attribution")) == "attribution"
     if split and estimate:
@@ -164,7 +166,7 @@ def causal_graph(
         python=write_call("causal_graph", run, levels, given, outputs),
     )
     held = torch.zeros(len(graph.levels), dtype=torch.bool)
-    held[[graph.find(*node) for node in pinned]] = True
+    held[[graph.find(*check_node(node)) for node in pinned]] = True
     keep = torch.ones(len(graph.values), dtype=torch.bool)
     if len(levels) > 2:
         keep = find_paths(graph.sources, graph.targets, keep, len(graph.levels), paths, None)

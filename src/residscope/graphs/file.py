@@ -167,7 +167,8 @@ def make_attribution_graph(graph: "Graph", slug: str, scan: str) -> dict[str, An
     feeding = (graph.levels == len(graph.dictionaries) - 1).nonzero()[:, 0].tolist()
     for number, name in enumerate(graph.outputs):
         # Readers look for a probability there, which an output need not have.
-        output = _node(f"{last + 1}_{number}_{len(graph.pieces) - 1}", number, last + 1, "logit", f"{name} (p=?)")
+        pos = len(graph.pieces) - 1
+        output = _node(f"{last + 1}_{number}_{pos}", pos, number, last + 1, "logit", f"{name} (p=?)")
         links += [
             {
                 "source": nodes[node]["node_id"],
@@ -203,21 +204,24 @@ def make_attribution_graph(graph: "Graph", slug: str, scan: str) -> dict[str, An
 def _make_node(graph: "Graph", node: int) -> dict[str, Any]:
     layer, feature, pos = int(graph.layers[node]), int(graph.features[node]), int(graph.pos[node])
     if layer < 0:
-        return _node(f"E_{feature}_{pos}", pos, "E", "embedding", "")
-    node_id, label = f"{layer}_{feature}_{pos}", graph.describe(node)
+        return _node(f"E_{feature}_{pos}", pos, pos, "E", "embedding", "")
+    own = graph.dictionaries[int(graph.levels[node])]
+    first = next(one for one in graph.dictionaries if one["layer"] == layer)
+    kind = "" if own is first else f"_{own['site'].partition('.')[0]}"  # which is another dictionary of the layer
+    node_id, label = f"{layer}_{feature}_{pos}{kind}", graph.describe(node)
     if feature < 0:
-        return _node(node_id, feature, layer, "mlp reconstruction error", f"Err: {label}")
+        return _node(node_id, pos, feature, layer, "mlp reconstruction error", f"Err: {label}")
     paired = (layer + feature) * (layer + feature + 1) // 2 + feature  # Cantor's, as the readers take it apart
     activation = float(graph.activations[node])
-    return _node(node_id, paired, layer, "cross layer transcoder", "") | {"activation": activation}
+    return _node(node_id, pos, paired, layer, "cross layer transcoder", "") | {"activation": activation}
 
 
-def _node(node_id: str, feature: int, layer: int | str, kind: str, label: str) -> dict[str, Any]:
+def _node(node_id: str, pos: int, feature: int, layer: int | str, kind: str, label: str) -> dict[str, Any]:
     return {
         "node_id": node_id,
         "feature": feature,
         "layer": str(layer),
-        "ctx_idx": int(node_id.rpartition("_")[2]),
+        "ctx_idx": pos,
         "feature_type": kind,
         "jsNodeId": node_id,
         "clerp": label,

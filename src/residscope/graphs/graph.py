@@ -17,7 +17,7 @@ from residscope.graphs.circuits import Errors, With
 from residscope.graphs.edges import find_largest
 from residscope.graphs.evaluation import Evaluation, evaluate
 from residscope.graphs.influence import check_linear, find_influential, start_at
-from residscope.graphs.levels import ERROR, TOKEN, Dictionaries, Node, check_node
+from residscope.graphs.levels import ERROR, TOKEN, Dictionaries, Node, check_node, find_level
 from residscope.graphs.merging import merge
 from residscope.results.result import Result
 from residscope.running.arguments import read_choice, read_share
@@ -93,20 +93,27 @@ class Graph(Result):
         return (self.levels != TOKEN) & (self.features != ERROR)
 
     def describe(self, node: int) -> str:
-        """A node as people write it: `5.10603@7`, `5.error@7`, `token 7`."""
-        level, feature, pos = int(self.levels[node]), int(self.features[node]), int(self.pos[node])
-        if level == TOKEN:
-            return f"token {pos} {self.pieces[pos]!r}"
-        return f"{self.dictionaries[level]['layer']}.{'error' if feature == ERROR else feature}@{pos}"
+        """A node as people write it: `5.10603@7`, `5.error@7`, `token 7`.
 
-    def find(self, layer: int, feature: int, pos: int) -> int:
+        Where a layer has several dictionaries, `mlp_out.5.10603@7`.
+        """
+        if self.levels[node] == TOKEN:
+            pos = int(self.pos[node])
+            return f"token {pos} {self.pieces[pos]!r}"
+        return marks.name_node(self, node)
+
+    def find(self, layer: int | str, feature: int, pos: int) -> int:
         """The number of a node.
 
+        Args:
+          layer: Where a layer has several dictionaries, the site that one reads.
+          feature: Its number.
+          pos: From the end where it is below zero.
         Raises:
-          BadArgument: The graph has none such.
+          BadArgument: The graph has none such, or a layer has several dictionaries.
         """
         pos = pos + len(self.pieces) if pos < 0 else pos
-        found = (self.layers == layer) & (self.features == feature) & (self.pos == pos)
+        found = (self.levels == find_level(self.dictionaries, layer)) & (self.features == feature) & (self.pos == pos)
         if not bool(found.any()):
             raise BadArgument(
                 f"The graph has no node {layer}.{feature}@{pos}.", f"It has {len(found)}; see graph.nodes()."
@@ -114,10 +121,12 @@ class Graph(Result):
         return int(found.nonzero()[0])
 
     def nodes(self) -> pd.DataFrame:
-        """One row a node: layer, feature, pos, kind, token, activation, and the effects on outputs."""
+        """One row a node: layer, site, feature, pos, kind, token, activation, and the effects on outputs."""
         kind = np.where(self.levels == TOKEN, "token", np.where(self.features == ERROR, "error", "feature"))
+        sites = [*(one["site"] for one in self.dictionaries), "embed"]  # the last is of tokens, whose level is -1
         frame = {
             "layer": self.layers.numpy(),
+            "site": [sites[level] for level in self.levels.tolist()],
             "feature": self.features.numpy(),
             "pos": self.pos.numpy(),
             "kind": kind,

@@ -18,6 +18,7 @@ from residscope.graphs.levels import (
     Sources,
     Where,
     arrange,
+    check_node,
     choose_positions,
     find_nodes,
     list_steps,
@@ -63,7 +64,8 @@ def grow_graph(
       model: Any.
       prompt: One text.
       dictionaries: Two or more, of any sites; one for each.
-      node: Layer, feature and position of where it begins.
+      node: Layer, feature and position of where it begins; where a layer has several dictionaries, the site in place
+        of the layer.
       positions: "last", "all", or positions: of sources and targets.
       ways: Back to "causes", forward to "effects", or "both".
       n_steps: How many dictionaries back and forward; None is to the first and the last.
@@ -88,7 +90,7 @@ def grow_graph(
     steps = list_steps(model, levels, False, tokens)
     parts = Parts.list(model, levels, list_ways(levels, steps)) if split else None
     tracer = Tracer(run, levels, choose_positions(run, positions), parts, competition, budget)
-    begin = find_nodes(levels, tracer.positions, int(run.tokens.n_tokens[0]), [node])
+    begin = find_nodes(levels, run, tracer.positions, [node], errors=errors, tokens=tokens)
     sources = tracer.find_sources(errors, tokens)
     to = {number: after[0] for number, after in steps.items()}
     growth = _Growth(tracer, sources, to, top, n_steps or len(levels) + 1)
@@ -118,7 +120,7 @@ def grow_graph(
         },
         python=write_call("grow_graph", run, levels, given, outputs),
     )
-    return graph.take(torch.ones(len(graph.values), dtype=torch.bool), [graph.find(*node)])
+    return graph.take(torch.ones(len(graph.values), dtype=torch.bool), [graph.find(*check_node(node))])
 
 
 class _Growth:

@@ -23,7 +23,7 @@ from residscope.sites import Site
 
 Dictionaries = Mapping[str, SparseAutoencoder] | Sequence[SparseAutoencoder]
 Where = Positions | Literal["last", "all"]
-Node = Sequence[int]  # layer, feature, position
+Node = Sequence[int | str]  # layer, or the site that a dictionary reads; feature; position
 
 TOKEN = -1  # in place of a level's number
 ERROR = -1  # in place of a feature's number: what the dictionary leaves unexplained
@@ -164,39 +164,72 @@ def list_steps(model: Model, levels: Sequence[Level], later: bool, tokens: bool)
     return steps
 
 
-def check_node(node: Any) -> Node:
+def check_node(node: Any) -> tuple[int | str, int, int]:
     """A node as somebody names it.
 
     Raises:
-      BadArgument: It is not three whole numbers.
+      BadArgument: It is not a layer or a site, and two whole numbers.
     """
-    if not isinstance(node, Sequence) or len(node) != 3 or not all(isinstance(one, SupportsIndex) for one in node):
+    fits = isinstance(node, Sequence) and len(node) == 3 and all(isinstance(one, SupportsIndex) for one in node[1:])
+    if not fits or not isinstance(node[0], (SupportsIndex, str)):
         raise BadArgument(f"{node!r} was given as a node.", "Give its layer, feature and position: (5, 10603, -1).")
     layer, feature, pos = node
     return layer, feature, pos
 
 
+def find_level(dictionaries: Sequence[Mapping[str, Any]], layer: int | str) -> int:
+    """The number of a dictionary by its layer, or by the site that it reads.
+
+    Args:
+      dictionaries: As levels describe them.
+      layer: -1 is of tokens.
+    Raises:
+      BadArgument: There is none, or a layer has several.
+    """
+    if layer == TOKEN:
+        return TOKEN
+    found = [number for number, one in enumerate(dictionaries) if layer in (one["layer"], one["site"])]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        sites = [dictionaries[number]["site"] for number in found]
+        raise BadArgument(f"Layer {layer} has {len(found)} dictionaries.", f"Name one by its site: {sites}.")
+    raise BadArgument(
+        f"There is no dictionary of layer {layer!r}.", f"Layers are {[one['layer'] for one in dictionaries]}."
+    )
+
+
 def find_nodes(
-    levels: Sequence[Level], positions: Int[Tensor, " pos"], n_tokens: int, nodes: Sequence[Node]
+    levels: Sequence[Level],
+    run: Run,
+    positions: Int[Tensor, " pos"],
+    nodes: Sequence[Node],
+    *,
+    errors: bool,
+    tokens: bool,
 ) -> Int[Tensor, "node 3"]:
     """Level, slot and feature of nodes that somebody names; of layer -1 they are tokens.
 
     Raises:
-      BadArgument: No dictionary is of such a layer and has such a feature, or the position is not looked at.
+      BadArgument: There is no such dictionary, feature or token, the position is not looked at, or errors or tokens are
+        no sources here.
     """
-    found = []
+    described, found = [level.describe() for level in levels], []
     for node in nodes:
         layer, feature, pos = check_node(node)
-        known = [-1] if layer == TOKEN else [i for i, one in enumerate(levels) if one.layer == layer]
-        known = [i for i in known if i == TOKEN or ERROR <= feature < levels[i].dictionary.n_features]
-        at = (positions == (pos + n_tokens if pos < 0 else pos)).nonzero()[:, 0].tolist()
-        if not known or not at:
-            raise BadArgument(
-                f"Node {layer}.{feature}@{pos} was named.",
-                f"Layers are {[one.layer for one in levels]}, positions {positions.tolist()}, features those of the "
-                "layer's dictionary.",
-            )
-        found.append([known[0], at[0], feature])
+        pos = pos + int(run.tokens.n_tokens[0]) if pos < 0 else pos
+        level, at = find_level(described, layer), (positions == pos).nonzero()[:, 0].tolist()
+        named = f"Node {layer}.{feature}@{pos} was named"
+        if not at:
+            raise BadArgument(f"{named}.", f"Positions that are looked at are {positions.tolist()}.")
+        for word, meant, there in (("tokens", level == TOKEN, tokens), ("errors", feature == ERROR, errors)):
+            if meant and not there:
+                raise BadArgument(f"{named}, and {word} are no sources here.", f"Give {word}=True.")
+        if level == TOKEN and feature != int(run.tokens.ids[0, pos]):
+            raise BadArgument(f"{named}.", f"The token at {pos} is {int(run.tokens.ids[0, pos])}.")
+        if level != TOKEN and not ERROR <= feature < levels[level].dictionary.n_features:
+            raise BadArgument(f"{named}.", f"Its dictionary has {levels[level].dictionary.n_features} features.")
+        found.append([level, at[0], feature])
     return torch.tensor(found, dtype=torch.long).view(-1, 3)
 
 

@@ -12,18 +12,22 @@ if TYPE_CHECKING:
     from residscope.graphs.graph import Graph
 
 
-def name_nodes(graph: "Graph") -> list[str]:
-    """What marks call nodes: `5.10603@7`, `5.error@7`, `token@7`.
+def name_node(graph: "Graph", node: int) -> str:
+    """What marks call a node: `5.10603@7`, `5.error@7`, `token@7`.
 
     Where several dictionaries are of one layer, by the site that each reads: `attn_out.5.10603@7`.
     """
-    layers = [one["layer"] for one in graph.dictionaries]
-    places = [one["site"] if layers.count(one["layer"]) > 1 else str(one["layer"]) for one in graph.dictionaries]
-    rows = zip(graph.levels.tolist(), graph.features.tolist(), graph.pos.tolist(), strict=True)
-    return [
-        f"token@{pos}" if level == TOKEN else f"{places[level]}.{'error' if feature == ERROR else feature}@{pos}"
-        for level, feature, pos in rows
-    ]
+    level, feature, pos = int(graph.levels[node]), int(graph.features[node]), int(graph.pos[node])
+    if level == TOKEN:
+        return f"token@{pos}"
+    own, layers = graph.dictionaries[level], [one["layer"] for one in graph.dictionaries]
+    place = own["site"] if layers.count(own["layer"]) > 1 else own["layer"]
+    return f"{place}.{'error' if feature == ERROR else feature}@{pos}"
+
+
+def name_nodes(graph: "Graph") -> list[str]:
+    """What marks call each node."""
+    return [name_node(graph, node) for node in range(len(graph.levels))]
 
 
 def put(graph: "Graph", given: Mapping[str, Any]) -> "Graph":
