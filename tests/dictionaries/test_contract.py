@@ -137,6 +137,13 @@ def test_inputs_were_scaled(stories: rs.Model) -> None:
     assert {"inputs normalised", "each input scaled to a mean square of one"} <= {*found.readings}
 
 
+def test_inputs_were_scaled_to_a_mean_length_of_one(stories: rs.Model) -> None:
+    fits = principal(stories, "resid_pre.4")
+    length = float(stories.run(TEXTS)["resid_pre.4"][:, 1:].norm(dim=-1).nanmean())
+    with pytest.warns(DictionaryMisfit, match=rf"factor to a mean length of one .* factor={1 / length:.4g}\)"):
+        replace(fits, decoder_bias=fits.decoder_bias / length).check(stories, TEXTS)
+
+
 def test_a_transcoder(stories: rs.Model) -> None:
     run = stories.run(TEXTS)
     counted = run.tokens.mask.clone()
@@ -189,3 +196,23 @@ def test_texts_had_a_first_token(stories: rs.Model) -> None:
         found = replace(fits, facts={"prepend_bos": False}).check(stories, TEXTS)
     assert not found.settings["has_bos"]
     assert fits.check(stories, TEXTS).warning is None
+
+
+def test_short_texts_are_enough_with_their_first_token(stories: rs.Model) -> None:
+    text = next(text for text in (" ".join(TEXTS[0].split()[:n]) for n in range(1, 9)) if len(_ids(stories, text)) == 3)
+    found = principal(stories, "resid_pre.3").check(stories, [text])
+    assert found.n_tokens == 2
+    assert "without the first token" not in found.readings
+    with pytest.raises(TooFewTokens, match="The texts have 1 token that counts"):
+        principal(stories, "resid_pre.3").check(stories, torch.tensor([_ids(stories, text)[:2]]))
+
+
+def _ids(model: rs.Model, text: str) -> list[int]:
+    return model.tokenize(text).lists()[0]
+
+
+def test_what_makes_nan_is_refused(stories: rs.Model) -> None:
+    fits = principal(stories, "resid_pre.3")
+    for name in ("encoder", "decoder", "encoder_bias", "decoder_bias"):
+        with pytest.raises(BadDictionary, match=r"principal makes NaN of resid_pre\.3"):
+            replace(fits, **{name: getattr(fits, name) * torch.nan}).check(stories, TEXTS)

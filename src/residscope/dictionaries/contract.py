@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from math import isnan
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -31,7 +32,6 @@ MEASURES = {
 }
 SCALINGS: "dict[Scaling, str]" = {
     "none": "inputs as they are",
-    "constant": "inputs scaled by one factor to a mean square of one",
     "norm": "each input scaled to a mean square of one",
     "layer_norm": "inputs normalised",
 }
@@ -98,7 +98,7 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
       texts: Much text; each is cut at the context.
     Raises:
       UnknownSite: The model has no such site.
-      BadDictionary: It reads or writes another number of entries.
+      BadDictionary: It reads or writes another number of entries, or makes NaN.
       TooFewTokens: The texts have no two tokens that count.
     Holds:
       A dictionary that gives back what it reads explains all variance and recovers all loss.
@@ -128,6 +128,9 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
     readings = _list_readings(dictionary, model, habit, batches[habit])
     for has_bos, found in batches.items():
         _measure([one for one in readings if one.has_bos == has_bos], model, found)
+    if isnan(readings[0].missed):
+        raise BadDictionary(f"{dictionary.name} makes NaN of {site}.", "Its weights hold some; load it anew.")
+    readings = [one for one in readings if one.has_bos == habit or one.moments.n > 1]  # short texts have fewer without
     values = torch.tensor([one.measures for one in readings], dtype=torch.float64)
     facts = {name: dictionary.facts.get(name) for name in MEASURES}
     claimed = {name: float(value) for name, value in facts.items() if isinstance(value, int | float)}
@@ -178,14 +181,14 @@ class _Reading:
     def __init__(self, name: str, dictionary: "SparseAutoencoder", has_bos: bool, cure: str = "") -> None:
         self.name, self.dictionary, self.has_bos, self.cure = name, dictionary, has_bos, cure
         self.moments = Moments.empty(len(dictionary.decoder_bias))
-        self._missed, self._n_active = 0.0, 0
+        self.missed, self._n_active = 0.0, 0
         self._fired = torch.zeros(dictionary.n_features, dtype=torch.bool)
 
     def add(self, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"]) -> None:
         """Values of what it reads and of what it writes."""
         for read, written in zip(torch.split(x, _ROWS), torch.split(y, _ROWS), strict=True):
             features = self.dictionary.encode(read)
-            self._missed += float((written - self.dictionary.decode(features, of=read)).double().square().sum())
+            self.missed += float((written - self.dictionary.decode(features, of=read)).double().square().sum())
             self._n_active += int((features > 0).sum())
             self._fired |= (features > 0).any(0).cpu()
         self.moments = self.moments.merge(Moments.of(y))
@@ -194,9 +197,10 @@ class _Reading:
     def measures(self) -> list[float]:
         """In the order of `MEASURES`."""
         if self.moments.n < 2:
-            raise TooFewTokens(f"The texts have {self.moments.n} tokens that count.", "Give more text.")
+            counted = "1 token that counts" if self.moments.n == 1 else f"{self.moments.n} tokens that count"
+            raise TooFewTokens(f"The texts have {counted}.", "Give more text.")
         spread = float(self.moments.scatter.trace())
-        explained = 1 - self._missed / spread if spread else float("nan")
+        explained = 1 - self.missed / spread if spread else float("nan")
         return [explained, self._n_active / self.moments.n, float((~self._fired).double().mean())]
 
 
@@ -217,22 +221,26 @@ def _list_readings(
     readings.append(_Reading(name, replace(dictionary, centred=centred), habit, cure))
     for scaling, name in SCALINGS.items():
         if scaling != dictionary.scaling:
-            factor = _find_factor(dictionary, model, batches) if scaling == "constant" else 1.0
-            scaled = replace(dictionary, scaling=scaling, factor=factor)
-            cure = f'dataclasses.replace(dictionary, scaling="{scaling}"'
-            cure += f", factor={factor:.4g})" if scaling == "constant" else ")"
+            scaled = replace(dictionary, scaling=scaling)
+            cure = f'dataclasses.replace(dictionary, scaling="{scaling}")'
             readings.append(_Reading(name, scaled, habit, cure))
+    if dictionary.scaling != "constant":
+        length = _find_length(dictionary, model, batches)
+        for name, factor in (("square", dictionary.d_in**0.5 / length), ("length", 1 / length)):
+            scaled = replace(dictionary, scaling="constant", factor=factor)
+            cure = f'dataclasses.replace(dictionary, scaling="constant", factor={factor:.4g})'
+            readings.append(_Reading(f"inputs scaled by one factor to a mean {name} of one", scaled, habit, cure))
     if model.tokenizer.bos_id is not None:
         name = "without the first token" if habit else "with a first token"
         readings.append(_Reading(name, dictionary, not habit, f"model.tokenize(texts, bos={not habit})"))
     return readings
 
 
-def _find_factor(dictionary: "SparseAutoencoder", model: Model, batches: Sequence[Tokens]) -> float:
-    """What makes the mean square of inputs one, by the first batch."""
+def _find_length(dictionary: "SparseAutoencoder", model: Model, batches: Sequence[Tokens]) -> float:
+    """The mean length of inputs, by the first batch."""
     for tokens in batches[:1]:
         x = _select(model.run(tokens, keep=dictionary.site)[dictionary.site], tokens)
-        return float(x.shape[-1] ** 0.5 / x.double().norm(dim=-1).mean())
+        return float(x.double().norm(dim=-1).mean())
     return 1.0
 
 
