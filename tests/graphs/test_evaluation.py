@@ -1,6 +1,7 @@
 """What graphs are worth: circuits equal runs by hand, and edges predict what is known of a wiring."""
 
 from dataclasses import replace
+from math import isnan
 from typing import Any
 
 import pytest
@@ -197,8 +198,15 @@ def test_graphs_of_others_are_refused(wide: rs.Model, dictionaries: Dictionaries
     several = rs.causal_graph(wide, PROMPT, dictionaries, [4, 7])
     with pytest.raises(BadArgument, match="of as many tokens"):
         several.evaluate(wide, dictionaries, texts="The cat sat. It")
-    with pytest.raises(BadArgument, match="No two sources"):
-        graph.take(torch.arange(len(graph.values)) == 0).evaluate(wide, dictionaries)
+
+
+def test_circuits_are_measured_where_no_edges_can_be_tried(demo: rs.Model) -> None:
+    graph = rs.causal_graph(demo, PROMPT, rs.demo.dictionaries, top=1)
+    found = graph.take(torch.arange(len(graph.values)) == 0).evaluate(demo, rs.demo.dictionaries, n_random=1)
+    assert found.values.isfinite().all()
+    assert isnan(found.explained)
+    assert {*found.payload()["edges"].values()} == {None}
+    assert "no two sources stand in one layer, so that edges are not tried" in repr(found)
 
 
 def test_the_code_that_it_says_makes_it_again(demo: rs.Model) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from math import isnan
+from math import isnan, prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -104,16 +104,7 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
       A dictionary that gives back what it reads explains all variance and recovers all loss.
     Source: `loss_recovered` as in Bricken et al., "Towards Monosemanticity" (2023), with zeros for the ablation.
     """
-    site = model.find(dictionary.site)
-    for does, one, n in (
-        ("reads", site, dictionary.d_in),
-        ("writes", model.find(dictionary.writes), len(dictionary.decoder_bias)),
-    ):
-        if (width := _width(model, one)) != n:
-            raise BadDictionary(
-                f"{dictionary.name} {does} {n} entries, and {one} of {model.name} has {width}.",
-                "Take the model and the site that it was trained on.",
-            )
+    site, _ = find_places(dictionary, model)
     dictionary, bos = dictionary.to(model.device_of(model.place(site))), model.tokenizer.bos_id
     wants_bos = dictionary.facts.get("prepend_bos")
     corpus, room = model.corpus(texts), model.config.n_ctx
@@ -161,9 +152,22 @@ def check(dictionary: "SparseAutoencoder", model: Model, texts: Texts) -> Contra
     )
 
 
-def _width(model: Model, site: Site) -> int:
-    sizes = [model.axis_size(axis, 0) for axis in site.axes if axis not in ("batch", "pos")]
-    return int(np.prod(sizes))
+def find_places(dictionary: "SparseAutoencoder", model: Model) -> tuple[Site, Site]:
+    """What of a model a dictionary reads and writes.
+
+    Raises:
+      UnknownSite: The model has no such site.
+      BadDictionary: It has another number of entries there.
+    """
+    site, written = model.find(dictionary.site), model.find(dictionary.writes)
+    for does, one, n in (("reads", site, dictionary.d_in), ("writes", written, len(dictionary.decoder_bias))):
+        width = prod(model.axis_size(axis, 0) for axis in one.axes if axis not in ("batch", "pos"))
+        if width != n:
+            raise BadDictionary(
+                f"{dictionary.name} {does} {n} entries, and {one} of {model.name} has {width}.",
+                "Take the model and the site that it was trained on.",
+            )
+    return site, written
 
 
 def _batches(model: Model, lists: Sequence[Sequence[int]], bos: int | None, with_bos: bool, room: int) -> list[Tokens]:

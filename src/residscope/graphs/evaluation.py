@@ -125,13 +125,17 @@ class Evaluation(Result):
     def __repr__(self) -> str:
         said = f" BEWARE: {self.warning}." if self.warning else ""
         against = ", as errors work against it" if self.ceiling > 1 else ""
+        edges = (
+            f"edges lead to {self.covered:.1%} of what changed, with {self.sign_agreement:.1%} of signs right, "
+            f"correlation {self.correlation:.3f}, {self.explained:.1%} of joint effects explained"
+            if len(self.predicted)
+            else "no two sources stand in one layer, so that edges are not tried"
+        )
         return (
             f"Evaluation({self.name} by {self.settings['metric']}: the graph's nodes, {self.share:.1%} of all, have "
             f"faithfulness {self.faithfulness:.3f} and without them there is {self.completeness:.3f}; CPR "
             f"{self.cpr:.3f} (random {self.random_cpr.mean():.3f}), CMD {self.cmd:.3f} (random "
-            f"{self.random_cmd.mean():.3f}); ceiling {self.ceiling:.3f}{against}; edges lead to {self.covered:.1%} of "
-            f"what changed, with {self.sign_agreement:.1%} of signs right, correlation {self.correlation:.3f}, "
-            f"{self.explained:.1%} of joint effects explained.{said})"
+            f"{self.random_cmd.mean():.3f}); ceiling {self.ceiling:.3f}{against}; {edges}.{said})"
         )
 
 
@@ -318,11 +322,9 @@ class _Groups:
             level: torch.unique(graph.sources[usable & (graph.levels[graph.sources] == level)]) for level in self.steps
         }
         several = {level: sources for level, sources in from_level.items() if len(sources) > 1}
-        if not several:
-            raise BadArgument(
-                "No two sources of the graph stand in the same layer, so that none can be ablated together.",
-                "Keep more edges.",
-            )
+        if not several:  # none can be ablated together, and only the circuits are measured
+            nothing = graph.values[:0]
+            return nothing, nothing, torch.zeros(0, dtype=torch.long)
         each = -(-self.n_groups // len(several))
         for level, sources in several.items():
             groups = []

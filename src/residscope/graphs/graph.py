@@ -288,13 +288,13 @@ class Graph(Result):
             it is always; "keep": the prompt's own stays, which carries its answer.
           texts: Over which circuits are measured; None is the prompt. Of the graph of a last position, any; else of as
             many tokens.
-          n_groups: How many pairs and groups of sources are ablated together.
+          n_groups: How many pairs and groups of sources are ablated together, where two stand in one layer.
           n_random: Draws of random nodes of the same layers, positions and about the same activations.
           seed: Of all draws.
           memory_bytes: As in `model.sweep`.
         Raises:
-          BadArgument: The graph is of another model or other dictionaries, has no two sources in a layer, or the metric
-            does not tell the model from nothing.
+          BadArgument: The graph is of another model or other dictionaries, or the metric does not tell the model from
+            nothing.
           BadMetric: The metric gives several numbers.
         Holds:
           Of all nodes, errors among them, faithfulness is 1; circuits equal runs that are edited layer by layer.

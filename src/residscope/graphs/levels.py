@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
 from typing import Any, Literal, SupportsIndex
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from residscope.dictionaries.contract import find_places
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.errors import BadArgument, BadCheckpoint, BadDictionary
 from residscope.running.changes import Change
@@ -136,14 +136,7 @@ def _check_model(model: Model, dictionary: SparseAutoencoder) -> None:
 
 def _place(model: Model, dictionary: SparseAutoencoder) -> Level:
     _check_model(model, dictionary)
-    site, written = model.find(dictionary.site), model.find(dictionary.writes)
-    for does, one, n in (("reads", site, dictionary.d_in), ("writes", written, len(dictionary.decoder_bias))):
-        width = prod(model.axis_size(axis, 0) for axis in one.axes if axis not in ("batch", "pos"))
-        if width != n:
-            raise BadDictionary(
-                f"{dictionary.name} {does} {n} entries, and {one} of {model.name} has {width}.",
-                "Take dictionaries that were trained on this model.",
-            )
+    site, written = find_places(dictionary, model)
     for name in ("encoder_bias", "decoder_bias", "threshold", "gate_bias", "magnitude"):  # where NaN may only silence
         value = getattr(dictionary, name)
         if value is not None and bool(value.isnan().any()):
