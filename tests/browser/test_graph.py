@@ -155,8 +155,19 @@ def test_a_saved_file_has_the_marks_and_opens_from_disk(
     open_page: OPEN, browser_context: Callable[[], BrowserContext], traced: rs.Graph, tmp_path: Path
 ) -> None:
     key = traced.describe(int(traced.sources[traced.values.abs().argmax()]))
-    look = json.dumps({"chosen": {"keep": 0.4, "names": {key: "<b>giver</b>"}, "pinned": [key]}})
-    page = open_graph(open_page, f"/graph?look={look}")
+    chosen = {"keep": 0.4, "names": {key: "<b>giver</b>"}, "pinned": [key]}
+    stance = {"across": "columns", "sign": "ablation", "paths": "long", "output": 1}
+    scale = {"mode": "fixed", "limit": 2.5}
+    page = open_graph(
+        open_page,
+        "/graph?look=" + json.dumps({"chosen": chosen | stance, "picked": {"item": key}, "scale": scale}),
+    )
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="JSON", exact=True).click()
+    waiting.value.save_as(tmp_path / "graph.json")
+    kept = rs.open(tmp_path / "graph.json")
+    assert isinstance(kept, rs.Graph)
+    assert kept.marks == {**chosen, "look": {**stance, "picked": key, "limit": 2.5}}
     with page.expect_download() as waiting:
         page.get_by_role("button", name="HTML").click()
     waiting.value.save_as(tmp_path / "graph.html")
@@ -167,6 +178,14 @@ def test_a_saved_file_has_the_marks_and_opens_from_disk(
     expect(saved.locator(".graph .face")).to_have_attribute("aria-label", key)
     expect(saved.get_by_label(f"Name of {key}")).to_have_value("<b>giver</b>")
     assert float(saved.get_by_label("Share of the weight that is kept").input_value()) == 0.4
+    for label, word in (("Layers", "columns"), ("Sign", "ablation"), ("Paths", "long"), ("Effect on", "1")):
+        expect(saved.get_by_label(label, exact=True)).to_have_value(word)
+    expect(saved.get_by_label("End of the range")).to_have_value("2.5")
+    expect(saved.locator(".graph .face.open")).to_have_attribute("aria-label", key)
+    saved.get_by_label("Layers", exact=True).select_option("rows")
+    saved.get_by_label(f"Unpin {key}").click()
+    expect(saved.locator(".graph .face")).to_have_count(0)
+    expect(saved.get_by_label("Layers", exact=True)).to_have_value("rows")
 
 
 def test_a_feature_opens_its_card_and_leads_to_texts_coloured_by_it(open_page: OPEN) -> None:

@@ -38,7 +38,27 @@ def test_an_older_file_has_none(tmp_path: Path) -> None:
     assert read.marks == {}
 
 
-@pytest.mark.parametrize("marks", [5, {"keep": 2}, {"pinned": "0.7@0"}, {"names": {"0.7@0": 3}}, {"colour": "red"}])
+def test_how_its_picture_stands_is_kept(tmp_path: Path) -> None:
+    look = {"across": "columns", "sign": "ablation", "paths": "long", "output": 1, "picked": "0.7@0", "limit": 2.5}
+    make_graph().mark(look=look).save(tmp_path / "graph.json")
+    read = rs.open(tmp_path / "graph.json")
+    assert isinstance(read, rs.Graph)
+    assert read.marks == {**make_graph().marks, "look": look}
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        5,
+        {"keep": 2},
+        {"pinned": "0.7@0"},
+        {"names": {"0.7@0": 3}},
+        {"colour": "red"},
+        {"look": {"across": "circles"}},
+        {"look": {"limit": -1}},
+        {"look": {"colour": "red"}},
+    ],
+)
 def test_marks_of_another_form_are_refused(tmp_path: Path, marks: object) -> None:
     data = json.loads(make_graph().to_file()) | {"marks": marks}
     (tmp_path / "graph.json").write_text(json.dumps(data))
@@ -55,6 +75,7 @@ def test_marks_of_another_form_are_refused(tmp_path: Path, marks: object) -> Non
         ({"folded": [3]}, r"folded=\[3\]"),
         ({"keep": 0.0}, "keep=0.0"),
         ({"keep": float("nan")}, "keep=nan"),
+        ({"look": {"output": -1}}, "look={'output': -1}"),
     ],
 )
 def test_what_the_graph_has_not_is_refused(marks: dict[str, object], says: str) -> None:

@@ -22,6 +22,12 @@ from tests.serving import FEW_TEXTS, serve
 
 TEXT = "Lily saw a big cat. Lily was"
 OTHER = "Lily saw a big dog. Lily was"
+MARKS: dict[str, Any] = {
+    "keep": 0.5,
+    "names": {"token@2": "who"},
+    "groups": {"both": ["token@2", "token@9"]},
+    "look": {"paths": "long"},
+}
 PAIR = {"clean": TEXT, "corrupted": OTHER, "correct": " very", "wrong": " the"}
 
 
@@ -66,7 +72,7 @@ def expect(stories: rs.Model, dictionaries: dict[str, rs.SparseAutoencoder], nam
             tokens=True,
             split=True,
             outputs=[rs.logit_difference(" very", " the")],
-        ).mark(keep=0.5, names={"token@2": "who"}, groups={"both": ["token@2", "token@9"]}),
+        ).mark(**MARKS),
         "evaluate": lambda: (
             rs.causal_graph(
                 stories, TEXT, list(dictionaries.values()), method="attribution", outputs=[rs.logit(" very")]
@@ -108,7 +114,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "heads": {"n_sequences": 2, "n_tokens": 9, "seed": 4, "read": "layer0"},
     "graph": {"text": TEXT, "sites": ["resid_pre.1", "resid_pre.3"], "positions": [-1, 2], "threshold": 0.5}
     | {"paths": "any", "tokens": True, "split": True, "correct": " very", "wrong": " the"}
-    | {"marks": {"keep": 0.5, "names": {"token@2": "who"}, "groups": {"both": ["token@2", "token@9"]}}},
+    | {"marks": MARKS},
     "evaluate": {"text": TEXT, "method": "attribution", "correct": " very", "marks": {"keep": 0.4}, "shown": "long"}
     | {"with_": "mean"},
     "feature_life": {"text": TEXT, "site": "resid_pre.1", "feature": 70, "pos": 4},

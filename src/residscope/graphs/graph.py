@@ -245,6 +245,7 @@ class Graph(Result):
         notes: Mapping[str, str] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         folded: Sequence[int] | None = None,
+        look: Mapping[str, Any] | None = None,
     ) -> "Graph":
         """With marks that its picture shows and its files keep. What is None stays as it is.
 
@@ -255,10 +256,15 @@ class Graph(Result):
           notes: What is written on them.
           groups: Nodes that are shown as one; a node is in one at most.
           folded: Layers of which all nodes are shown as one.
+          look: How its picture stands at first, where that is not as usual: layers `across` "rows" or "columns"; the
+            `sign` that is blue, of "source" or "ablation"; `paths` as `prune` takes them; which `output`'s effects mark
+            cards, as many as there are for none; what is `picked`, a node, `group:name` or `layer:2`; and the `limit`
+            of colours.
         Raises:
-          BadArgument: There is no such node or layer, or a node is in two groups.
+          BadArgument: There is no such node, layer or look, or a node is in two groups.
         """
         given = {"keep": keep, "pinned": pinned, "names": names, "notes": notes, "groups": groups, "folded": folded}
+        given |= {"look": look}
         return marks.put(self, {name: value for name, value in given.items() if value is not None})
 
     def evaluate(

@@ -1,7 +1,8 @@
-"""What people put on a graph: how much of it is shown, nodes that are pinned, named, noted, grouped, layers folded."""
+"""What people put on a graph: how it is shown, and nodes that are pinned, named, noted, grouped, layers folded."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from residscope.errors import BadArgument
@@ -10,6 +11,15 @@ from residscope.running.arguments import read_share
 
 if TYPE_CHECKING:
     from residscope.graphs.graph import Graph
+
+_LOOKS: Mapping[str, Callable[[Any], bool]] = {
+    "across": lambda value: value in ("rows", "columns"),
+    "sign": lambda value: value in ("source", "ablation"),
+    "paths": lambda value: value in ("any", "long"),
+    "output": lambda value: isinstance(value, int) and value >= 0,
+    "picked": lambda value: isinstance(value, str),
+    "limit": lambda value: isinstance(value, int | float) and isfinite(value) and value > 0,
+}
 
 
 def name_node(graph: "Graph", node: int) -> str:
@@ -34,7 +44,7 @@ def put(graph: "Graph", given: Mapping[str, Any]) -> "Graph":
     """The graph with other marks of the kinds that are given.
 
     Raises:
-      BadArgument: There is no such node, layer or share, or a node is in two groups.
+      BadArgument: There is no such node, layer, share or look, or a node is in two groups.
     """
     marks = {**graph.marks, **given}
     known = {*name_nodes(graph)}
@@ -51,6 +61,8 @@ def put(graph: "Graph", given: Mapping[str, Any]) -> "Graph":
     if not layers.issuperset(marks.get("folded", ())):
         raise BadArgument(f"folded={list(marks['folded'])} was asked for.", f"The graph has layers {sorted(layers)}.")
     read_share("keep", marks.get("keep", 1.0))
+    if not _is_look(marks.get("look", {})):
+        raise BadArgument(f"look={str(marks['look'])[:80]} was asked for.", f"Give some of {', '.join(_LOOKS)}.")
     return replace(graph, marks={name: _copy(value) for name, value in marks.items()})
 
 
@@ -85,10 +97,15 @@ def check_form(marks: Any) -> None:
         "pinned": lambda value: is_list(value, str),
         "folded": lambda value: is_list(value, int),
         "groups": lambda value: isinstance(value, dict) and all(is_list(one, str) for one in value.values()),
+        "look": _is_look,
         **dict.fromkeys(("names", "notes"), lambda value: isinstance(value, dict) and is_list([*value.values()], str)),
     }
     if not isinstance(marks, dict) or not all(name in forms and forms[name](value) for name, value in marks.items()):
         raise ValueError(f"marks are {str(marks)[:80]}")
+
+
+def _is_look(value: Any) -> bool:
+    return isinstance(value, dict) and all(name in _LOOKS and _LOOKS[name](one) for name, one in value.items())
 
 
 def _copy(value: Any) -> Any:

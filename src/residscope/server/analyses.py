@@ -230,6 +230,19 @@ class Steer(Analysis):
         return steer(bench.model, direction, self.prompt, **asked)
 
 
+class GraphLook(BaseModel):
+    """How a graph's picture stands, as `Graph.mark` takes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    across: Literal["rows", "columns"] | None = None
+    sign: Literal["source", "ablation"] | None = None
+    paths: Literal["any", "long"] | None = None
+    output: Whole | None = None
+    picked: str | None = None
+    limit: Annotated[FiniteFloat, Field(gt=0)] | None = None
+
+
 class Marks(BaseModel):
     """What is put on a graph, as `Graph.mark` takes it."""
 
@@ -241,6 +254,7 @@ class Marks(BaseModel):
     notes: dict[str, str] | None = None
     groups: dict[str, tuple[str, ...]] | None = None
     folded: tuple[StrictInt, ...] | None = None
+    look: GraphLook | None = None
 
 
 class ExplainFeature(Analysis):
@@ -310,7 +324,7 @@ class CausalGraph(Analysis):
             asked |= {"share": 1.0, "paths": "any"}
         graph = causal_graph(bench.model, self.text, found, positions, outputs=outputs, **asked)
         graph = graph if self.influence is None else graph.prune(self.influence, by="influence")
-        return graph.mark(**self.marks.model_dump())
+        return graph.mark(**self.marks.model_dump(exclude_none=True))
 
 
 class EvaluateGraph(CausalGraph):
@@ -361,7 +375,7 @@ class GrowGraph(Analysis):
         bench.tokenize([self.text])
         found, outputs = bench.list_dictionaries(self.sites), _make_outputs(self.correct, self.wrong)
         graph = grow_graph(bench.model, self.text, found, self.node, positions, outputs=outputs, **asked)
-        return graph.mark(**self.marks.model_dump())
+        return graph.mark(**self.marks.model_dump(exclude_none=True))
 
 
 class Intervene(Analysis):

@@ -12,15 +12,17 @@ import { type Arrays, find, type Item, makeScene, MARKS, type Marks, marksIn, ty
 import { Word } from "./legend.tsx";
 import { below, type Check, type Look, oneOf } from "./look.ts";
 import { parseOnce, present, rangeOf, type Shown, Stand } from "./present.tsx";
-import { visiblePiece } from "./reading.ts";
+import { type Scale, visiblePiece } from "./reading.ts";
 import "./graph.css";
 
-interface Chosen extends Marks {
+interface Chosen extends Omit<Marks, "look"> {
   across: Across;
   sign: "source" | "ablation";
   paths: Paths;
   output: number; // whose effects are marked; as many as there are outputs: none
 }
+
+type Looked = { chosen?: Partial<Chosen>; picked?: Picked | null; scale?: Scale }; // a look that fits
 
 type Choose = (changed: Partial<Chosen>) => void;
 
@@ -45,10 +47,23 @@ function netOf(payload: Payload, arrays: Arrays): Net {
   return net;
 }
 
-/** The marks of a graph: those of its file, and what was changed since, of the nodes that it has. */
-const marksOf = (net: Net, chosen: Partial<Chosen>): Marks => marksIn(net, allMarks(net.payload, chosen));
+/** The marks of a graph: those of its file, and what was changed since, of the nodes that it has; and how it is looked at. */
+function marksOf(net: Net, { chosen = {}, picked, scale }: Looked): Marks {
+  const { look: _, ...own } = net.payload.marks;
+  const { across, sign, paths, output } = chosen;
+  const look = some({ across, sign, paths, output, picked: picked?.item, limit: scale?.mode === "fixed" ? scale.limit : undefined });
+  return { ...marksIn(net, { ...own, ...some(Object.fromEntries(MARKS.map((name) => [name, chosen[name]]))) }), ...(Object.keys(look).length > 0 && { look }) };
+}
 
-const allMarks = (payload: Payload, chosen: Partial<Chosen>): Marks => ({ ...payload.marks, ...Object.fromEntries(MARKS.filter((name) => chosen[name] !== undefined).map((name) => [name, chosen[name]])) });
+/** What of a record is given. */
+const some = <T extends object>(record: T): Partial<T> => Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Partial<T>;
+
+/** How the marks of a graph say that it is looked at. */
+function firstLook({ look = {}, ...own }: Marks): Look {
+  const { picked, limit, ...stance } = look;
+  const chosen = { ...own, ...stance };
+  return some({ chosen: Object.keys(chosen).length ? chosen : undefined, picked: picked === undefined ? undefined : { item: picked }, scale: limit === undefined ? undefined : { mode: "fixed", limit } });
+}
 
 const nameOf = ({ key, kind, nodes }: Item, { names = {} }: Marks): string => (kind === "group" ? key.slice(6) : kind === "layer" ? `layer ${key.slice(6)}, ${nodes.length} nodes` : (names[key] ?? key));
 
@@ -57,12 +72,12 @@ const readGraph = (data: Bytes): Net => {
   return netOf(payload, arrays);
 };
 
-/** What a look puts on a graph. */
-export const readMarks = (data: Bytes, { chosen = {} }: Look): Marks => marksOf(readGraph(data), chosen as Partial<Chosen>);
+/** What a look puts on a graph, and how it shows it. */
+export const readMarks = (data: Bytes, look: Look): Marks => marksOf(readGraph(data), look as Looked);
 
 /** What of a graph a look shows, as `Graph.prune` is asked for it. */
 export function readKept(data: Bytes, look: Look): { marks: Marks; shown: Paths } {
-  const marks = readMarks(data, look);
+  const { look: _, ...marks } = readMarks(data, look);
   return { marks: { ...marks, keep: marks.keep ?? usualShare(readGraph(data)) }, shown: (look.chosen as Partial<Chosen> | undefined)?.paths ?? "any" };
 }
 
@@ -114,7 +129,7 @@ function facesOf(net: Net, items: readonly Item[], marks: Marks, output: number 
 
 function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, scale, onScale }: Shown<Payload, Chosen, Picked>) {
   const net = netOf(payload, arrays);
-  const marks = marksOf(net, chosen);
+  const marks = marksOf(net, { chosen, picked, scale });
   const { across = "rows", sign = "source", paths = "any", output = 0 } = chosen;
   const keep = marks.keep ?? usualShare(net);
   const shownOutput = output < payload.outputs.length ? output : null;
@@ -369,6 +384,7 @@ export default present<Payload, Chosen, Picked>(Graph, (payload, arrays) => {
       output: below(payload.outputs.length + 1),
     },
     picked: (value) => isRecord(isText)(value) && /^(group:|layer:)/.test((value as Picked).item ?? "") || isNode((value as Picked)?.item),
+    first: firstLook(payload.marks),
     onward: ({ item }) => {
       const node = net.numbers.get(item);
       if (node === undefined || net.levels[node] === TOKEN || net.features[node] < 0) return {};

@@ -46,6 +46,7 @@ export interface Onward {
 export interface Fit<Picked> {
   chosen?: Readonly<Record<string, Check>>;
   picked?: Check;
+  first?: Look; // as it is looked at where nobody says otherwise
   onward?: (picked: Picked) => Onward;
 }
 

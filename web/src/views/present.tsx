@@ -32,6 +32,7 @@ const NO_TOOLS: HostTools = { first: [], last: [], model: null, cells: false };
 /** A view whose look can be asked about. */
 export interface Presented extends View {
   fit: (data: Bytes, look: Look) => { look: Fitting; left: string[] };
+  first: (data: Bytes) => Look; // as a result says that it is looked at
   onward: (data: Bytes, picked: unknown) => Onward; // `picked` fits
 }
 
@@ -58,6 +59,8 @@ export function parseOnce(data: Bytes): Arrays {
   return known;
 }
 
+const LOOKS = ["chosen", "picked", "scale"] as const;
+
 /** A module of a component that draws what it is given; `fitOf` says which looks fit a result. */
 export function present<Payload extends Named, Chosen extends object, Picked>(
   Body: FunctionComponent<Shown<Payload, Chosen, Picked>>,
@@ -69,6 +72,7 @@ export function present<Payload extends Named, Chosen extends object, Picked>(
   };
   return {
     fit: (data, look) => fitLook(look, read(data).fits),
+    first: (data) => read(data).fits.first ?? {},
     onward: (data, picked) => (picked === null ? {} : (read(data).fits.onward?.(picked as Picked) ?? {})),
     render({ model, el }) {
       const write = (key: string, value: unknown): void => {
@@ -78,10 +82,12 @@ export function present<Payload extends Named, Chosen extends object, Picked>(
       const leave = ({ key }: KeyboardEvent): void => {
         if (key === "Escape" && model.get("picked")) write("picked", null);
       };
-      let root: HTMLElement | null = null;
-      const takeDown = frame(model, el, ["data", "chosen", "picked", "scale", "tools"], (place) => {
+      let [root, begun]: [HTMLElement | null, boolean] = [null, false];
+      const takeDown = frame(model, el, ["data", ...LOOKS, "tools"], (place) => {
         root = place;
         const { payload, arrays, fits } = read(model.get("data"));
+        if (!begun && LOOKS.every((key) => model.get(key) == null)) for (const [key, value] of Object.entries(fits.first ?? {})) write(key, value);
+        begun = true;
         const { chosen = {}, picked = null, scale = { mode: "shared" as const } } = fitLook({ chosen: model.get("chosen"), picked: model.get("picked"), scale: model.get("scale") }, fits).look;
         const tools: HostTools = model.get("tools") ?? NO_TOOLS;
         const { heads = [] } = picked === null ? {} : (fits.onward?.(picked as Picked) ?? {});

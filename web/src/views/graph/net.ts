@@ -12,6 +12,18 @@ export interface Dictionary {
   source: string | null;
 }
 
+export type Paths = "any" | "long";
+
+/** How a graph's picture stands, where that is not as usual. */
+export interface Stance {
+  across?: "rows" | "columns";
+  sign?: "source" | "ablation";
+  paths?: Paths;
+  output?: number; // whose effects are marked; as many as there are outputs: none
+  picked?: string; // the key of an item
+  limit?: number; // of colours
+}
+
 /** What people put on a graph, as its file keeps it. Nodes are called "5.10603@7", "5.error@7", "token@7". */
 export interface Marks {
   keep?: number;
@@ -20,6 +32,7 @@ export interface Marks {
   notes?: Readonly<Record<string, string>>;
   groups?: Readonly<Record<string, readonly string[]>>;
   folded?: readonly number[];
+  look?: Stance;
 }
 
 export const MARKS = ["keep", "pinned", "names", "notes", "groups", "folded"] as const;
@@ -36,7 +49,6 @@ export interface Payload extends Named {
 }
 
 export type Arrays = Record<string, Tensor>;
-export type Paths = "any" | "long";
 
 export const TOKEN = -1; // as a level
 export const ERROR = -1; // as a feature
