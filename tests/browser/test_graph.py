@@ -23,7 +23,8 @@ LARGE = "Find in the graph"
 @pytest.fixture(scope="module")
 def traced(demo: rs.Model) -> rs.Graph:
     """What the page opens with."""
-    return rs.causal_graph(demo, PROMPT, rs.demo.dictionaries, top=10, outputs=[rs.logit_difference(" Mary", " John")])
+    metric = rs.logit_difference(" Mary", " John")
+    return rs.causal_graph(demo, PROMPT, rs.demo.dictionaries, top=10, paths="any", outputs=[metric])
 
 
 def open_graph(open_page: OPEN, path: str = "/graph") -> Page:
@@ -77,6 +78,24 @@ def test_the_slider_keeps_what_prune_keeps_and_the_link_says_it(open_page: OPEN,
     assert json.loads(query(page)["look"])["chosen"] == {"keep": 0.6, "paths": "long"}
     page.reload()
     expect(said).to_contain_text(f"{len(small.values)} edges of")
+
+
+def test_all_edges_are_all_and_a_graph_without_any_says_what_helps(
+    open_page: OPEN, demo: rs.Model, traced: rs.Graph
+) -> None:
+    said = ".picture .residscope.view header .legend"
+    page = open_graph(open_page, "/graph?look=" + json.dumps({"chosen": {"keep": 1}}))
+    expect(page.locator(said)).to_contain_text(f"{len(traced.values):,} edges of {len(traced.values):,} between")
+    expect(page.get_by_label("Traced paths")).to_have_count(0)
+    page = open_graph(open_page, "/graph?paths=long&look=" + json.dumps({"chosen": {"keep": 1}}))
+    metric = rs.logit_difference(" Mary", " John")
+    long = rs.causal_graph(demo, PROMPT, rs.demo.dictionaries, top=10, outputs=[metric])
+    assert len(long.values) < len(traced.values)
+    expect(page.locator(said)).to_contain_text(f"{len(long.values):,} edges of {len(long.values):,} between")
+    page.get_by_label("Traced paths").select_option("any")
+    expect(page.locator(said)).to_contain_text(f"{len(traced.values):,} edges of {len(traced.values):,} between")
+    page = open_page("/graph?rule=threshold&amount=1000000", ready=False)
+    expect(page.locator(".graph .problem")).to_contain_text("ask for more edges, or for smaller ones")
 
 
 def test_a_click_pins_a_card_again_lets_it_go_and_hover_lights_its_paths(open_page: OPEN) -> None:
@@ -368,7 +387,9 @@ def test_a_graph_is_estimated_as_in_python(open_page: OPEN, demo: rs.Model) -> N
     page = open_graph(open_page)
     page.get_by_label("What is traced").select_option("attribution")
     metric = rs.logit_difference(" Mary", " John")
-    found = rs.causal_graph(demo, PROMPT, rs.demo.dictionaries, top=10, method="attribution", outputs=[metric])
+    found = rs.causal_graph(
+        demo, PROMPT, rs.demo.dictionaries, top=10, paths="any", method="attribution", outputs=[metric]
+    )
     said = page.locator(".picture .residscope.view header .legend")
     error = 100 * found.settings["error"]["error"]
     expect(said).to_contain_text(f"estimated: off by {error:.1f}% of what a sample was measured to be")
@@ -391,7 +412,9 @@ def test_edges_are_split_as_in_python(open_page: OPEN, demo: rs.Model) -> None:
     wait_until_done(page)
     pick(page, "3.564")
     metric = rs.logit_difference(" Mary", " John")
-    found = rs.causal_graph(demo, PROMPT, rs.demo.dictionaries, top=10, split=True, outputs=[metric]).to_frame()
+    found = rs.causal_graph(
+        demo, PROMPT, rs.demo.dictionaries, top=10, paths="any", split=True, outputs=[metric]
+    ).to_frame()
     own = found.query("target_layer == 3 and target_feature == 564")
     edge = own.sort_values("value", key=abs).iloc[-1]
     columns = [*found.columns]

@@ -185,8 +185,8 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   return (
     <Stand
       shown={{ payload: { ...payload, python: files.python }, alone, tools }}
-      caption={`${percent(keep)} of the weight of ${paths === "any" ? "all edges" : "edges on paths longer than one"}`}
-      sentence={<Sentence outputs={payload.outputs} keep={keep} across={across} sign={sign} paths={paths} output={output} choose={choose} />}
+      caption={`${percent(keep)} of the weight of ${paths === "any" ? allOf(payload) : "edges on paths longer than one"}`}
+      sentence={<Sentence outputs={payload.outputs} all={allOf(payload)} keep={keep} across={across} sign={sign} paths={paths} output={output} choose={choose} />}
       range={{ limit, signed: true, unit: "of activation", scale, each: null, onScale }}
       notes={[`${legend}; one scale for the whole graph`, `${kept}, ${whole}`, idle, estimated, elsewhere, effects]}
       drawing={() => drawingOf(drawn)}
@@ -223,7 +223,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
             tall={Math.max(320, innerHeight * 0.72)}
           />
         )}
-        {scene.items.length === 0 && <p class="problem">No edge is left: keep more of the weight.</p>}
+        {scene.items.length === 0 && <p class="problem">{whyEmpty(net, keep)}</p>}
         <Cards net={net} scene={scene} marks={marks} sign={drawn.sign} choose={choose} picked={picked?.item ?? null} open={(key) => pick({ item: key })} close={() => pick(null)} toggle={(key) => toggle(numberOf(key)!)} />
         <EdgeTable net={net} scene={scene} marks={marks} />
       </div>
@@ -231,8 +231,17 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   );
 }
 
+/** Which edges there are; a graph may have been traced without those on short paths. */
+const allOf = ({ settings, dictionaries }: Payload): string => (settings.paths === "long" && dictionaries.length > 2 ? "all edges traced, of long paths" : "all edges");
+
+/** Why nothing is shown, and what shows something. */
+function whyEmpty(net: Net, keep: number): string {
+  if (!net.weights.length) return "The graph has no edge: ask for more edges, or for smaller ones.";
+  return prune(net, keep, "any").length === net.weights.length ? "No edge is on a path longer than one: show all edges." : "No edge is left: keep more of the weight, or show all edges.";
+}
+
 /** What is shown, as words that change it. */
-function Sentence({ outputs, keep, across, sign, paths, output, choose }: Pick<Payload, "outputs"> & Required<Pick<Chosen, "keep" | "across" | "sign" | "paths" | "output">> & { choose: Choose }) {
+function Sentence({ outputs, all, keep, across, sign, paths, output, choose }: Pick<Payload, "outputs"> & Required<Pick<Chosen, "keep" | "across" | "sign" | "paths" | "output">> & { all: string; choose: Choose }) {
   return (
     <>
       <span>
@@ -245,7 +254,7 @@ function Sentence({ outputs, keep, across, sign, paths, output, choose }: Pick<P
           label="Paths"
           value={paths}
           options={[
-            ["any", "all edges"],
+            ["any", all],
             ["long", "edges on paths longer than one"],
           ]}
           onChange={(paths) => choose({ paths })}

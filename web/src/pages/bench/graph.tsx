@@ -41,13 +41,13 @@ const numbersOf = (text: string): number[] => text.split(",").filter((word) => w
 
 export const bench = new Bench({
   views: { graph },
-  fields: { ...askWhom([" Mary", " John"]), node: "", ways: "both", act: "", by: "0", tried: "", method: "exact", split: "", positions: "last", at: "-1", rule: "top", amount: "10", sites: "", extra: "" },
+  fields: { ...askWhom([" Mary", " John"]), node: "", ways: "both", act: "", by: "0", tried: "", method: "exact", split: "", positions: "last", at: "-1", rule: "top", amount: "10", paths: "any", sites: "", extra: "" },
   suit: ({ names }) => (names.length === 2 ? askWhom(names) : { correct: "", wrong: "" }),
-  ask({ text, node, ways, correct, wrong, method, split, positions, at, rule, amount, sites, extra }) {
+  ask({ text, node, ways, correct, wrong, method, split, positions, at, rule, amount, paths, sites, extra }) {
     const output = correct === "" ? {} : { correct, wrong: wrong === "" ? null : wrong };
     const where = positions === "at" ? numbersOf(at) : positions;
     const body = { text, positions: where, sites: sites === "" ? null : sites.split(",").map((site) => site.trim()), errors: extra.includes("errors"), tokens: extra.includes("tokens"), ...output };
-    return node === "" ? { path: "graph", body: { ...body, method, split: method === "exact" && split !== "", [rule]: Number(amount) } } : { path: "grow", body: { ...body, node: readNode(node), ways, top: Number(amount) } };
+    return node === "" ? { path: "graph", body: { ...body, method, split: method === "exact" && split !== "", paths, [rule]: Number(amount) } } : { path: "grow", body: { ...body, node: readNode(node), ways, top: Number(amount) } };
   },
   prompt: ({ text }) => ({ text, called: "in the prompt" }),
   closer({ text, node, act, by, tried }, { asked, data }, look) {
@@ -90,7 +90,7 @@ export function entries(words: string): Command[] {
 }
 
 export function Graph() {
-  const { act, method, split, tried, node, ways, positions, rule, extra, sites } = bench.fields.value;
+  const { act, method, split, tried, node, ways, positions, rule, paths, extra, sites } = bench.fields.value;
   const { pinned = [], groups = {} } = (bench.look.value.chosen ?? {}) as Marks;
   const there = Object.keys(model.value?.dictionaries ?? {});
   return (
@@ -142,6 +142,20 @@ export function Graph() {
             {node === "" ? (
               <>
                 and keep <Word label="Edges" value={rule} options={method === "attribution" ? [...RULES, BY_INFLUENCE] : RULES} onChange={(rule) => bench.change({ rule, amount: AMOUNTS[rule] })} /> <Typed bench={bench} field="amount" label="How much" />
+                {paths === "long" && (
+                  <>
+                    , of those{" "}
+                    <Word
+                      label="Traced paths"
+                      value={paths}
+                      options={[
+                        ["any", "on any path"],
+                        ["long", "on paths longer than one"],
+                      ]}
+                      onChange={(paths) => bench.change({ paths })}
+                    />
+                  </>
+                )}
               </>
             ) : (
               <>
