@@ -157,6 +157,127 @@ def test_groups_names_and_notes_are_kept_in_the_file_which_python_reads(
     expect(other.get_by_role("button", name="Unfold layer 0")).to_be_visible()
 
 
+OPENED = "input[type=file]"
+TITLE = ".picture .residscope.view header strong"
+TOM = 'Tom ran home. He was "fine" 🙂'
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"top": 7},
+        {"positions": [3, 5], "threshold": 0.2, "paths": "any", "errors": True, "tokens": True, "split": True},
+        {"positions": "all", "share": 0.4, "method": "attribution"},
+    ],
+)
+def test_a_graph_from_a_file_is_asked_for_as_it_was_made(
+    open_page: OPEN, demo: rs.Model, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    outputs = [rs.logit_difference(" was", " the")] if "split" in asked else [rs.logit(" was")]
+    graph = rs.causal_graph(demo, TOM, rs.demo.dictionaries, outputs=outputs, **asked)
+    sizes = graph.values.abs() * graph.is_feature[graph.sources]
+    strongest = int(graph.sources[sizes.argmax()])
+    key, level = graph.describe(strongest), int(graph.levels[strongest])
+    graph.mark(names={key: "Tom's"}, look={"across": "columns"}).save(tmp_path / "tom.json")
+    page = open_graph(open_page)
+    traced: list[str] = []
+    page.on("request", lambda request: traced.append(request.url.rpartition("/")[2]))
+    page.locator(OPENED).set_input_files(tmp_path / "tom.json")
+    expect(page.locator(TITLE)).to_have_text(graph.name)
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(TOM)
+    expect(page.get_by_label("Layers", exact=True)).to_have_value("columns")
+    said = page.locator(".picture .residscope.view header .legend")
+    expect(said).to_contain_text(f"of {len(graph.values):,} between")
+    with page.expect_request("**/feature_life") as waiting:
+        pick(page, key)
+    site, feature = graph.dictionaries[level]["site"], int(graph.features[strongest])
+    asked_for = {"text": TOM, "site": site, "feature": feature, "pos": int(graph.pos[strongest])}
+    assert waiting.value.post_data_json == asked_for
+    expect(page.get_by_label(f"Name of {key}")).to_have_value("Tom's")
+    page.get_by_label("Intervention").select_option("ablate")
+    expect(page.get_by_label(f"{key} ablated").locator(".intervention")).to_be_visible()
+    expect(page.locator(TITLE)).to_have_text(graph.name)
+    assert "graph" not in traced
+    page.reload()
+    wait_until_done(page)
+    expect(page.locator(TITLE)).to_have_text(graph.name)
+    expect(said).to_contain_text(f"of {len(graph.values):,} between")
+    expect(page.get_by_label(f"Name of {key}")).to_have_value("Tom's")
+
+
+def test_an_opened_graph_is_tried_and_the_way_back_leads_to_what_was_there(
+    open_page: OPEN, demo: rs.Model, traced: rs.Graph, tmp_path: Path
+) -> None:
+    grown = rs.grow_graph(demo, "Tom ran home", rs.demo.dictionaries, (3, 758, -1), ways="causes", top=4)
+    grown.save(tmp_path / "grown.json")
+    graph = rs.causal_graph(demo, "Tom ran home", rs.demo.dictionaries)
+    graph.save(tmp_path / "tom.safetensors")
+    page = open_graph(open_page)
+    page.locator(OPENED).set_input_files(tmp_path / "grown.json")
+    expect(page.locator(TITLE)).to_have_text(grown.name)
+    expect(page.get_by_role("textbox", name="Node")).to_have_value("3.758@-1")
+    expect(page.get_by_label("Ways")).to_have_value("causes")
+    expect(page.get_by_label("How much")).to_have_value("4")
+    page.locator(OPENED).set_input_files(tmp_path / "tom.safetensors")
+    page.get_by_label("Whether it is right").select_option("zero")
+    keep = float(page.get_by_label("Share of the weight that is kept").input_value())
+    found = graph.prune(keep).evaluate(demo, rs.demo.dictionaries)
+    said = f"{found.completeness:.2f}".replace("-", "−")
+    expect(page.locator(".closer .evaluation")).to_contain_text(f"all but them{said}")
+    for _ in range(3):
+        page.go_back()
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(PROMPT)
+    expect(page.locator(TITLE)).to_have_text(traced.name)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says", "explained"),
+    [
+        ("model", "It is a graph of other, and this server has demo.", False),
+        ("fingerprint", "Its dictionaries of resid_pre.3 are not this server's.", False),
+        ("rule", "in a way that this page cannot ask for: later=True.", True),
+        ("pruned", "changed by graph = graph.prune(edges=0.9)", True),
+        ("outputs", "This page cannot ask for effects on rs.logit(' was', pos=-2).", True),
+    ],
+)
+def test_of_a_graph_that_cannot_be_asked_for_nothing_is_asked(
+    open_page: OPEN, demo: rs.Model, tmp_path: Path, changed: str, says: str, explained: bool
+) -> None:
+    how: dict[str, Any] = {"rule": {"later": True}, "outputs": {"outputs": [rs.logit(" was", pos=-2)]}}
+    graph = rs.causal_graph(demo, "Tom ran home", rs.demo.dictionaries, **how.get(changed, {}))
+    graph = graph.prune(0.9) if changed == "pruned" else graph
+    nodes = graph.nodes()
+    feature, pos = nodes[(nodes["layer"] == 3) & (nodes["activation"] > 0)].iloc[0][["feature", "pos"]]
+    data = json.loads(graph.to_file())
+    if changed == "model":
+        data["settings"]["model"] = "other"
+    if changed == "fingerprint":
+        next(one for one in data["dictionaries"] if one["site"] == "resid_pre.3")["fingerprint"] = "0" * 64
+    (tmp_path / "tom.json").write_text(json.dumps(data))
+    page = open_graph(open_page)
+    before = query(page)
+    page.locator(OPENED).set_input_files(tmp_path / "tom.json")
+    expect(page.locator(TITLE)).to_have_text(graph.name)
+    note = page.get_by_role("note")
+    expect(note).to_contain_text("tom.json is shown, and what is asked for above is not what it was made of.")
+    expect(note).to_contain_text(says)
+    page.get_by_label("Share of the weight that is kept").fill("1")
+    pick(page, f"3.{feature}@{pos}")
+    expect(page.locator(".graph .face")).to_be_visible()
+    card = page.get_by_label(f"Feature {feature} of resid_pre.3")
+    expect(card).to_have_count(int(explained))
+    expect(page.locator(".closer")).to_have_count(int(explained))
+    for button in ("Link", "HTML", "Keep", "Grow a graph from it"):
+        expect(page.get_by_role("button", name=button, exact=True)).to_have_count(0)
+    for word in ("Intervention", "Whether it is right"):
+        expect(page.get_by_label(word)).to_have_count(0)
+    assert query(page) == before
+    page.get_by_label("Positions").select_option("all")
+    wait_until_done(page)
+    expect(note).to_have_count(0)
+    expect(page.get_by_role("button", name="Link", exact=True)).to_be_visible()
+
+
 def test_what_cannot_be_traced_is_said_in_words(open_page: OPEN) -> None:
     page = open_page("/graph?positions=at&at=99", ready=False)
     panel = page.get_by_role("alert")

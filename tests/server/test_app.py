@@ -355,7 +355,7 @@ def test_pages(server: Server) -> None:
 def test_every_route_is_described(server: Server) -> None:
     described = server.client.get("/api/openapi.json").json()["paths"]
     documented = (Path(__file__).parents[2] / "docs/reference/http.md").read_text()
-    assert len(described) == 58
+    assert len(described) == 59
     for path, methods in described.items():
         for method in methods:
             assert f"`{method.upper()} {path}" in documented, (method, path)

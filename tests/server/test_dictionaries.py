@@ -41,6 +41,13 @@ def test_one_that_reads_another_layer_is_warned_of(demo: rs.Model, tmp_path: Pat
     assert "resid_pre.2" in misfit[1]  # the likely cause
 
 
+def test_a_server_says_which_dictionaries_it_has_as_a_graphs_file_does(demo: rs.Model) -> None:
+    with serve(demo, rs.demo.texts, dictionaries=rs.demo.dictionaries) as (address, _, _):
+        ours = httpx.get(f"{address}/api/v1/dictionaries", timeout=PATIENCE).json()
+    graph = rs.causal_graph(demo, "Lily was", rs.demo.dictionaries)
+    assert ours == {one["site"]: one["fingerprint"] for one in graph.dictionaries}
+
+
 def test_a_server_without_dictionaries_says_how_to_give_some(stories: rs.Model) -> None:
     with serve(stories, rs.demo.texts) as (address, _, _):
         answer = httpx.post(f"{address}/api/v1/graph", json={"text": "Lily was"}, timeout=PATIENCE)

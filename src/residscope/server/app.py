@@ -121,6 +121,10 @@ def _add_api(app: APIRouter, bench: Workbench, keeper: RunKeeper) -> None:
     async def model() -> dict[str, Any]:
         return bench.describe()
 
+    @app.get("/api/v1/dictionaries")
+    def dictionaries() -> dict[str, str]:
+        return bench.fingerprints()
+
     @app.get("/api/v1/texts")
     async def texts(
         start: Annotated[int, Query(ge=0)] = 0,

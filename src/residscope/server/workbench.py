@@ -111,6 +111,10 @@ class Workbench:
             "misfits": dict(self._misfits),
         }
 
+    def fingerprints(self) -> dict[str, str]:
+        """Of each dictionary, by the site that it reads: a graph's file tells by them of which it is."""
+        return {site: one.fingerprint for site, one in self._dictionaries.items()}
+
     def tokens(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Each text's pieces, and which of them are marks."""
         tokens = self.tokenize(texts)

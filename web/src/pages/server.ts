@@ -217,6 +217,7 @@ async function follow<T>(path: string, onProgress: (progress: Progress & Partial
 
 export const server = {
   model: (signal?: AbortSignal) => json<ModelFacts>("model", { signal }),
+  dictionaries: () => json<Record<string, string>>("dictionaries"), // the fingerprint of each, by its site
   texts: (start: number, count: number, signal?: AbortSignal) => json<{ total: number; start: number; texts: string[] }>(`texts?start=${start}&count=${count}`, { signal }),
   chosenTexts: (numbers: readonly number[], signal?: AbortSignal) => json<{ total: number; texts: string[] }>(`texts?${numbers.map((number) => `only=${number}`).join("&")}`, { signal }),
   order: (site: string, along: readonly Term[], signal?: AbortSignal) => json<{ order: number[] }>("order", { body: { site, along }, signal }),

@@ -12,7 +12,7 @@ import singularVectors from "../../views/singular_vectors.tsx";
 import vocabulary from "../../views/vocabulary.tsx";
 import { hold } from "../hold.ts";
 import { copyText, dismiss, say } from "../notes.tsx";
-import { isAbort, type ModelFacts, type Progress, server } from "../server.ts";
+import { isAbort, type ModelFacts, type Progress, server, wordsOf } from "../server.ts";
 import { model, readSession, writeSession } from "../session.ts";
 import { type Trouble, troubleOf, type Work } from "../status.tsx";
 
@@ -52,6 +52,8 @@ export interface Kind {
   suit?: (facts: ModelFacts) => Fields; // those that are others for a model
   ask: (fields: Fields) => Ask;
   readFile?: (text: string) => Uint8Array<ArrayBuffer>; // the bytes of a result, of a file of JSON
+  findOwn?: (payload: any) => Promise<readonly string[]>; // the sites of a file's dictionaries that are the server's
+  readAsked?: (payload: any, own: readonly string[]) => Promise<Fields>; // what a file's result was asked for; throws a sentence
   writeFile?: (data: Bytes, look: Look) => string; // the JSON of what is shown, in which it is saved
   kept?: (data: Bytes, look: Look) => Ask["body"]; // what of a look is part of a saved page, as it is asked for
   closer?: (fields: Fields, answer: Answer, look: Look) => Closer[]; // besides what the view leads to
@@ -59,10 +61,17 @@ export interface Kind {
   prompt: (fields: Fields, answer: Answer, chosen: Readonly<Record<string, unknown>>) => Prompt;
 }
 
+/** A result from a file that nothing can be asked of. */
+interface Apart {
+  says: string;
+  own: readonly string[]; // sites whose dictionaries are the server's
+}
+
 export interface Answer {
   payload: Payload;
   data: Uint8Array<ArrayBuffer>;
-  asked: Ask | null; // null: opened from a file
+  asked: Ask | null; // null: opened from a file, and not what the fields ask for
+  apart: Apart | null; // what is known of it then
   whole: boolean; // else some of it is not known yet
 }
 
@@ -92,7 +101,7 @@ export function writeFields(fields: Fields, look: Look, start: Fields): URLSearc
 }
 
 /** What shows more of what is picked. */
-function listCloser({ heads = [], cells = [], features = [] }: Onward, { text, called }: Prompt, norm: string | undefined, more: Kind["onward"]): Closer[] {
+function listCloser({ heads = [], cells = [], features = [] }: Onward, { text, called }: Prompt, norm: string | undefined, own: boolean, more: Kind["onward"]): Closer[] {
   const names = heads.map(({ layer, head }) => `${layer}.${head}`);
   const [one] = heads;
   const [cell, minus = null] = cells;
@@ -100,8 +109,8 @@ function listCloser({ heads = [], cells = [], features = [] }: Onward, { text, c
   return [
     ...(one ? [{ title: `Attention of head ${names.join(" and ")} ${called}`, path: "attention", body: { text, heads: heads.map(({ layer, head }) => [layer, head]) }, view: attention }] : []),
     ...(heads.length === 1 ? [{ title: `What head ${names[0]} reads and writes`, path: "singular_vectors", body: { layer: one.layer, head: one.head }, view: singularVectors }] : []),
-    ...features.map((placed) => ({ title: `Feature ${placed.feature} of ${placed.site}`, path: "feature", body: { site: placed.site, feature: placed.feature }, view: feature, onward: [["Colour texts by it", `/stream?${new URLSearchParams({ site: placed.site, along: JSON.stringify([[1, { kind: "feature", feature: placed.feature }]]) })}`], ...(more?.(placed) ?? [])] satisfies Way[] })),
-    ...features.map(({ name, ...placed }) => ({ title: `Life of ${name} in the stream`, path: "feature_life", body: { text, site: placed.site, feature: placed.feature, pos: placed.pos }, view: featureLife })),
+    ...features.map((placed) => ({ title: `Feature ${placed.feature} of ${placed.site}`, path: "feature", body: { site: placed.site, feature: placed.feature }, view: feature, onward: [["Colour texts by it", `/stream?${new URLSearchParams({ site: placed.site, along: JSON.stringify([[1, { kind: "feature", feature: placed.feature }]]) })}`], ...(own ? (more?.(placed) ?? []) : [])] satisfies Way[] })),
+    ...(own ? features : []).map(({ name, ...placed }) => ({ title: `Life of ${name} in the stream`, path: "feature_life", body: { text, site: placed.site, feature: placed.feature, pos: placed.pos }, view: featureLife })),
     ...(cell ? [{ title: `Vocabulary of ${place(cell)}${minus ? `, less that of ${place(minus)}` : ""}`, path: "lens_vocabulary", body: { text, norm, cell, minus }, view: vocabulary }] : []),
   ];
 }
@@ -133,12 +142,13 @@ export class Bench {
     addEventListener("popstate", () => (dismiss(), this.readAddress()));
     effect(() => {
       if (!model.value) return;
-      const query = writeSession(writeFields(this.fields.value, this.look.value, this.usual));
-      const url = `${location.pathname}?${query}`;
-      if (url === location.pathname + location.search) return;
-      if (this.pushing) history.pushState(null, "", url);
-      else history.replaceState(null, "", url);
+      // How a result is looked at that the fields do not ask for is in no address.
+      const query = writeSession(writeFields(this.fields.value, this.answer.value?.apart ? {} : this.look.value, this.usual));
+      const [url, pushing] = [`${location.pathname}?${query}`, this.pushing];
       this.pushing = false;
+      if (url === location.pathname + location.search) return;
+      if (pushing) history.pushState(null, "", url);
+      else history.replaceState(null, "", url);
     });
     void this.begin();
   };
@@ -241,11 +251,11 @@ export class Bench {
     );
   }
 
-  private show(data: Uint8Array<ArrayBuffer>, asked: Ask | null, whole = true): void {
+  private show(data: Uint8Array<ArrayBuffer>, asked: Ask | null, whole = true, apart: Apart | null = null): void {
     const payload = parseOnce(data).payload as Payload;
     const { look, left } = this.kind.views[payload.view].fit(data, this.look.peek());
     batch(() => {
-      this.answer.value = { payload, data, asked, whole };
+      this.answer.value = { payload, data, asked, whole, apart };
       if (left.length) this.look.value = look;
       if (!whole) return;
       this.work.value = null;
@@ -287,8 +297,9 @@ export class Bench {
     const { heads, cells, features } = this.viewOf(answer).onward(answer.data, picked);
     const prompt = this.kind.prompt(this.fields.peek(), answer, (chosen ?? {}) as Record<string, unknown>);
     const known = heads?.filter((head) => isOf(model.peek()!.name, head));
+    const explained = answer.apart?.own ?? Object.keys(model.peek()!.dictionaries);
     // A file's cells are of a text, and perhaps of a model, that is not this page's.
-    return [...more, ...listCloser({ heads: known, cells: answer.asked ? cells : [], features: features?.filter(({ site }) => Object.hasOwn(model.peek()!.dictionaries, site)) }, prompt, answer.payload.settings.norm, answer.asked ? this.kind.onward : undefined)];
+    return [...more, ...listCloser({ heads: known, cells: answer.asked ? cells : [], features: features?.filter(({ site }) => explained.includes(site)) }, prompt, answer.payload.settings.norm, answer.asked !== null, this.kind.onward)];
   }
 
   /** Shows a result from a file that `result.save()` wrote. */
@@ -297,20 +308,37 @@ export class Bench {
     try {
       const bytes = new Uint8Array(await file.arrayBuffer());
       const data = bytes[0] === 0x7b && this.kind.readFile ? this.kind.readFile(await file.text()) : bytes; // "{"
-      const { view, name } = readResult(data);
+      const payload = readResult(data);
+      const { view, name } = payload;
       if (!Object.hasOwn(this.kind.views, view)) {
         const place = PLACE_OF[view];
         return say(`${file.name} holds ${name}. ${place ? `Open it in the place ${place}.` : "No place opens such a file; rs.open does, in Python."}`);
       }
+      const own = (await this.kind.findOwn?.(payload)) ?? [];
+      const [fields, why] = await this.readAsked(payload, own);
+      const look = this.kind.views[view].first(data);
       this.current?.abort();
       batch(() => {
-        this.look.value = {};
-        this.show(data, null);
+        this.look.value = look;
+        if (fields) {
+          this.pushing = true;
+          this.fields.value = fields;
+        }
+        this.show(data, fields && this.kind.ask(fields), true, fields ? null : { says: `${file.name} is shown, and what is asked for above is not what it was made of. ${why}`.trim(), own });
       });
     } catch (error) {
       say(`${file.name} is no saved result. ${error instanceof Error ? error.message : error} Give a file that "Save" or result.save() wrote.`);
     }
   };
+
+  /** What a file's result was asked for, or why that cannot be asked here. */
+  private async readAsked(payload: Payload, own: readonly string[]): Promise<[Fields | null, string]> {
+    try {
+      return this.kind.readAsked ? [{ ...this.usual, ...(await this.kind.readAsked(payload, own)) }, ""] : [null, ""];
+    } catch (error) {
+      return [null, wordsOf(error)];
+    }
+  }
 
   link = (): Promise<void> => copyText(location.href, "Link");
 

@@ -9,6 +9,7 @@ import type { Marks } from "../../views/graph/net.ts";
 import type { Command } from "../keys.ts";
 import { model } from "../session.ts";
 import { Bench, type Fields } from "./bench.ts";
+import { findOwn, readAsked } from "./opened.ts";
 import { BenchPage, type Example, Prompt, Typed } from "./page.tsx";
 
 const RULES = [
@@ -61,6 +62,8 @@ export const bench = new Bench({
     return [...trial, { title: `${nodes.length === 1 ? nodes[0] : group === undefined ? `What is pinned, ${nodes.length} nodes` : `Group ${group}`} ${DONE[act]}${act === "ablate" ? "" : ` ${by}`}`, path: "intervene", body: { text, sites: body.sites, nodes, ...how, correct: body.correct, wrong: body.wrong }, view: intervention }];
   },
   readFile: fromJson,
+  findOwn,
+  readAsked,
   writeFile: jsonOf,
   onward: ({ name }) => [["Grow a graph from it", () => bench.change({ node: name, rule: "top", amount: "5", ways: "both" })]],
   kept: (data, look) => ({ marks: readMarks(data, look) }),
@@ -92,6 +95,7 @@ export function entries(words: string): Command[] {
 export function Graph() {
   const { act, method, split, tried, node, ways, positions, rule, paths, extra, sites } = bench.fields.value;
   const { pinned = [], groups = {} } = (bench.look.value.chosen ?? {}) as Marks;
+  const apart = bench.answer.value?.apart;
   const there = Object.keys(model.value?.dictionaries ?? {});
   return (
     <BenchPage
@@ -194,7 +198,7 @@ export function Graph() {
               />
             </span>
           )}
-          {node === "" && (
+          {node === "" && !apart && (
             <span>
               and{" "}
               <Word
@@ -209,7 +213,7 @@ export function Graph() {
               />
             </span>
           )}
-          {(act !== "" || pinned.length > 0 || Object.keys(groups).length > 0) && (
+          {!apart && (act !== "" || pinned.length > 0 || Object.keys(groups).length > 0) && (
             <span>
               and with what is pinned{" "}
               <Word

@@ -57,7 +57,7 @@ export function BenchPage({ bench, examples, prompts, sentence, children }: Page
   const late = useLate(bench.work.value !== null, 100);
   const { chosen = {}, picked = null, scale = { mode: "shared" } } = bench.look.value;
   const tools = {
-    first: [["Link", "Copy a link to what is shown", bench.link]],
+    first: answer?.apart ? [] : [["Link", "Copy a link to what is shown", bench.link]],
     model: model.value?.name ?? null,
     cells: answer?.asked != null,
     last: !answer?.whole ? [] : [...(answer.asked ? [["HTML", "Save one file that opens with no network", bench.saveHtml]] : []), ...(answer.asked && bench.kind.kept ? [["Keep", "Keep it among your runs, with what is put on it", bench.keep]] : []), ...(bench.kind.writeFile ? [] : [["Save", "Save the result, for rs.open and for Open", bench.saveResult]])],
@@ -82,6 +82,11 @@ export function BenchPage({ bench, examples, prompts, sentence, children }: Page
         </div>
         <Status work={bench.work.value} trouble={bench.trouble.value} retry={bench.retry} still={answer?.payload.name ?? null} />
         {children}
+        {answer?.apart && (
+          <p class="warning" role="note">
+            {answer.apart.says}
+          </p>
+        )}
         <div class={(late && bench.work.value && answer?.whole) || bench.trouble.value ? "picture old" : "picture"} aria-busy={bench.work.value !== null}>
           {answer && model.value && (
             <Hosted

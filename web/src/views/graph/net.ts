@@ -10,6 +10,7 @@ export interface Dictionary {
   dictionary: string;
   n_features: number;
   source: string | null;
+  fingerprint?: string; // which older files have not
 }
 
 export type Paths = "any" | "long";
