@@ -370,7 +370,42 @@ def test_what_is_pinned_is_ablated_as_in_python(open_page: OPEN, demo: rs.Model,
     expect(card.locator("> h2")).to_contain_text("Group both times 2")
     page.get_by_label("By how much").fill("x")
     page.get_by_label("By how much").press("Enter")
-    expect(card.locator(".problem")).to_contain_text("scale=")
+    expect(card.locator(".problem")).to_have_text("“x” is no number. Give one, as 2.")
+    page.get_by_label("Intervention").select_option("add")
+    page.get_by_label("By how much").fill("1e38")
+    page.get_by_label("By how much").press("Enter")
+    expect(card.locator(".problem")).to_contain_text("add=1e+38 was asked for, and demo then gives NaN or infinity.")
+    page.get_by_label("By how much").fill("")
+    page.get_by_label("By how much").press("Enter")
+    expect(card.locator(".problem")).to_have_text("No number is given. Give one, as 2.")
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ("rule=threshold&amount=abc", "“abc” is no number. Give one, as 0.1."),
+        ("rule=share&amount=", "No number is given. Give one, as 0.5."),
+        ("method=attribution&rule=influence&amount=1e999", "“1e999” is no number. Give one, as 0.5."),
+        ("node=3.564@14&amount=x", "“x” is no number. Give one, as 5."),
+        ("positions=at&at=2-5", "“2-5” is no position. Give whole numbers"),
+        ("positions=at&at=", "No position is given. Give whole numbers"),
+        ("amount=1.5", "Give a whole number."),
+    ],
+)
+def test_what_is_no_number_is_said_where_it_was_typed(open_page: OPEN, fields: str, says: str) -> None:
+    page = open_page(f"/graph?{fields}", ready=False)
+    expect(page.get_by_role("alert")).to_contain_text(says)
+    expect(page.locator(".graph")).to_have_count(0)
+
+
+def test_words_of_a_link_that_are_none_are_named_and_left_out(open_page: OPEN) -> None:
+    look = json.dumps({"chosen": {"pinned": ["3.564@14"]}})
+    page = open_graph(open_page, f"/graph?rule=zzz&act=zzz&extra=everything&look={look}")
+    for said in ("rule=zzz", "act=zzz", "extra=everything"):
+        expect(page.locator(".notes")).to_contain_text(f"The link says {said}, which is not understood")
+    expect(page.get_by_label("Edges", exact=True)).to_have_value("top")
+    expect(page.get_by_label("Intervention")).to_have_value("")
+    expect(page.locator(".closer")).to_have_count(0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

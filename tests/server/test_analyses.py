@@ -272,6 +272,16 @@ def test_what_cannot_be_had_is_refused(
         ("lens", {"text": 5}, "text=5 was asked for. Give a text."),
         ("lens", {}, "text is missing. Give it."),
         ("lens", {"text": "a", "sub_blocks": "maybe"}, "sub_blocks='maybe' was asked for. Give true or false."),
+        (
+            "graph",
+            {"text": TEXT, "positions": [None]},
+            'positions=[None] was asked for. Give "last", "all" or a list of whole numbers.',
+        ),
+        (
+            "graph",
+            {"text": TEXT, "positions": "first"},
+            'positions=\'first\' was asked for. Give "last", "all" or a list of whole numbers.',
+        ),
         ("lens", [], "The request=[] was asked for. Give an object."),
         (
             "causal_check",
@@ -287,6 +297,20 @@ def test_what_is_typed_wrongly_is_told_in_plain_words(client: httpx.Client, name
     assert answer.status_code == 422
     error = answer.json()["error"]
     assert (error["code"], f"{error['message']} {error['hint']}") == ("bad_request", says)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "says"),
+    [
+        ("intervene", {"nodes": ["1.70@-1"], "add": None}, "Neither scale nor add is a number."),
+        ("graph", {"threshold": None}, "threshold=None was asked for."),
+    ],
+)
+def test_no_number_is_not_taken_for_the_usual_one(
+    client: httpx.Client, name: str, asked: dict[str, Any], says: str
+) -> None:
+    answer = client.post(f"/api/v1/{name}", json={"text": TEXT, **asked})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, says)
 
 
 def test_what_is_no_json(client: httpx.Client) -> None:

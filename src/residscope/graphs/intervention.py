@@ -111,11 +111,13 @@ def intervene(
     edits = [_make_edit(levels, run, place, node, factor, more) for place, node in zip(places, nodes, strict=True)]
     bound = [bind_output(metric, run) for metric in outputs]
     edited = model.run(run.tokens, edits=edits, keep=[level.read for level in levels])
+    said = f"add={more!r}" if more is not None else f"scale={factor!r}"
+    if not _is_finite(levels, edited) and _is_finite(levels, run):
+        raise BadArgument(f"{said} was asked for, and {model.name} then gives NaN or infinity.", "Ask for less.")
     before, after = (one.at("logits", pos=-1)[0].float().log_softmax(-1).cpu() for one in (run, edited))
     ids = torch.unique(torch.cat((before.topk(top).indices, after.topk(top).indices)))
     ids = ids[(after.exp() - before.exp())[ids].abs().argsort(descending=True, stable=True)]
     names, features = _compare(levels, run, edited, min(pos for _, _, pos in places), n_features)
-    said = f"add={more!r}" if more is not None else f"scale={factor!r}"
     said += f", outputs={list(outputs)!r}" if outputs else ""
     what = f"{more:+g}" if more is not None else "ablated" if factor == 0 else f"times {factor:g}"
     return Intervention(
@@ -145,6 +147,12 @@ def intervene(
         ],
         kl_nats=float((before.exp() * (before - after)).sum()),
     )
+
+
+def _is_finite(levels: Sequence[Level], run: Run) -> bool:
+    """Whether a run gives numbers, where dictionaries read and at its end."""
+    values = [run.raw(level.read) for level in levels] + [run.at("logits", pos=-1)]
+    return all(bool(value.isfinite().all()) for value in values)
 
 
 def _read_number(name: str, value: Any) -> float:

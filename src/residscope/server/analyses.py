@@ -1,9 +1,20 @@
 """What the pages Lens, Patch, Heads and Graph ask for: a request is one call of an analysis, its answer the result."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StrictInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from residscope.analyses.attention import attention
 from residscope.analyses.head_scores import head_scores
@@ -18,6 +29,7 @@ from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.direction import Direction
 from residscope.directions.causal_check import causal_check
 from residscope.directions.steering import steer
+from residscope.errors import BadArgument
 from residscope.graphs.causal_graph import causal_graph
 from residscope.graphs.feature_life import feature_life
 from residscope.graphs.graph import Graph
@@ -29,6 +41,19 @@ from residscope.running.pairs import Pairs
 from residscope.running.pairs import pairs as make_pairs
 from residscope.server.directions import Along, Number, Texts, Whole
 from residscope.server.workbench import Workbench
+
+
+def _read_where(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """Positions; one sentence says what they may be, not one for words and another for numbers."""
+    try:
+        return read(value)
+    except ValidationError:
+        raise PydanticCustomError("positions", "are none") from None
+
+
+Where = Annotated[
+    Literal["last", "all"] | Annotated[tuple[StrictInt, ...], Field(max_length=1000)], WrapValidator(_read_where)
+]
 
 
 class Analysis(BaseModel, ABC):
@@ -287,6 +312,9 @@ class Life(Analysis):
         return feature_life(bench.run([self.text]), dictionary[self.feature], pos=self.pos)
 
 
+_RULES = ("top", "threshold", "share", "influence")
+
+
 class CausalGraph(Analysis):
     """`rs.causal_graph` of one text by the dictionaries of some sites, or of all that there are.
 
@@ -298,7 +326,7 @@ class CausalGraph(Analysis):
 
     text: str
     sites: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
-    positions: Literal["last", "all"] | Annotated[tuple[StrictInt, ...], Field(max_length=1000)] = "last"
+    positions: Where = "last"
     top: Number | None = None
     threshold: FiniteFloat | None = None
     share: FiniteFloat | None = None
@@ -312,6 +340,18 @@ class CausalGraph(Analysis):
     correct: str | None = None
     wrong: str | None = None
     marks: Marks = Marks()
+
+    @model_validator(mode="after")
+    def check_rule(self) -> "CausalGraph":
+        """A rule that is named alone has a number; as a run is kept, all are named.
+
+        Raises:
+          BadArgument: It has none.
+        """
+        named = [name for name in _RULES if name in self.model_fields_set]
+        if 0 < len(named) < len(_RULES) and all(getattr(self, name) is None for name in named):
+            raise BadArgument(f"{named[0]}=None was asked for.", "Give a number, or leave it out.")
+        return self
 
     def compute(self, bench: Workbench) -> Result:
         bench.tokenize([self.text])
@@ -359,7 +399,7 @@ class GrowGraph(Analysis):
     text: str
     node: tuple[StrictInt, StrictInt, StrictInt]
     sites: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
-    positions: Literal["last", "all"] | Annotated[tuple[StrictInt, ...], Field(max_length=1000)] = "last"
+    positions: Where = "last"
     ways: Literal["both", "causes", "effects"] = "both"
     n_steps: Number | None = None
     top: Number = 5
@@ -379,15 +419,26 @@ class GrowGraph(Analysis):
 
 
 class Intervene(Analysis):
-    """`rs.intervene` on nodes of a graph of one text; `add` takes the place of `scale`."""
+    """`rs.intervene` on nodes of a graph of one text, by one of `scale` and `add`; `add` takes the place of `scale`."""
 
     text: str
     sites: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
     nodes: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
-    scale: FiniteFloat = 0.0
+    scale: FiniteFloat | None = None
     add: FiniteFloat | None = None
     correct: str | None = None
     wrong: str | None = None
+
+    @model_validator(mode="after")
+    def check_change(self) -> "Intervene":
+        """What has no number does not ablate.
+
+        Raises:
+          BadArgument: Neither has one.
+        """
+        if self.scale is None and self.add is None:
+            raise BadArgument("Neither scale nor add is a number.", "Give one; scale=0 ablates.")
+        return self
 
     def compute(self, bench: Workbench) -> Result:
         bench.tokenize([self.text])
@@ -396,7 +447,7 @@ class Intervene(Analysis):
             self.text,
             bench.list_dictionaries(self.sites),
             self.nodes,
-            scale=self.scale,
+            scale=self.scale or 0.0,
             add=self.add,
             outputs=_make_outputs(self.correct, self.wrong),
         )

@@ -9,6 +9,7 @@ _HINTS = {
     **dict.fromkeys(("list_type", "tuple_type"), "Give a list."),
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "Give an object."),
     "string_type": "Give a text.",
+    "positions": 'Give "last", "all" or a list of whole numbers.',
     "greater_than_equal": "Give one from {ge:g} on.",
     "greater_than": "Give more than {gt:g}.",
     "less_than_equal": "Give {le} at most.",

@@ -31,6 +31,7 @@ export interface Closer extends Ask {
   title: string;
   view: Presented;
   onward?: readonly Way[]; // where there is more of it
+  problem?: string; // why it cannot be asked for
 }
 
 /** The payload of a result, so far as the pages read it. */
@@ -49,8 +50,9 @@ interface Prompt {
 export interface Kind {
   views: Readonly<Record<string, Presented>>; // of the results that are asked for, and of those that a file may hold, by their name
   fields: Fields; // as they stand at first; every one has a part of the address
+  words?: Readonly<Record<string, readonly string[]>>; // that are known, of fields that are one of some
   suit?: (facts: ModelFacts) => Fields; // those that are others for a model
-  ask: (fields: Fields) => Ask;
+  ask: (fields: Fields) => Ask; // throws a sentence where a field is none
   readFile?: (text: string) => Uint8Array<ArrayBuffer>; // the bytes of a result, of a file of JSON
   findOwn?: (payload: any) => Promise<readonly string[]>; // the sites of a file's dictionaries that are the server's
   readAsked?: (payload: any, own: readonly string[]) => Promise<Fields>; // what a file's result was asked for; throws a sentence
@@ -75,7 +77,7 @@ export interface Answer {
   whole: boolean; // else some of it is not known yet
 }
 
-export interface Card extends Closer {
+export interface Card extends Omit<Closer, "problem"> {
   data: Uint8Array<ArrayBuffer> | null;
   problem: string | null;
 }
@@ -83,15 +85,24 @@ export interface Card extends Closer {
 export const same = (a: Ask | null | undefined, b: Ask): boolean => a?.path === b.path && JSON.stringify(a.body) === JSON.stringify(b.body);
 
 /** The fields and the look that a query has over `start`; `problems` has a sentence for what could not be read. */
-export function readFields(query: URLSearchParams, start: Fields): { fields: Fields; look: Look; problems: string[] } {
-  const fields = Object.fromEntries(Object.entries(start).map(([name, usual]) => [name, query.get(name) ?? usual]));
+export function readFields(query: URLSearchParams, start: Fields, words: Kind["words"] = {}): { fields: Fields; look: Look; problems: string[] } {
+  const problems: string[] = [];
+  const leave = (name: string): void => void problems.push(`The link says ${name}=${query.get(name)}, which is not understood; it was left out.`);
+  const read = (name: string): string | null => {
+    const text = query.get(name);
+    if (text === null || (words[name]?.includes(text) ?? true)) return text;
+    leave(name);
+    return null;
+  };
+  const fields = Object.fromEntries(Object.entries(start).map(([name, usual]) => [name, read(name) ?? usual]));
   const text = query.get("look");
-  if (text === null) return { fields, look: {}, problems: [] };
+  if (text === null) return { fields, look: {}, problems };
   try {
     const look: unknown = JSON.parse(text);
-    if (typeof look === "object" && look !== null && !Array.isArray(look)) return { fields, look, problems: [] };
+    if (typeof look === "object" && look !== null && !Array.isArray(look)) return { fields, look, problems };
   } catch {}
-  return { fields, look: {}, problems: [`The link says look=${text}, which is not understood; it was left out.`] };
+  leave("look");
+  return { fields, look: {}, problems };
 }
 
 export function writeFields(fields: Fields, look: Look, start: Fields): URLSearchParams {
@@ -170,7 +181,7 @@ export class Bench {
 
   private readAddress(): void {
     const query = new URLSearchParams(location.search);
-    const { fields, look, problems } = readFields(query, this.usual);
+    const { fields, look, problems } = readFields(query, this.usual, this.kind.words);
     problems.push(...readSession(query));
     batch(() => {
       this.fields.value = fields;
@@ -213,14 +224,32 @@ export class Bench {
   /** Whether what is shown is the whole answer to the fields, some of which only the cards may read. */
   private isAnswered(): boolean {
     const answer = this.answer.peek();
-    return !!answer?.whole && !this.work.peek() && !this.trouble.peek() && same(answer.asked, this.kind.ask(this.fields.peek()));
+    if (!answer?.whole || this.work.peek() || this.trouble.peek()) return false;
+    const asked = this.ask();
+    return !(asked instanceof Error) && same(answer.asked, asked);
+  }
+
+  /** What the fields ask for, or what is wrong with them. */
+  private ask(): Ask | Error {
+    try {
+      return this.kind.ask(this.fields.peek());
+    } catch (error) {
+      return error as Error;
+    }
   }
 
   private load(): void {
     if (this.isAnswered()) return this.loadCards();
     this.current?.abort();
     const controller = (this.current = new AbortController());
-    const asked = this.kind.ask(this.fields.peek());
+    const asked = this.ask();
+    if (asked instanceof Error) {
+      batch(() => {
+        this.work.value = null;
+        this.trouble.value = troubleOf(asked);
+      });
+      return;
+    }
     const stop = (): void => {
       controller.abort();
       batch(() => {
@@ -276,8 +305,9 @@ export class Bench {
     const controller = (this.closing = new AbortController());
     const asked = this.listCloser();
     const before = this.cards.peek();
-    this.cards.value = asked.map((one: Closer) => ({ ...one, data: before.find(({ path }) => path === one.path)?.data ?? null, problem: null }));
+    this.cards.value = asked.map((one: Closer) => ({ ...one, data: one.problem === undefined ? (before.find(({ path }) => path === one.path)?.data ?? null) : null, problem: one.problem ?? null }));
     asked.forEach((one: Closer, number: number) => {
+      if (one.problem !== undefined) return;
       const put = (changed: Partial<Card>): void => {
         if (this.closing === controller) this.cards.value = this.cards.peek().map((card, i) => (i === number ? { ...card, ...changed } : card));
       };

@@ -7,9 +7,11 @@ import intervention from "../../views/intervention.tsx";
 import { fromJson } from "../../views/graph/files.ts";
 import type { Marks } from "../../views/graph/net.ts";
 import type { Command } from "../keys.ts";
+import { wordsOf } from "../server.ts";
 import { model } from "../session.ts";
 import { Bench, type Fields } from "./bench.ts";
 import { findOwn, readAsked } from "./opened.ts";
+import { readNumber, readPositions } from "./typed.ts";
 import { BenchPage, type Example, Prompt, Typed } from "./page.tsx";
 
 const RULES = [
@@ -38,17 +40,16 @@ function readNode(text: string): number[] {
   return [layer, feature === "error" ? "-1" : feature, pos].map(Number);
 }
 
-const numbersOf = (text: string): number[] => text.split(",").filter((word) => word.trim()).map(Number);
-
 export const bench = new Bench({
   views: { graph },
   fields: { ...askWhom([" Mary", " John"]), node: "", ways: "both", act: "", by: "0", tried: "", method: "exact", split: "", positions: "last", at: "-1", rule: "top", amount: "10", paths: "any", sites: "", extra: "" },
   suit: ({ names }) => (names.length === 2 ? askWhom(names) : { correct: "", wrong: "" }),
+  words: { ways: WAYS.map(([way]) => way), act: ["", ...Object.keys(DONE)], tried: ["", "zero", "mean"], method: ["exact", "attribution"], split: ["", "1"], positions: ["last", "all", "at"], rule: Object.keys(AMOUNTS), paths: ["any", "long"], extra: ["", "errors", "tokens", "errors tokens"] },
   ask({ text, node, ways, correct, wrong, method, split, positions, at, rule, amount, paths, sites, extra }) {
     const output = correct === "" ? {} : { correct, wrong: wrong === "" ? null : wrong };
-    const where = positions === "at" ? numbersOf(at) : positions;
+    const where = positions === "at" ? readPositions(at) : positions;
     const body = { text, positions: where, sites: sites === "" ? null : sites.split(",").map((site) => site.trim()), errors: extra.includes("errors"), tokens: extra.includes("tokens"), ...output };
-    return node === "" ? { path: "graph", body: { ...body, method, split: method === "exact" && split !== "", paths, [rule]: Number(amount) } } : { path: "grow", body: { ...body, node: readNode(node), ways, top: Number(amount) } };
+    return node === "" ? { path: "graph", body: { ...body, method, split: method === "exact" && split !== "", paths, [rule]: readNumber(amount, AMOUNTS[rule]) } } : { path: "grow", body: { ...body, node: readNode(node), ways, top: readNumber(amount, "5") } };
   },
   prompt: ({ text }) => ({ text, called: "in the prompt" }),
   closer({ text, node, act, by, tried }, { asked, data }, look) {
@@ -58,8 +59,13 @@ export const bench = new Bench({
     const group = (look.picked as { item: string } | null | undefined)?.item.match(/^group:(.*)$/s)?.[1];
     const nodes = group === undefined ? pinned : (groups[group] ?? []);
     if (act === "" || !nodes.length) return trial;
-    const how = { ablate: { scale: 0 }, scale: { scale: Number(by) }, add: { add: Number(by) } }[act];
-    return [...trial, { title: `${nodes.length === 1 ? nodes[0] : group === undefined ? `What is pinned, ${nodes.length} nodes` : `Group ${group}`} ${DONE[act]}${act === "ablate" ? "" : ` ${by}`}`, path: "intervene", body: { text, sites: body.sites, nodes, ...how, correct: body.correct, wrong: body.wrong }, view: intervention }];
+    const title = `${nodes.length === 1 ? nodes[0] : group === undefined ? `What is pinned, ${nodes.length} nodes` : `Group ${group}`} ${DONE[act]}${act === "ablate" ? "" : ` ${by}`}`;
+    const card = (how: Record<string, unknown>) => ({ title, path: "intervene", body: { text, sites: body.sites, nodes, ...how, correct: body.correct, wrong: body.wrong }, view: intervention });
+    try {
+      return [...trial, card(act === "ablate" ? { scale: 0 } : { [act]: readNumber(by, "2") })];
+    } catch (error) {
+      return [...trial, { ...card({ [act]: by }), problem: wordsOf(error) }];
+    }
   },
   readFile: fromJson,
   findOwn,
