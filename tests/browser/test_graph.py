@@ -278,6 +278,18 @@ def test_of_a_graph_that_cannot_be_asked_for_nothing_is_asked(
     expect(page.get_by_role("button", name="Link", exact=True)).to_be_visible()
 
 
+def test_a_damaged_file_is_refused_and_what_is_shown_stays(open_page: OPEN, traced: rs.Graph, tmp_path: Path) -> None:
+    data = json.loads(traced.to_file())
+    data["edges"][7]["source"] = 99999
+    (tmp_path / "graph.json").write_text(json.dumps(data))
+    page = open_graph(open_page)
+    pick(page, "3.564")
+    page.locator(OPENED).set_input_files(tmp_path / "graph.json")
+    expect(page.locator(".notes")).to_contain_text("graph.json is no saved result. The file's edge 7 has no ends.")
+    expect(page.locator(".graph .face")).to_have_attribute("aria-label", "3.564@14")
+    expect(page.locator(".closer").first).to_be_visible()
+
+
 def test_what_cannot_be_traced_is_said_in_words(open_page: OPEN) -> None:
     page = open_page("/graph?positions=at&at=99", ready=False)
     panel = page.get_by_role("alert")

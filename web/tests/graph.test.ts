@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { parseArrays } from "../src/arrays.ts";
+import { readFile } from "../src/views/graph/check.ts";
 import { fromJson, toAttributionGraph, toDot, toJson, toTable } from "../src/views/graph/files.ts";
 import { CARD, curveOf, itemAt, layOut, orderItems, stepFrom } from "../src/views/graph/layout.ts";
 import { countKept, find, makeScene, type Marks, type Net, type Paths, pathsThrough, type Payload, prune, readNet } from "../src/views/graph/net.ts";
@@ -33,6 +34,40 @@ test("the file is what Python wrote, and files of what is shown are those of Pyt
 test("other files are refused with what was seen", () => {
   assert.throws(() => fromJson(JSON.stringify({ ...golden.file, version: 7 })), /version 7, and known is "residscope graph" of version 1/);
   assert.throws(() => fromJson('{"nodes": [], "links": []}'), /format undefined/);
+});
+
+test("a file that was damaged is refused with what is wrong", () => {
+  const change = (part: (file: any) => void): Uint8Array<ArrayBuffer> => {
+    const file = structuredClone(golden.file);
+    part(file);
+    return new TextEncoder().encode(JSON.stringify(file));
+  };
+  const cases: [(file: any) => void, RegExp][] = [
+    [({ edges }) => (edges[1].source = 99999), /edge 1 has no ends/],
+    [({ edges }) => (edges[1].source = 0.5), /edge 1 has no ends/],
+    [({ edges }) => (edges[2].weight = "abc"), /edge 2 has no finite numbers/],
+    [({ edges }) => (edges[2].weight = "0.5"), /edge 2 has no finite numbers/],
+    [({ edges }) => ([edges[0].source, edges[0].target] = [edges[0].target, edges[0].source]), /edge 0 leads to no later/],
+    [({ edges }) => edges.push(edges[0]), /stands there twice/],
+    [({ edges }) => (edges[0].parts = [1]), /parts are/],
+    [({ nodes }) => (nodes[3].level = 9), /node 3 is of no dictionary/],
+    [({ nodes }) => (nodes[3].pos = 99), /node 3 is at no position/],
+    [({ nodes }) => (nodes[3].feature = 1e7), /node 3 is no feature/],
+    [({ nodes }) => (nodes[3].activation = null), /node 3 has no finite/],
+    [({ nodes }) => nodes.push(nodes[3]), /stands there twice/],
+    [(file) => (file.total = 0.001), /total is 0.001, and its weights sum to/],
+    [(file) => (file.marks = { pinned: 5 }), /marks are {"pinned":5}/],
+    [(file) => (file.marks = { look: { across: "circles" } }), /marks are {"look"/],
+    [(file) => delete file.pieces, /pieces are missing/],
+    [(file) => delete file.outputs, /outputs are missing/],
+    [(file) => delete file.nodes, /nodes are no list/],
+    [(file) => (file.edges[0] = null), /edges are no list/],
+    [({ edges }) => delete edges[0].parts, /has no finite numbers|parts are/],
+    [(file) => (file.dictionaries[0].layer = "two"), /dictionaries are/],
+  ];
+  for (const [part, says] of cases) assert.throws(() => readFile(change(part)), says, String(part));
+  assert.ok(readFile(change(() => {})).length);
+  assert.ok(readFile(change((file) => delete file.marks)).length);
 });
 
 test("a group and a folded layer are one card each, whose edges are sums", () => {

@@ -10,7 +10,7 @@ import { filesOf, toJson } from "./graph/files.ts";
 import { type Across, layOut, orderItems } from "./graph/layout.ts";
 import { type Arrays, find, type Item, makeScene, MARKS, type Marks, marksIn, type Net, type Paths, type Payload, prune, readNet, TOKEN, usualShare } from "./graph/net.ts";
 import { Word } from "./legend.tsx";
-import { below, type Check, type Look, oneOf } from "./look.ts";
+import { below, type Check, isList, isRecordOf, isText, type Look, oneOf } from "./look.ts";
 import { parseOnce, present, rangeOf, type Shown, Stand } from "./present.tsx";
 import { type Scale, visiblePiece } from "./reading.ts";
 import "./graph.css";
@@ -371,10 +371,6 @@ function EdgeTable({ net, scene: { edges }, marks }: { net: Net; scene: { edges:
   );
 }
 
-const isText: Check = (value) => typeof value === "string";
-const isRecord = (check: Check): Check => (value) => typeof value === "object" && value !== null && !Array.isArray(value) && Object.values(value).every(check);
-const isList = (check: Check): Check => (value) => Array.isArray(value) && value.every(check);
-
 export default present<Payload, Chosen, Picked>(Graph, (payload, arrays) => {
   const net = netOf(payload, arrays);
   const isNode: Check = (value) => net.numbers.has(value as string);
@@ -383,16 +379,16 @@ export default present<Payload, Chosen, Picked>(Graph, (payload, arrays) => {
       keep: (value) => typeof value === "number" && value > 0 && value <= 1,
       // Of what nodes, is not asked: a link may lead to a graph that grew from another.
       pinned: isList(isText),
-      names: isRecord(isText),
-      notes: isRecord(isText),
-      groups: isRecord(isList(isText)),
+      names: isRecordOf(isText),
+      notes: isRecordOf(isText),
+      groups: isRecordOf(isList(isText)),
       folded: isList(Number.isInteger),
       across: oneOf("rows", "columns"),
       sign: oneOf("source", "ablation"),
       paths: oneOf("any", "long"),
       output: below(payload.outputs.length + 1),
     },
-    picked: (value) => isRecord(isText)(value) && /^(group:|layer:)/.test((value as Picked).item ?? "") || isNode((value as Picked)?.item),
+    picked: (value) => isRecordOf(isText)(value) && /^(group:|layer:)/.test((value as Picked).item ?? "") || isNode((value as Picked)?.item),
     first: firstLook(payload.marks),
     onward: ({ item }) => {
       const node = net.numbers.get(item);

@@ -57,6 +57,11 @@ export const oneOf = (...known: readonly unknown[]): Check => (value) => known.i
 export const either = (...checks: readonly Check[]): Check => (value) => checks.some((check) => check(value));
 export const allOf = (...checks: readonly Check[]): Check => (value) => checks.every((check) => check(value));
 export const listOf = (check: Check, most: number): Check => (value) => Array.isArray(value) && value.length > 0 && value.length <= most && value.every(check);
+export const isText: Check = (value) => typeof value === "string";
+export const isNumber: Check = (value) => typeof value === "number" && Number.isFinite(value);
+export const isList = (check: Check): Check => (value) => Array.isArray(value) && value.every(check);
+/** With any names. */
+export const isRecordOf = (check: Check): Check => (value) => isRecord(value) && Object.values(value).every(check);
 /** With all of these fields. */
 export const fieldsOf = (fields: Readonly<Record<string, Check>>): Check => (value) => isRecord(value) && Object.entries(fields).every(([name, check]) => check(value[name]));
 /** With some of them, and no other. */

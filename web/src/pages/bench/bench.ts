@@ -53,7 +53,7 @@ export interface Kind {
   words?: Readonly<Record<string, readonly string[]>>; // that are known, of fields that are one of some
   suit?: (facts: ModelFacts) => Fields; // those that are others for a model
   ask: (fields: Fields) => Ask; // throws a sentence where a field is none
-  readFile?: (text: string) => Uint8Array<ArrayBuffer>; // the bytes of a result, of a file of JSON
+  readFile?: (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>; // those of a result, where a file may hold others; throws a sentence
   findOwn?: (payload: any) => Promise<readonly string[]>; // the sites of a file's dictionaries that are the server's
   readAsked?: (payload: any, own: readonly string[]) => Promise<Fields>; // what a file's result was asked for; throws a sentence
   writeFile?: (data: Bytes, look: Look) => string; // the JSON of what is shown, in which it is saved
@@ -337,7 +337,7 @@ export class Bench {
     dismiss();
     try {
       const bytes = new Uint8Array(await file.arrayBuffer());
-      const data = bytes[0] === 0x7b && this.kind.readFile ? this.kind.readFile(await file.text()) : bytes; // "{"
+      const data = this.kind.readFile?.(bytes) ?? bytes;
       const payload = readResult(data);
       const { view, name } = payload;
       if (!Object.hasOwn(this.kind.views, view)) {

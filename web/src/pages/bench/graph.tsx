@@ -4,7 +4,7 @@ import { Word } from "../../views/legend.tsx";
 import evaluation from "../../views/evaluation.tsx";
 import graph, { findNodes, jsonOf, readKept, readMarks, strongestOf } from "../../views/graph.tsx";
 import intervention from "../../views/intervention.tsx";
-import { fromJson } from "../../views/graph/files.ts";
+import { readFile } from "../../views/graph/check.ts";
 import type { Marks } from "../../views/graph/net.ts";
 import type { Command } from "../keys.ts";
 import { wordsOf } from "../server.ts";
@@ -67,7 +67,7 @@ export const bench = new Bench({
       return [...trial, { ...card({ [act]: by }), problem: wordsOf(error) }];
     }
   },
-  readFile: fromJson,
+  readFile,
   findOwn,
   readAsked,
   writeFile: jsonOf,

@@ -33,19 +33,21 @@ export function toJson({ payload, ...net }: Net, marks: Marks): string {
 interface File {
   format: string;
   version: number;
+  marks?: Marks; // which older files have not
   nodes: { level: number; feature: number; pos: number; activation: number; effects: number[] }[];
   edges: { source: number; target: number; weight: number; before: number; parts: number[] }[];
 }
 
 /** The bytes of the graph that `toJson` or Python wrote. */
 export function fromJson(text: string): Uint8Array<ArrayBuffer> {
-  const { format, version, nodes, edges, ...plain } = JSON.parse(text) as File;
+  const { format, version, nodes, edges, marks = {}, ...plain } = JSON.parse(text) as File;
   if (format !== FORMAT.format || version !== FORMAT.version) throw new Error(`It says format ${quoted(format)} of version ${quoted(version)}, and known is ${quoted(FORMAT.format)} of version ${FORMAT.version}.`);
-  const column = (values: number[]): Tensor => ({ shape: [values.length], data: Float32Array.from(values) });
-  const wide = (rows: number[][], names: unknown): Tensor => ({ shape: [rows.length, (names as unknown[]).length], data: Float32Array.from(rows.flat()) });
+  for (const [name, rows] of Object.entries({ nodes, edges })) if (!Array.isArray(rows) || !rows.every((row) => typeof row === "object" && row !== null)) throw new Error(`Its ${name} are no list of rows.`);
+  const column = (values: number[]): Tensor => ({ shape: [values.length], data: Float32Array.from(values, (value) => (typeof value === "number" ? value : NaN)) });
+  const wide = (rows: number[][], names: unknown): Tensor => ({ shape: [rows.length, (names as unknown[] | undefined)?.length ?? 0], data: column(rows.flat()).data });
   const { outputs, part_names } = plain as unknown as Net["payload"];
   return writeArrays({
-    payload: { ...plain, view: "graph" },
+    payload: { ...plain, marks, view: "graph" },
     arrays: {
       levels: column(nodes.map(({ level }) => level)),
       features: column(nodes.map(({ feature }) => feature)),
