@@ -525,6 +525,26 @@ def test_the_search_of_the_page_finds_nodes(open_page: OPEN) -> None:
     expect(page.locator(".graph .face")).to_have_attribute("aria-label", "3.758@14")
 
 
+def test_a_node_that_the_slider_cuts_is_found(open_page: OPEN, traced: rs.Graph) -> None:
+    small = traced.prune(0.1)
+    left = {small.describe(node) for node in range(len(small.levels))}
+    cut, other = [key for key in map(traced.describe, range(len(traced.levels))) if key not in left][:2]
+    page = open_graph(open_page, "/graph?look=" + json.dumps({"chosen": {"keep": 0.1}}))
+    page.get_by_label(LARGE).fill(cut)
+    expect(page.locator(".graph .bar [role=status]")).to_have_text(
+        "0 cards, 1 node not shown: Enter pins the most active"
+    )
+    page.get_by_label(LARGE).press("Enter")
+    expect(page.locator(".graph .face.open")).to_have_attribute("aria-label", cut)
+    expect(page.locator(".closer").first).to_contain_text(f"Feature {cut.split('.')[1].split('@')[0]} of")
+    page.keyboard.press("Control+k")
+    page.keyboard.type(other)
+    page.get_by_role("option", name=f"Node {other}").click()
+    expect(page.locator(".graph .face.open")).to_have_attribute("aria-label", other)
+    expect(page.locator(".graph .face")).to_have_count(2)
+    assert json.loads(query(page)["look"])["chosen"]["pinned"] == [cut, other]
+
+
 def test_a_graph_is_tried_and_says_what_python_says(
     open_page: OPEN, demo: rs.Model, traced: rs.Graph, tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ import { parseArrays } from "../src/arrays.ts";
 import { readFile } from "../src/views/graph/check.ts";
 import { fromJson, toAttributionGraph, toDot, toJson, toTable } from "../src/views/graph/files.ts";
 import { CARD, curveOf, itemAt, layOut, orderItems, stepFrom } from "../src/views/graph/layout.ts";
-import { countKept, find, makeScene, type Marks, type Net, type Paths, pathsThrough, type Payload, prune, readNet } from "../src/views/graph/net.ts";
+import { bringUp, countKept, find, makeScene, type Marks, type Net, type Paths, pathsThrough, type Payload, prune, readNet } from "../src/views/graph/net.ts";
 import { writeCsv } from "../src/views/present.tsx";
 
 const golden = JSON.parse(readFileSync("../tests/golden/graph.json", "utf-8"));
@@ -96,13 +96,23 @@ test("paths through a node are what comes before it and what comes after, not wh
 });
 
 test("a search finds numbers, tokens and names", () => {
-  const found = (words: string, among: Marks = marks): string[] => find(net, scene, among, words).map((i) => scene.items[i].key);
+  const found = (words: string, among: Marks = marks): string[] => find(net, scene, among, words).items.map((i) => scene.items[i].key);
   assert.deepEqual(found("10603"), ["5.10603@1"]);
   assert.deepEqual(found("·CAT"), scene.items.filter(({ pos }) => pos === 1).map(({ key }) => key));
-  assert.deepEqual(find({ ...net, payload: { ...payload, positions: [1] } }, scene, marks, "cat").map((i) => scene.items[i].key), ["token@1"]);
+  assert.deepEqual(find({ ...net, payload: { ...payload, positions: [1] } }, scene, marks, "cat").items.map((i) => scene.items[i].key), ["token@1"]);
   assert.deepEqual(found("animal"), ["1.300@1"]);
   assert.deepEqual(found("first"), ["0.7@0"]);
   assert.deepEqual(found("  "), []);
+});
+
+test("a search finds what is cut, and brings it up by a pin, its group or its folded layer", () => {
+  const few = makeScene(net, prune(net, 0.1, "any"), {});
+  const { items, cut } = find(net, few, {}, "5.17@1");
+  assert.deepEqual([items, cut.map((node) => net.keys[node])], [[], ["5.17@1"]]);
+  const up = (among: Marks) => bringUp(net, among, cut[0]);
+  assert.deepEqual(up({ pinned: ["0.7@0"] }), { pinned: ["0.7@0", "5.17@1"], item: "5.17@1" });
+  assert.deepEqual(up({ groups: { last: ["5.17@1"] } }), { pinned: [], item: "group:last" });
+  assert.deepEqual(up({ folded: [5] }), { pinned: ["5.17@1"], item: "layer:5" });
 });
 
 for (const across of ["rows", "columns"] as const)

@@ -8,7 +8,7 @@ import { type Drawn, drawGraph, type Face, GraphCanvas, type GraphElement } from
 import { Cards } from "./graph/cards.tsx";
 import { filesOf, toJson } from "./graph/files.ts";
 import { type Across, layOut, orderItems } from "./graph/layout.ts";
-import { type Arrays, find, type Item, makeScene, MARKS, type Marks, marksIn, type Net, type Paths, type Payload, prune, readNet, TOKEN, usualShare } from "./graph/net.ts";
+import { type Arrays, bringUp, find, type Item, makeScene, MARKS, type Marks, marksIn, type Net, type Paths, type Payload, prune, readNet, TOKEN, usualShare } from "./graph/net.ts";
 import { Word } from "./legend.tsx";
 import { below, type Check, isList, isRecordOf, isText, type Look, oneOf } from "./look.ts";
 import { parseOnce, present, rangeOf, type Shown, Stand } from "./present.tsx";
@@ -84,6 +84,13 @@ export function readKept(data: Bytes, look: Look): { marks: Marks; shown: Paths 
 /** The file of a graph's bytes, with the marks of a look. */
 export const jsonOf = (data: Bytes, look: Look): string => toJson(readGraph(data), readMarks(data, look));
 
+/** The look that shows a node, whatever it cuts. */
+export function showNode(data: Bytes, look: Look, key: string): Look {
+  const net = readGraph(data);
+  const { pinned, item } = bringUp(net, readMarks(data, look), net.numbers.get(key)!);
+  return { ...look, chosen: { ...(look.chosen as Partial<Chosen> | undefined), pinned }, picked: { item } };
+}
+
 /** Nodes whose name, or what a look calls them, has some words in it. */
 export function findNodes(data: Bytes, look: Look, words: string): string[] {
   const { names = {} } = readMarks(data, look);
@@ -144,7 +151,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   }, [scene, across, width]);
   const faces = useMemo(() => facesOf(net, scene.items, marks, shownOutput, across), [net, scene, JSON.stringify(marks.names), shownOutput, across]);
   const limit = useMemo(() => rangeOf(net.weights, scale, "").limit, [net, JSON.stringify(scale)]);
-  const found = useMemo(() => find(net, scene, marks, words), [net, scene, words]);
+  const { items: found, cut } = useMemo(() => find(net, scene, marks, words), [net, scene, words]);
   const numberOf = (key: string): number | null => {
     const at = scene.items.findIndex((item) => item.key === key);
     return at < 0 ? null : at;
@@ -181,6 +188,17 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
     const pinned = (marks.pinned ?? []).filter((one) => one !== key);
     choose({ pinned: open ? pinned : [...pinned, key] });
   };
+  /** Goes to what is found; what is cut is pinned, so that it is there. */
+  const goTo = (): void => {
+    if (found.length) {
+      canvas.current!.reveal(found[0]);
+      if (at !== found[0]) toggle(found[0]);
+    } else if (cut.length) {
+      const { pinned, item } = bringUp(net, marks, cut[0]);
+      pick({ item });
+      choose({ pinned });
+    }
+  };
   const files = filesOf(net, scene, marks, keep, paths);
   return (
     <Stand
@@ -195,8 +213,13 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
     >
       <div class="graph" ref={place}>
         <div class="bar">
-          <input type="search" placeholder="Find a feature, token or name" aria-label="Find in the graph" value={words} onInput={({ currentTarget }) => setWords(currentTarget.value)} onKeyDown={({ key }) => key === "Enter" && found.length && (canvas.current!.reveal(found[0]), at !== found[0] && toggle(found[0]))} />
-          {words && <span role="status">{counted(found.length, "card")}</span>}
+          <input type="search" placeholder="Find a feature, token or name" aria-label="Find in the graph" value={words} onInput={({ currentTarget }) => setWords(currentTarget.value)} onKeyDown={({ key }) => key === "Enter" && goTo()} />
+          {words && (
+            <span role="status">
+              {counted(found.length, "card")}
+              {cut.length > 0 && `, ${counted(cut.length, "node")} not shown${found.length ? "" : ": Enter pins the most active"}`}
+            </span>
+          )}
           <Folds dictionaries={payload.dictionaries} folded={marks.folded ?? []} choose={choose} />
           <span class="zooms" role="group" aria-label="Zoom">
             <button type="button" aria-label="Smaller" onClick={() => canvas.current!.zoomBy(0.8)}>

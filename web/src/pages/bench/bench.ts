@@ -211,6 +211,11 @@ export class Bench {
     if (key === "picked" || (this.kind.closer && !this.isLooked())) this.loadCards();
   };
 
+  lookAt = (look: Look): void => {
+    this.look.value = look;
+    this.loadCards();
+  };
+
   /** Lets go of what is picked; whether anything was. */
   leave = (): boolean => {
     const { picked } = this.look.peek();

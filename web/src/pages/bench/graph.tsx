@@ -2,7 +2,7 @@
 
 import { Word } from "../../views/legend.tsx";
 import evaluation from "../../views/evaluation.tsx";
-import graph, { findNodes, jsonOf, readKept, readMarks, strongestOf } from "../../views/graph.tsx";
+import graph, { findNodes, jsonOf, readKept, readMarks, showNode, strongestOf } from "../../views/graph.tsx";
 import intervention from "../../views/intervention.tsx";
 import { readFile } from "../../views/graph/check.ts";
 import type { Marks } from "../../views/graph/net.ts";
@@ -95,7 +95,7 @@ export function entries(words: string): Command[] {
   if (!answer || !words.trim()) return [];
   return findNodes(answer.data, bench.look.peek(), words.trim())
     .slice(0, 8)
-    .map((item) => ({ id: item, label: `Node ${item}`, run: () => bench.see("picked", { item }) }));
+    .map((item) => ({ id: item, label: `Node ${item}`, run: () => bench.lookAt(showNode(answer.data, bench.look.peek(), item)) }));
 }
 
 export function Graph() {

@@ -247,14 +247,28 @@ export function pathsThrough({ items, links, into, from }: Scene, item: number):
   return found;
 }
 
-/** What a search finds: a feature's number, the token that it is at, a name or a note. */
-export function find(net: Net, scene: Scene, marks: Marks, words: string): number[] {
+/** What a search finds, by a feature's number, the token that it is at, a name or a note: items, and nodes that are in none, the most active first. */
+export function find(net: Net, scene: Scene, marks: Marks, words: string): { items: number[]; cut: number[] } {
   const wanted = words.trim().toLowerCase().replaceAll("·", " ");
-  if (!wanted) return [];
+  if (!wanted) return { items: [], cut: [] };
   const several = net.payload.positions.length > 1; // else all are at one token
   const says = (node: number): string[] => {
     const key = net.keys[node];
     return [key, marks.names?.[key] ?? "", marks.notes?.[key] ?? "", several || net.levels[node] === TOKEN ? net.payload.pieces[net.pos[node]] : ""];
   };
-  return scene.items.flatMap((item, i) => ([...(item.kind === "group" ? [item.key.slice(6)] : []), ...item.nodes.flatMap(says)].some((text) => text.toLowerCase().includes(wanted)) ? [i] : []));
+  const holds = (texts: readonly string[]): boolean => texts.some((text) => text.toLowerCase().includes(wanted));
+  const shown = new Set(scene.items.flatMap(({ nodes }) => nodes));
+  return {
+    items: scene.items.flatMap((item, i) => (holds([...(item.kind === "group" ? [item.key.slice(6)] : []), ...item.nodes.flatMap(says)]) ? [i] : [])),
+    cut: net.keys.flatMap((_, node) => (!shown.has(node) && holds(says(node)) ? [node] : [])).sort((a, b) => net.activations[b] - net.activations[a] || a - b),
+  };
+}
+
+/** How a node is shown whatever is cut: it is pinned, and one item has it. */
+export function bringUp({ keys, levels, payload }: Net, { pinned = [], groups = {}, folded = [] }: Marks, node: number): { pinned: readonly string[]; item: string } {
+  const key = keys[node];
+  const [group] = Object.entries(groups).find(([, members]) => members.includes(key)) ?? [];
+  if (group !== undefined) return { pinned, item: `group:${group}` };
+  const layer = levels[node] === TOKEN ? null : payload.dictionaries[levels[node]].layer;
+  return { pinned: [...pinned.filter((one) => one !== key), key], item: layer !== null && folded.includes(layer) ? `layer:${layer}` : key };
 }
