@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pandas as pd
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 import residscope as rs
 from tests.browser.test_bench_pages import query, wait_until_done
@@ -276,6 +276,23 @@ def test_of_a_graph_that_cannot_be_asked_for_nothing_is_asked(
     wait_until_done(page)
     expect(note).to_have_count(0)
     expect(page.get_by_role("button", name="Link", exact=True)).to_be_visible()
+
+
+def test_a_file_that_is_opened_before_the_model_is_known_is_shown(
+    browser_context: Callable[[], BrowserContext], origin: str, traced: rs.Graph, tmp_path: Path
+) -> None:
+    traced.save(tmp_path / "graph.json")
+    page = browser_context().new_page()
+
+    def wait(route: Route) -> None:
+        page.wait_for_timeout(600)
+        route.continue_()
+
+    page.route("**/api/v1/model", wait)
+    page.goto(f"{origin}/graph?text=Tom%20ran%20home&correct=&wrong=")
+    page.locator(OPENED).set_input_files(tmp_path / "graph.json")
+    expect(page.locator(TITLE)).to_have_text(traced.name)
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(PROMPT)
 
 
 def test_a_damaged_file_is_refused_and_what_is_shown_stays(open_page: OPEN, traced: rs.Graph, tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
 }
 
 /** Which edges there are; a graph may have been traced without those on short paths. */
-const allOf = ({ settings, dictionaries }: Payload): string => (settings.paths === "long" && dictionaries.length > 2 ? "all edges traced, of long paths" : "all edges");
+const allOf = ({ settings, dictionaries }: Payload): string => (settings.paths === "long" && dictionaries.length > 2 ? "all edges traced, on long paths" : "all edges");
 
 /** Why nothing is shown, and what shows something. */
 function whyEmpty(net: Net, keep: number): string {

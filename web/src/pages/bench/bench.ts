@@ -138,6 +138,7 @@ export class Bench {
   private closing: AbortController | null = null;
   private pushing = false;
   private early: Fields | null = null; // what was changed before the model was known
+  private opening: File | null = null; // what was opened
   usual: Fields; // what is asked for where nobody says otherwise
 
   constructor(readonly kind: Kind) {
@@ -174,6 +175,7 @@ export class Bench {
         this.readAddress();
         if (this.early) this.change(this.early);
       });
+      if (this.opening) void this.openFile(this.opening);
     } catch (error) {
       this.trouble.value = troubleOf(error);
     }
@@ -339,6 +341,7 @@ export class Bench {
 
   /** Shows a result from a file that `result.save()` wrote. */
   openFile = async (file: File): Promise<void> => {
+    if (!model.peek()) return void (this.opening = file);
     dismiss();
     try {
       const bytes = new Uint8Array(await file.arrayBuffer());
