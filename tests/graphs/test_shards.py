@@ -3,10 +3,15 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 import residscope as rs
 from residscope.errors import BadArgument, Cancelled
@@ -100,7 +105,54 @@ def test_other_folders_are_refused(demo: rs.Model, tmp_path: Path) -> None:
         trace(tmp_path / "two")
     with pytest.raises(BadArgument, match="cannot be used"):
         trace(tmp_path / "two/mine.txt")
-    shard = tmp_path / "one/level_0.safetensors"
-    shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(BadArgument, match=r"level_0\.safetensors cannot be read"):
-        trace(tmp_path / "one")
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def _take_another(path: Path) -> None:
+    path.write_bytes(path.with_name("level_1.safetensors").read_bytes())
+
+
+def _become_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _change(name: str, change: Callable[[Tensor], Tensor]) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata()
+        tensors = load_file(path)
+        path.unlink()  # what was read is mapped
+        save_file(tensors | {name: change(tensors[name]).contiguous()}, path, said)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (_cut, "cannot be read"),
+        (_become_folder, "cannot be read"),
+        (_take_another, "is not what was written"),
+        (_change("edges.weights", torch.zeros_like), "is not what was written"),
+        (_change("edges.weights", lambda x: x[:-1]), "is not what was written"),
+        (_change("edges.features", lambda x: x + 5000), "is not what was written"),
+        (_change("effects", lambda x: x[:, :0]), "is not what was written"),
+        (_change("n_measured", lambda x: x + 1), "is not what was written"),
+    ],
+)
+def test_a_file_that_was_changed_is_refused(
+    demo: rs.Model, tmp_path: Path, harm: Callable[[Path], None], says: str
+) -> None:
+    some = [rs.demo.dictionaries[f"resid_pre.{layer}"] for layer in (0, 1)]
+    options: dict[str, Any] = {"out": tmp_path, "outputs": [rs.loss()]}
+    graph = rs.causal_graph(demo, PROMPT, some, **options)
+    path = tmp_path / "level_0.safetensors"
+    harm(path)
+    with pytest.raises(BadArgument, match=rf"level_0\.safetensors {says}.*Remove it, and the level is traced anew"):
+        rs.causal_graph(demo, PROMPT, some, **options)
+    path.rmdir() if path.is_dir() else path.unlink()
+    assert rs.causal_graph(demo, PROMPT, some, **options).to_json() == graph.to_json()

@@ -1,5 +1,6 @@
 """A graph while it is traced, level by level in a folder, so that tracing that ended early goes on."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -9,8 +10,8 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from residscope.errors import BadArgument
@@ -49,12 +50,13 @@ class Shards:
     Raises:
       BadArgument: The folder is of another call, holds something else, or cannot be written.
     Holds:
-      Whenever a writer is killed, every file is whole or not there.
+      Whenever a writer is killed, every file is whole or not there; each says a SHA-256 of what is in it, of its level
+      and of the call.
     """
 
     def __init__(self, folder: Path, call: Mapping[str, Any]) -> None:
         self.folder = folder
-        told = json.dumps(call, indent=1, sort_keys=True)
+        self._told = told = json.dumps(call, indent=1, sort_keys=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / _CALL
@@ -77,16 +79,20 @@ class Shards:
         Raises:
           BadArgument: Its file is not what `write` wrote.
         """
-        path = self._path(level)
-        if not path.is_file():
+        path, hint = self._path(level), "Remove it, and the level is traced anew."
+        if not path.exists():
             return None
         try:
-            found = load_file(path)
-            edges = Edges(*(found[f"edges.{one.name}"] for one in fields(Edges)))
-            counted = int(found["n_measured"]), float(found["noise_floor"])
-            return Traced(edges, found["effects"], found["numbers"], found["sizes"], *counted)
-        except (OSError, SafetensorError, KeyError) as error:
-            raise BadArgument(f"{path} cannot be read ({error}).", "Remove it, and the level is traced anew.") from None
+            with safe_open(path, framework="pt") as file:
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+                said = file.metadata()
+        except (OSError, SafetensorError) as error:
+            raise BadArgument(f"{path} cannot be read ({error}).", hint) from None
+        if said != self._sign(level, found):
+            raise BadArgument(f"{path} is not what was written there.", hint)
+        edges = Edges(*(found[f"edges.{one.name}"] for one in fields(Edges)))
+        counted = int(found["n_measured"]), float(found["noise_floor"])
+        return Traced(edges, found["effects"], found["numbers"], found["sizes"], *counted)
 
     def write(self, level: int, traced: Traced) -> None:
         """Keep what was found of a level."""
@@ -94,7 +100,16 @@ class Shards:
         tensors |= {name: getattr(traced, name).cpu() for name in ("effects", "numbers", "sizes")}
         tensors["n_measured"] = torch.tensor(traced.n_measured)
         tensors["noise_floor"] = torch.tensor(traced.noise_floor, dtype=torch.float64)
-        _write(self._path(level), save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        _write(self._path(level), save(tensors, self._sign(level, tensors)))
+
+    def _sign(self, level: int, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+        """What a level's file says of itself."""
+        found = hashlib.sha256(f"{level} {self._told}".encode())
+        for name, tensor in sorted(tensors.items()):
+            found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            found.update(tensor.flatten().view(torch.uint8).numpy().data)
+        return {"sha256": found.hexdigest()}
 
     def _path(self, level: int) -> Path:
         return self.folder / f"{'tokens' if level < 0 else f'level_{level}'}.safetensors"
