@@ -108,6 +108,13 @@ def test_a_loaded_dictionarys_feature_is_data(tmp_path: Path) -> None:
     assert rs.clamp(dictionary.to(torch.device("cpu"))[7], 0.0, pos=-1) == edit
     with pytest.raises(BadEdit, match=r"dictionaries=rs\.load_dictionary"):
         rs.Edit.from_json(data)
+    moved = rs.clamp(rs.load_dictionary(tmp_path / "sae", site="resid_post.2", centred=True)[7], 0.0)
+    data = json.loads(json.dumps(moved.to_json()))
+    again = rs.Edit.from_json(data, dictionaries=rs.load_dictionary)
+    assert again == moved == eval(repr(moved), {"rs": rs})
+    assert again.arguments["feature"].site == rs.Site("resid_post", 2)
+    data["feature"]["feature"]["allow_pickle"] = True  # is not for who wrote the edit to say
+    assert rs.Edit.from_json(data, dictionaries=rs.load_dictionary) == moved
 
 
 def test_a_dictionary_made_in_memory_is_not_data(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import residscope as rs
-from residscope.errors import BadDictionary
+from residscope.errors import BadArgument, BadDictionary
 from tests.dictionaries.test_golden import GOLDEN
 from tests.models import family_model
 
@@ -121,11 +121,25 @@ def test_the_site_is_said_where_the_files_do_not(tmp_path: Path) -> None:
             rs.load_dictionary(nameless)
         found = rs.load_dictionary(nameless, site="blocks.4.hook_mlp_out")
         assert found.site == rs.load_dictionary(nameless, site=rs.Site("mlp_out", 4)).site == rs.Site("mlp_out", 4)
-        assert found.source is None  # the path alone would not give it again
+        assert found.call == f"rs.load_dictionary({str(nameless)!r}, site='mlp_out.4')"
+        assert eval(found.call, {"rs": rs}).fingerprint == found.fingerprint
     measured = copy(LEARNED, tmp_path)
     (measured / "eval_results.json").write_text(json.dumps({"l0": 3.7, "frac_variance_explained": 0.8}))
     facts = rs.load_dictionary(measured, allow_pickle=True).facts
     assert (facts["n_active"], facts["variance_explained"]) == (3.7, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("path", "site", "says"),
+    [
+        (5, None, r"5 was given as a dictionary's path\."),
+        (None, None, r"None was given as a dictionary's path\."),
+        (SPARSIFY, 5, r"site=5 was asked for\."),
+    ],
+)
+def test_what_is_no_path_or_site_is_refused(path: Any, site: Any, says: str) -> None:
+    with pytest.raises(BadArgument, match=says):
+        rs.load_dictionary(path, site=site)
 
 
 def test_a_stream_is_said_to_be_centred() -> None:
@@ -133,7 +147,10 @@ def test_a_stream_is_said_to_be_centred() -> None:
     x = torch.randn(3, 12) + 2
     plain = rs.load_dictionary(GOLDEN / "sae_lens_0/folder/cfg.json")  # a file of the folder is as good
     torch.testing.assert_close(found.encode(x), plain.encode(x - x.mean(-1, keepdim=True)))
-    assert found.source is None
+    again = eval(found.to(torch.device("meta")).call, {"rs": rs})
+    assert again.centred
+    assert again.fingerprint == found.fingerprint != plain.fingerprint
+    assert found.call in found.direction(3).as_python()
     assert plain.source == str(GOLDEN / "sae_lens_0/folder/cfg.json")
 
 

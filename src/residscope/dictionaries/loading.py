@@ -6,7 +6,7 @@ from pathlib import Path
 
 from residscope.dictionaries.formats import FORMATS
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
-from residscope.errors import BadDictionary
+from residscope.errors import BadArgument, BadDictionary
 from residscope.sites import Site, read_site
 
 BUNDLED = Path(__file__).parents[1] / "demo" / "dictionaries"
@@ -32,10 +32,17 @@ def load_dictionary(
         first GPT-2 dictionaries do not say it.
       allow_pickle: Whether a pickle may be opened; of it only tensors and plain values are taken.
     Raises:
+      BadArgument: The path or the site is none.
       BadDictionary: There is no such folder, no format is known by its files, they are pickled, or cannot be read.
     Holds:
-      `encode` and `decode` equal what the library that wrote the files computes with them.
+      `encode` and `decode` equal what the library that wrote the files computes with them; the Python of what is made
+      of it loads it with what was given here.
     """
+    if not isinstance(path, str | Path):
+        raise BadArgument(f"{path!r:.80} was given as a dictionary's path.", "Give a folder, or a place on the hub.")
+    asked = read_site(site) if isinstance(site, str) else site
+    if not isinstance(asked, Site | None):
+        raise BadArgument(f"site={site!r:.80} was asked for.", 'Give a site: "resid_pre.3".')
     name = str(path)
     folder = _find(path, name, allow_pickle)
     for each in FORMATS.values():
@@ -45,9 +52,10 @@ def load_dictionary(
                     f"The weights in {folder} are pickled.",
                     "If you trust where they come from: load_dictionary(..., allow_pickle=True).",
                 )
-            found = each.read(folder, read_site(site) if isinstance(site, str) else site)
+            found = each.read(folder, asked)
             found = found if centred is None else replace(found, centred=centred)
-            return found.loaded_from(name, pickled=each.PICKLED) if site is None and centred is None else found
+            said = {"site": asked and str(asked), "centred": centred, "allow_pickle": each.PICKLED or None}
+            return found.loaded_from(name, **{option: value for option, value in said.items() if value is not None})
     known = f"A dictionary of {', '.join(FORMATS)} is asked for."
     if not folder.exists():
         raise BadDictionary(f"There is no folder {str(folder)!r}.", known)

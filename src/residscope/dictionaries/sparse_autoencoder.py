@@ -23,7 +23,7 @@ Activation = Literal["relu", "topk", "groupmax", "jumprelu", "gated"]
 Scaling = Literal["none", "constant", "norm", "layer_norm"]
 
 _EPS = 1e-5  # added where an input is divided, and not where it is put back
-_TOLD = ("name", "facts", "source", "pickled")  # of people's use: they change nothing that is computed
+_TOLD = ("name", "facts", "source", "options")  # of people's use: they change nothing that is computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class SparseAutoencoder:
       factor: Of constant scaling: what each input is multiplied by.
       facts: What its file says of the model and the texts it was made on, and of what `check` measures.
       source: What `rs.load_dictionary` was given; None where it was made in memory, or changed since.
-      pickled: Whether a pickle lies there.
+      options: What it was given besides.
     """
 
     name: str
@@ -74,7 +74,7 @@ class SparseAutoencoder:
     factor: float = 1.0
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
     source: str | None = field(default=None, init=False, repr=False)  # `replace` leaves it out
-    pickled: bool = field(default=False, init=False, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def n_features(self) -> int:
@@ -133,19 +133,19 @@ class SparseAutoencoder:
             return self
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         moved: dict[str, Any] = {name: x.to(device) for name, x in values.items() if isinstance(x, Tensor)}
-        return replace(self, **moved).loaded_from(self.source, pickled=self.pickled)
+        return replace(self, **moved).loaded_from(self.source, **self.options)
 
-    def loaded_from(self, source: str | None, *, pickled: bool = False) -> "SparseAutoencoder":
-        """A copy that knows where it can be loaded."""
+    def loaded_from(self, source: str | None, **options: Any) -> "SparseAutoencoder":
+        """A copy that knows where, and how, it can be loaded."""
         same = replace(self)
         object.__setattr__(same, "source", source)
-        object.__setattr__(same, "pickled", pickled)
+        object.__setattr__(same, "options", options)
         return same
 
     @property
     def call(self) -> str:
         """The Python that loads it; "..." where it has no source."""
-        said = ", allow_pickle=True" if self.pickled else ""
+        said = "".join(f", {name}={value!r}" for name, value in self.options.items())
         return f"rs.load_dictionary({self.source!r}{said})" if self.source else "..."
 
     def encode(self, x: Tensor) -> Tensor:
@@ -374,6 +374,11 @@ class Feature:
     def source(self) -> str | None:
         """What its dictionary was loaded from."""
         return self.dictionary.source
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """How its dictionary was loaded from there."""
+        return self.dictionary.options
 
     @property
     def call(self) -> str:

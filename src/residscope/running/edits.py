@@ -149,7 +149,7 @@ class Edit:
         data: Mapping[str, Any],
         folder: str | Path | None = None,
         *,
-        dictionaries: Callable[[str], Any] | None = None,
+        dictionaries: Callable[..., Any] | None = None,
     ) -> "Edit":
         """The edit that `to_json` wrote.
 

@@ -43,11 +43,14 @@ class Numbered(Protocol):
     @property
     def source(self) -> str | None: ...
     @property
+    def options(self) -> Mapping[str, Any]: ...
+    @property
     def call(self) -> str: ...
 
 
 LENGTHS = "n_tokens"  # beside the sites of a recorded run
 _INLINE = 16
+_KEPT = ("site", "centred")  # of how a dictionary was loaded; whether pickles may be opened, who reads the edit says
 
 # What the Python of edits, metrics and texts may use.
 _IMPORTS = {
@@ -93,13 +96,14 @@ def pack(value: Any, edit: "Edit", folder: Path | None) -> Any:
                 "The feature's dictionary was made in memory, and has no JSON.",
                 "Save it, and take the feature of what rs.load_dictionary gives.",
             )
-        return {"feature": {"dictionary": value.source, "number": int(value.number)}}
+        options = {name: value.options[name] for name in _KEPT if name in value.options}
+        return {"feature": {"dictionary": value.source, "number": int(value.number), **options}}
     raise BadEdit(
         f"{edit.name} holds a value of the type {type(value).__name__}, which has no JSON.", "Give it as numbers."
     )
 
 
-def unpack(data: Any, folder: Path | None, dictionaries: Callable[[str], Any] | None = None) -> Any:
+def unpack(data: Any, folder: Path | None, dictionaries: Callable[..., Any] | None = None) -> Any:
     """The value that `pack` wrote.
 
     Args:
@@ -131,7 +135,8 @@ def unpack(data: Any, folder: Path | None, dictionaries: Callable[[str], Any] | 
                 f"The edit has a feature of the dictionary {inner['dictionary']!r}.",
                 "Give from_json dictionaries=rs.load_dictionary.",
             )
-        return dictionaries(inner["dictionary"])[inner["number"]]
+        options = {name: inner[name] for name in _KEPT if name in inner}
+        return dictionaries(inner["dictionary"], **options)[inner["number"]]
     if kind == "values":
         return torch.tensor(inner, dtype=getattr(torch, data["dtype"])).reshape(data["shape"])
     if not re.fullmatch("[0-9a-f]{32}", data["hash"]):
