@@ -1,6 +1,7 @@
 """A dictionary's files: what they say and the tensors they hold, checked before anything is computed with them."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,7 +124,11 @@ def unpickle(path: Path, classes: Sequence[type] = ()) -> Any:
         with torch.serialization.safe_globals([*classes]):
             return torch.load(path, map_location="cpu", mmap=is_zipfile(path), weights_only=True)
     except Exception as error:  # of the pickle's, the archive's and the disk's many
-        why = str(error).partition("\n")[0] or type(error).__name__
+        # The words of the pickle's own errors tell how to run what is in it.
+        if found := re.search(r"GLOBAL (\S{1,80})", str(error)):
+            raise BadDictionary(f"{path} holds {found[1]}, no tensor or plain value.", "Do not open it.") from None
+        plain = isinstance(error, (OSError, RuntimeError))
+        why = str(error).partition("\n")[0] if plain else type(error).__name__
         raise BadDictionary(f"{path} cannot be read as tensors and plain values ({why}).", _AGAIN) from None
 
 
