@@ -13,6 +13,7 @@ from residscope.graphs.circuits import Circuits, Errors
 from residscope.graphs.evaluation import _Ranking
 from residscope.graphs.levels import ERROR, arrange, read_prompt
 from residscope.graphs.tracer import Tracer
+from residscope.running.progress import Step
 from tests.graphs.conftest import PROMPT
 from tests.graphs.wiring import STREAM, wire
 
@@ -125,6 +126,18 @@ def test_other_texts_fill_and_are_measured(
     found.save(tmp_path / "evaluation")
     opened: Any = rs.open(tmp_path / "evaluation")
     assert opened.to_json() == found.to_json()
+
+
+def test_progress_is_told_of_as_many_as_there_are(wide: rs.Model, dictionaries: Dictionaries) -> None:
+    graph, steps = rs.causal_graph(wide, PROMPT, dictionaries, [4, 7]), list[Step]()
+    with rs.progress(steps.append):
+        graph.evaluate(wide, dictionaries, n_groups=4, n_random=1)
+    assert {step.what for step in steps} == {"tracing", "running circuits"}
+    assert all(step.done <= step.total for step in steps)
+    traced = [step for step in steps if step.what == "tracing"]
+    assert len({step.total for step in traced}) == 1
+    assert [step.done for step in traced] == sorted(step.done for step in traced)
+    assert traced[-1].done == traced[-1].total > 0
 
 
 def test_sums_of_edges_are_right_where_nothing_interacts_and_wrong_where_it_does() -> None:

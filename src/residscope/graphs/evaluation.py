@@ -163,6 +163,7 @@ def evaluate(
     levels = arrange(model, dictionaries)
     tracer = _trace_again(graph, model, levels, find_budget(model, memory_bytes))
     sources = dict(tracer.find_sources(errors == "node", tokens=False))
+    tracer.begin(sum(map(len, sources.values())))
     predicted, measured, sizes = _Groups(graph, tracer, sources, n_groups, generator).measure()
     metric = metric or log_prob(int(tracer.run.at("logits", -1)[0].argmax()))
     circuits = Circuits(tracer, sources, metric, errors, choose_fill(model, levels, tracer, with_, over), texts)
