@@ -90,14 +90,15 @@ def test_other_folders_are_refused(demo: rs.Model, tmp_path: Path) -> None:
 
     trace(tmp_path / "one")
     for differs, change in (
-        ("rule", {"top": 3}),
+        ("top", {"top": 3}),
+        ("share, top", {"share": 0.5}),
         ("prompt", {"prompt": "Tom had a red ball."}),
         ("positions", {"positions": [1]}),
         ("competition", {"competition": False}),
         ("outputs", {"outputs": [rs.loss()]}),
     ):
         options: dict[str, Any] = change
-        with pytest.raises(BadArgument, match=f"begun by another call, which differs in {differs}"):
+        with pytest.raises(BadArgument, match=rf"begun by another call, which differs in {differs}\."):
             trace(tmp_path / "one", **options)
     (tmp_path / "two").mkdir()
     (tmp_path / "two/mine.txt").write_text("mine")

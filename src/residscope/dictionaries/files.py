@@ -91,7 +91,9 @@ def choose_site(asked: Site | None, name: Any, path: Path) -> Site:
     """
     site = asked or (read_site(name) if name and isinstance(name, str) else None)
     if site is None:
-        raise BadDictionary(f"{path} does not say which site it reads.", 'Say it: load_dictionary(path, site="...").')
+        raise BadDictionary(
+            f"{path} does not say which site it reads.", 'Say it: load_dictionary(path, site="resid_pre.3").'
+        )
     if site.kind not in KINDS:
         if asked:
             raise BadDictionary(f'site="{asked}" was given, which is no site.', 'Give one that is: "resid_pre.3".')

@@ -135,7 +135,7 @@ def causal_graph(
     how = Attribution(tracer, read_whole("integrated_gradients", integrated_gradients)) if estimate else tracer
     shards = None
     if out is not None:
-        call: dict[str, Any] = {"method": method, "integrated_gradients": integrated_gradients, "rule": asdict(rule)}
+        call: dict[str, Any] = {"method": method, "integrated_gradients": integrated_gradients, **asdict(rule)}
         call |= {"later": later, "errors": errors, "tokens": tokens, "split": split, "pinned": pins.tolist()}
         shards = Shards(Path(out), {**call, "outputs": list(map(repr, outputs)), **tracer.describe()})
     found, effects = _trace(tracer, how, sources, steps, rule, outputs, shards)

@@ -55,21 +55,21 @@ class Shards:
     """
 
     def __init__(self, folder: Path, call: Mapping[str, Any]) -> None:
-        self.folder = folder
+        self.folder, name = folder, repr(str(folder))
         self._told = told = json.dumps(call, indent=1, sort_keys=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / _CALL
             if not path.is_file():
                 if any(one.suffix != ".new" for one in folder.iterdir()):
-                    raise BadArgument(f"out={str(folder)!r} holds other files.", "Name an empty folder, or a new one.")
+                    raise BadArgument(f"{name} holds other files.", "Name an empty folder, or a new one.")
                 _write(path, told.encode())
             kept = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise BadArgument(f"out={str(folder)!r} cannot be used ({error}).", "Name another folder.") from None
+            raise BadArgument(f"{name} cannot be used ({error}).", "Name another folder.") from None
         if kept != told:
             raise BadArgument(
-                f"out={str(folder)!r} was begun by another call, which differs in {_find_difference(kept, call)}.",
+                f"{name} was begun by another call, which differs in {_find_difference(kept, call)}.",
                 "Name another folder, or call it with what it was begun with.",
             )
 
