@@ -44,11 +44,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Check shapes in the first case of each test, unless it is long: checking takes ten times what running takes.
 
-    With CHECK_SHAPES=all, as `make prove` sets it, they are checked in all.
+    With CHECK_SHAPES=all, as `make prove` sets it, they are checked in all but those that give what has another type.
     """
     long = item.get_closest_marker("slow") or item.get_closest_marker("browser")
     once = bool(long) or FIRST_CASE not in item.stash
-    config.update("jaxtyping_disable", once and os.environ.get("CHECK_SHAPES") != "all")
+    untyped = item.get_closest_marker("untyped") is not None
+    config.update("jaxtyping_disable", untyped or (once and os.environ.get("CHECK_SHAPES") != "all"))
 
 
 @pytest.fixture(autouse=True)

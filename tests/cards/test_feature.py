@@ -91,7 +91,7 @@ def test_it_is_saved_and_opened_and_points_to_its_page_where_that_is_known(
 def test_what_cannot_be_meant_is_refused(
     demo: rs.Model, dictionary: rs.SparseAutoencoder, seen: rs.Activations
 ) -> None:
-    with pytest.raises(BadArgument, match="no feature 5000"):
+    with pytest.raises(BadArgument, match="feature=5000 was asked for"):
         rs.explain_feature(demo, dictionary, 5000, seen)
     with pytest.raises(BadArgument, match="activations are of"):
         rs.explain_feature(demo, rs.demo.dictionaries["resid_pre.2"], 5, seen)

@@ -93,6 +93,7 @@ def test_tensors_that_do_not_fit(folder: Path, file: str, name: str, tmp_path: P
     ("folder", "keys", "to", "says"),
     [
         (SPARSIFY, ["gain"], 2, "has gain, which may change what is computed"),
+        (SPARSIFY, ["transcode"], "false", "transcode='false'. Say true or false"),
         (SPARSIFY, ["signed"], True, "Features below zero are not supported"),
         (SPARSIFY, ["activation"], "relu", "activation='relu'. Supported: topk, groupmax"),
         (SPARSIFY, ["k"], 21, "k=21, and 20 features"),

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -172,7 +173,7 @@ def test_features_are_directions_and_are_clamped(gpt2: rs.Model, tmp_path: Path)
     x = run["resid_pre.1"].float()
     edited = gpt2.run("abcdef", edits=rs.clamp(dictionary[7], 0.0))["resid_pre.1"].float()
     torch.testing.assert_close(edited, x - dictionary.encode(x)[..., 7:8] * weights["W_dec"][7], rtol=1e-4, atol=1e-4)
-    with pytest.raises(BadArgument, match="no feature 24"):
+    with pytest.raises(BadArgument, match="feature=24 was asked for"):
         dictionary[24]
     with pytest.raises(BadArgument, match="reads 32 entries"):
         dictionary.encode(X)
@@ -196,6 +197,11 @@ def test_features_are_directions_and_are_clamped(gpt2: rs.Model, tmp_path: Path)
         ({}, {"metadata": {"sae_lens_version": "6.0.0"}, "tied": True}, "has tied, which may change what is computed"),
         ({}, {"metadata": [1]}, r"metadata=\[1\]"),
         ({}, {"hook_head_index": 3}, "hook_head_index=3"),
+        ({}, {"rescale_acts_by_decoder_norm": "false"}, "rescale_acts_by_decoder_norm='false'. Say true or false"),
+        ({}, {"apply_b_dec_to_input": 0}, "apply_b_dec_to_input=0"),
+        ({}, {"model_from_pretrained_kwargs": {"center_writing_weights": "no"}}, "center_writing_weights='no'"),
+        ({}, {"reshape_activations": "hook_z"}, "reshape_activations='hook_z', and reads"),
+        ({}, {"reshape_activations": "hook_q"}, "reshape_activations='hook_q'. Supported: none, hook_z"),
         ({}, {"architecture": "jumprelu"}, "has no threshold"),
         ({"extra": torch.zeros(1)}, {}, "an unknown extra"),
         ({"scaling_factor": torch.full((N,), 2.0)}, {}, "factors from finetuning"),
@@ -226,3 +232,16 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "sae_weights.safetensors").write_bytes(b"none")
     with pytest.raises(BadDictionary, match=r"sae_weights\.safetensors cannot be read"):
         rs.load_dictionary(tmp_path)
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize("feature", [-1, N, 1.5, "3", None, [1]])
+def test_what_is_no_feature_is_refused(feature: Any, tmp_path: Path) -> None:
+    dictionary = rs.load_dictionary(write(tmp_path))
+    for ask in (dictionary.__getitem__, dictionary.direction):
+        with pytest.raises(BadArgument, match=rf"feature=.* was asked for\. .* has {N} features, which count from 0"):
+            ask(feature)
+    numbered: Any = np.int64(3)
+    assert dictionary[numbered].number == 3
+    with pytest.raises(BadArgument, match="side='Decoder' was asked for"):
+        dictionary.direction(3, side="Decoder")  # type: ignore[arg-type]

@@ -141,6 +141,7 @@ def test_pruning_keeps_the_fewest_and_the_paths(graph: rs.Graph) -> None:
     assert ends <= starts | {node[:2]}
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize("wrong", [{"edges": 0.0}, {"output": (3, 5000, 7)}, {"paths": "x"}])
 def test_what_cannot_be_pruned_is_refused(graph: rs.Graph, wrong: dict[str, Any]) -> None:
     with pytest.raises(BadArgument):
@@ -196,11 +197,15 @@ REFUSED: list[tuple[str, type[ResidscopeError], Any]] = [
     ("led to two numbers", BadArgument, lambda m, d: trace(m, PROMPT, d).prune(output=(1, 2))),
     ("kept to a word", BadArgument, lambda m, d: trace(m, PROMPT, d).mark(keep="half")),
     ("paths", BadArgument, lambda m, d: trace(m, PROMPT, d, paths="short")),
+    ("no list of outputs", BadMetric, lambda m, d: trace(m, PROMPT, d, outputs=rs.log_prob(5))),
+    ("no folder", BadArgument, lambda m, d: trace(m, PROMPT, d, out=5)),
+    ("no output", BadMetric, lambda m, d: trace(m, PROMPT, d, outputs=["loss"])),
     ("wide output", BadMetric, lambda m, d: trace(m, PROMPT, d, outputs=[rs.read("resid_pre.1")])),
     ("NaN", BadDictionary, lambda m, d: trace(m, PROMPT, [_spoiled(one) for one in d.values()])),
 ]
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(("error", "call"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_what_makes_no_sense_is_refused(
     wide: rs.Model, dictionaries: Dictionaries, error: type[ResidscopeError], call: Any

@@ -88,7 +88,8 @@ def test_it_is_saved_and_made_again(demo: rs.Model, tmp_path: Path) -> None:
         assert names["life"].to_json() == life.to_json()
 
 
-WRONG: list[tuple[Any, int, type[Exception]]] = [
+WRONG: list[tuple[Any, Any, type[Exception]]] = [
+    *((STREAM[1][4], pos, BadArgument) for pos in ([0, 0], None, 0.5, True, slice(1))),
     (STREAM[1][4], 7, UnknownPosition),
     (axes_at("z.0")[4], -1, BadArgument),
     (rs.Direction.of(torch.ones(5), "resid_pre.0"), -1, BadArgument),
@@ -96,8 +97,9 @@ WRONG: list[tuple[Any, int, type[Exception]]] = [
 ]
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(("feature", "pos", "error"), WRONG)
-def test_what_has_no_life_is_refused(feature: Any, pos: int, error: type[Exception]) -> None:
+def test_what_has_no_life_is_refused(feature: Any, pos: Any, error: type[Exception]) -> None:
     run = wire({A: {0: 6.0}}, {}, {}).run(torch.tensor([[A]]))
     with pytest.raises(error):
         rs.feature_life(run, feature, pos=pos)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pandas as pd
@@ -99,6 +100,18 @@ def test_the_attribution_graph_follows_its_schema(graph: rs.Graph) -> None:
     assert sum(link["weight"] for link in outputs) == pytest.approx(float(graph.effects[graph.layers == 4].sum()))
     with pytest.raises(BadArgument, match="slug"):
         graph.to_attribution_graph("a b", "x")
+
+
+@pytest.mark.untyped
+def test_numbers_and_places_that_are_none_are_refused(graph: rs.Graph, tmp_path: Path) -> None:
+    name: Any = 5
+    with pytest.raises(BadArgument, match="slug=5 was given"):
+        graph.to_attribution_graph(name, "x")
+    with pytest.raises(BadArgument, match="scan=5 was given"):
+        graph.to_attribution_graph("x", name)
+    for written in ("g.json", "g.safetensors"):
+        with pytest.raises(BadArgument, match=r"nowhere/g\.\w+ cannot be written \(No such file or directory\)"):
+            graph.save(tmp_path / "nowhere" / written)
 
 
 def test_dot_and_csv_say_every_edge(graph: rs.Graph, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import residscope as rs
-from residscope.errors import BadArgument
+from residscope.errors import BadArgument, BadMetric
 from residscope.running.progress import Step
 from tests.graphs.conftest import PROMPT
 from tests.graphs.wiring import STREAM, edges_of, wire
@@ -173,7 +173,11 @@ def test_graphs_of_other_kinds_do_not_merge(graph: rs.Graph, wide: rs.Model, dic
         graph.merge(replace(graph, values=graph.values * 1.01))
 
 
-def test_what_is_no_node(wide: rs.Model, dictionaries: Dictionaries) -> None:
+@pytest.mark.untyped
+def test_what_is_no_node_or_list(wide: rs.Model, dictionaries: Dictionaries) -> None:
+    metrics: Any = rs.loss()
+    with pytest.raises(BadMetric, match="Give a list of metrics"):
+        rs.grow_graph(wide, PROMPT, dictionaries, (3, 0, -1), outputs=metrics)
     with pytest.raises(BadArgument, match=r"\(3, 564\) was given as a node"):
         rs.grow_graph(wide, PROMPT, dictionaries, (3, 564))
 

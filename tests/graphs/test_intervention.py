@@ -65,7 +65,7 @@ def test_several_at_once_and_nothing_at_all(wide: rs.Model, dictionaries: Wide, 
     [
         (["5.1"], {}, BadArgument, "'5.1' was given"),
         (["7.1@0"], {}, BadArgument, "names 0 of the dictionaries"),
-        (["1.5000@0"], {}, BadArgument, "no feature 5000"),
+        (["1.5000@0"], {}, BadArgument, "feature=5000 was asked for"),
         (["1.5@99"], {}, UnknownPosition, "99"),
         (["token@1"], {"add": 1.0}, BadArgument, "no activation"),
         (["1.5@1"], {"scale": float("inf")}, BadArgument, "scale=inf"),

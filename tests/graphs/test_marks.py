@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 
 import residscope as rs
@@ -66,6 +68,7 @@ def test_marks_of_another_form_are_refused(tmp_path: Path, marks: object) -> Non
         rs.open(tmp_path / "graph.json")
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("marks", "says"),
     [
@@ -76,12 +79,32 @@ def test_marks_of_another_form_are_refused(tmp_path: Path, marks: object) -> Non
         ({"keep": 0.0}, "keep=0.0"),
         ({"keep": float("nan")}, "keep=nan"),
         ({"look": {"output": -1}}, "look={'output': -1}"),
+        ({"keep": "all"}, "keep='all'"),
+        ({"names": ["0.7@0"]}, r"names=\['0.7@0'\] was asked for"),
+        ({"names": {"0.7@0": 5}}, "names={'0.7@0': 5} was asked for"),
+        ({"notes": {7: "x"}}, "notes={7: 'x'} was asked for"),
+        ({"pinned": "0.7@0"}, "pinned='0.7@0' was asked for"),
+        ({"pinned": 5}, "pinned=5 was asked for"),
+        ({"groups": [1]}, r"groups=\[1\] was asked for"),
+        ({"groups": {"a": "0.7@0"}}, "groups={'a': '0.7@0'} was asked for"),
+        ({"groups": {1: ["0.7@0"]}}, "was asked for. Give lists of nodes by name"),
+        ({"folded": 2}, "folded=2 was asked for. Give a list of layers"),
     ],
 )
 def test_what_the_graph_has_not_is_refused(marks: dict[str, object], says: str) -> None:
     with pytest.raises(BadArgument, match=says) as caught:
         make_graph().mark(**marks)  # type: ignore[arg-type]
     assert caught.value.hint
+
+
+@pytest.mark.untyped
+def test_marks_of_numpy_are_kept_as_files_have_them(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"keep": np.float32(0.5), "folded": np.array([1]), "pinned": ("0.7@0",)}
+    graph = make_graph().mark(**given, groups={"a": ["0.9@1"]})
+    graph.save(tmp_path / "graph.json")
+    read = rs.open(tmp_path / "graph.json")
+    assert isinstance(read, rs.Graph)
+    assert read.marks == graph.marks == {**graph.marks, "folded": [1], "pinned": ["0.7@0"], "groups": {"a": ["0.9@1"]}}
 
 
 def test_nodes_are_called_by_site_where_a_layer_has_two_dictionaries() -> None:

@@ -59,6 +59,18 @@ def choose(facts: Mapping[str, Any], key: str, known: Mapping[str, _T], default:
     return known[value]
 
 
+def read_flag(facts: Mapping[str, Any], key: str, default: bool, path: Path) -> bool:
+    """Whether a config says yes to something.
+
+    Raises:
+      BadDictionary: It says neither yes nor no.
+    """
+    value = facts.get(key, default)
+    if not isinstance(value, bool):
+        raise BadDictionary(f"{path} has {key}={value!r}.", "Say true or false.")
+    return value
+
+
 def refuse_unknown(keys: Iterable[str], path: Path) -> None:
     """Refuse a config that says more than is known here.
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from residscope.dictionaries.contract import Contract, check
 from residscope.direction import Direction
-from residscope.errors import BadArgument, DictionaryMisfit
+from residscope.errors import BadArgument, DictionaryMisfit, count
+from residscope.running.arguments import read_choice, read_whole
 from residscope.running.model import Model
 from residscope.running.texts import Texts
 from residscope.sites import Site
@@ -287,9 +288,10 @@ class SparseAutoencoder:
         """What a feature writes, or what it reads, as a direction without a mean.
 
         Raises:
-          BadArgument: There is no such feature.
+          BadArgument: There is no such feature, or side.
         """
-        self._check(feature)
+        feature = self._check(feature)
+        read_choice("side", side, ("encoder", "decoder"))
         vector = (self.decoder[feature] if side == "decoder" else self.encoder[:, feature]).double()
         load = ("import residscope as rs", "", f"dictionary = {self.call}")
         return Direction(
@@ -324,8 +326,7 @@ class SparseAutoencoder:
         Raises:
           BadArgument: There is none of that number.
         """
-        self._check(feature)
-        return Feature(self, feature)
+        return Feature(self, self._check(feature))
 
     def __iter__(self) -> "Iterator[Feature]":
         return (self[feature] for feature in range(len(self)))
@@ -333,11 +334,9 @@ class SparseAutoencoder:
     def __len__(self) -> int:
         return self.n_features
 
-    def _check(self, feature: int) -> None:
-        if not 0 <= feature < self.n_features:
-            raise BadArgument(
-                f"There is no feature {feature}.", f"{self.name} has {self.n_features}, which count from 0."
-            )
+    def _check(self, feature: int) -> int:
+        hint = f"{self.name} has {count(self.n_features, 'feature')}, which count from 0."
+        return read_whole("feature", feature, 0, self.n_features - 1, hint)
 
     def _flatten(self, x: Tensor) -> Tensor:
         flat = x.flatten(-2) if self.site.kind == "z" and x.shape[-1] != self.d_in else x

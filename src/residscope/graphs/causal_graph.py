@@ -32,6 +32,7 @@ from residscope.graphs.tracer import Tracer
 from residscope.running.arguments import read_choice, read_seed, read_share, read_size, read_whole
 from residscope.running.metrics import Metric
 from residscope.running.model import Model
+from residscope.running.run import check_metrics
 from residscope.running.sweep import find_budget
 from residscope.running.texts import Texts
 
@@ -101,6 +102,7 @@ def causal_graph(
         when it is made again. Functions among the outputs are told by their names.
     Raises:
       BadArgument: An option is none, there is not one prompt, no feature is active, or the folder is of another call.
+      BadMetric: An output is no metric, or gives no single finite number.
       BadDictionary: A dictionary does not fit the model, or makes NaN.
       BadCheckpoint: The model makes NaN.
       UnknownPosition: The prompt has no such position.
@@ -114,7 +116,7 @@ def causal_graph(
       transformers whose wiring is known, exactly the known edges are found.
     Source: "Causal Graphs of GPT-2-Small's Residual Stream" (2024), with the change measured at every feature.
     """
-    rule = _read_rule(top, threshold, share)
+    outputs, rule = check_metrics("outputs", outputs), _read_rule(top, threshold, share)
     levels = arrange(model, dictionaries)
     budget = find_budget(model, memory_bytes)
     run = read_prompt(model, prompt, levels, budget // 16)
@@ -137,7 +139,7 @@ def causal_graph(
     if out is not None:
         call: dict[str, Any] = {"method": method, "integrated_gradients": integrated_gradients, **asdict(rule)}
         call |= {"later": later, "errors": errors, "tokens": tokens, "split": split, "pinned": pins.tolist()}
-        shards = Shards(Path(out), {**call, "outputs": list(map(repr, outputs)), **tracer.describe()})
+        shards = Shards(out, {**call, "outputs": list(map(repr, outputs)), **tracer.describe()})
     found, effects = _trace(tracer, how, sources, steps, rule, outputs, shards)
     edges = rule.finish(found, tracer.find_held(found))
     error = None

@@ -14,6 +14,7 @@ from residscope.dictionaries.sparse_autoencoder import Feature
 from residscope.direction import Direction
 from residscope.errors import BadArgument
 from residscope.results.result import Indices, Result
+from residscope.running.arguments import read_whole
 from residscope.running.packing import write_lines
 from residscope.running.positions import resolve
 from residscope.running.run import Run, check_run, read_at
@@ -80,12 +81,13 @@ def feature_life(run: Run, feature: Feature | Direction, *, pos: int = -1) -> Fe
       values  [batch side layer part]  what each head, bias and MLP adds
       stream  [batch side row]  what is there; n_layers + 1 rows
     Raises:
-      BadArgument: It is neither, or of a site of another width.
+      BadArgument: It is neither, or of a site of another width; or the position is not one.
       UnknownPosition: A text has no such position.
     Holds:
       Before the first layer and with all parts up to a layer, it sums to what is there after the layer.
     """
     check_run(run)
+    pos = read_whole("pos", pos, -(2**63), hint="Give one position, as -1.")
     vectors = _read_vectors(run, feature)
     model, config = run.model, run.model.config
     positions = resolve(pos, run.tokens.n_tokens)

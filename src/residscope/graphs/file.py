@@ -146,8 +146,9 @@ def make_attribution_graph(graph: "Graph", slug: str, scan: str) -> dict[str, An
     Raises:
       BadArgument: A name has other characters than those sites take.
     """
-    for what, name in (("slug", slug), ("scan", scan)):
-        if not re.fullmatch(r"[a-zA-Z0-9_.-]+", name):
+    given: dict[str, Any] = {"slug": slug, "scan": scan}
+    for what, name in given.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[a-zA-Z0-9_.-]+", name):
             raise BadArgument(f"{what}={name!r} was given.", "Use letters, digits, `_`, `.` and `-`.")
     last = max(one["layer"] for one in graph.dictionaries)
     nodes = [_make_node(graph, node) for node in range(len(graph.levels))]

@@ -19,7 +19,7 @@ from residscope.graphs.evaluation import Evaluation, evaluate
 from residscope.graphs.influence import check_linear, find_influential, start_at
 from residscope.graphs.levels import ERROR, TOKEN, Dictionaries, Node, check_node, find_level
 from residscope.graphs.merging import merge
-from residscope.results.result import Result
+from residscope.results.result import Result, write_file
 from residscope.running.arguments import read_choice, read_share
 from residscope.running.metrics import Metric
 from residscope.running.model import Model
@@ -326,14 +326,14 @@ class Graph(Result):
         """Write the graph to a file that `rs.open` reads: our own JSON where its name ends in .json.
 
         Raises:
-          BadArgument: The name is of a format that other methods or the page write.
+          BadArgument: The name is of a format that other methods or the page write, or the file cannot be written.
         """
         others = {".dot": "to_dot()", ".csv": "to_csv()", ".html": "save_html(path)"}
         others |= dict.fromkeys((".svg", ".png"), "the buttons of its picture")
         if other := others.get(Path(path).suffix):
             raise BadArgument(f"A graph was to be saved as {Path(path).name}.", f"Use {other}; save writes .json.")
         if Path(path).suffix == ".json":
-            Path(path).write_text(self.to_file(), encoding="utf-8")
+            write_file(path, self.to_file().encode())
         else:
             super().save(path)
 

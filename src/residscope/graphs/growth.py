@@ -30,6 +30,7 @@ from residscope.graphs.tracer import Tracer
 from residscope.running.arguments import read_choice, read_whole
 from residscope.running.metrics import Metric
 from residscope.running.model import Model
+from residscope.running.run import check_metrics
 from residscope.running.sweep import find_budget
 from residscope.running.texts import Texts
 
@@ -83,7 +84,7 @@ def grow_graph(
     Holds:
       Every edge is one that `causal_graph` finds, with its weight; the causes of a node are the strongest of all.
     """
-    ways = read_choice("ways", ways, ("both", "causes", "effects"))
+    outputs, ways = check_metrics("outputs", outputs), read_choice("ways", ways, ("both", "causes", "effects"))
     top, n_steps = read_whole("top", top, 1), None if n_steps is None else read_whole("n_steps", n_steps, 1)
     levels, budget = arrange(model, dictionaries), find_budget(model, memory_bytes)
     run = read_prompt(model, prompt, levels, budget // 16)

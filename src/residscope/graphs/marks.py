@@ -1,9 +1,11 @@
 """What people put on a graph: how it is shown, and nodes that are pinned, named, noted, grouped, layers folded."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from residscope.errors import BadArgument
 from residscope.graphs.levels import ERROR, TOKEN
@@ -44,8 +46,13 @@ def put(graph: "Graph", given: Mapping[str, Any]) -> "Graph":
     """The graph with other marks of the kinds that are given.
 
     Raises:
-      BadArgument: There is no such node, layer, share or look, or a node is in two groups.
+      BadArgument: There is no such node, layer or share, a node is in two groups, or a mark has another form.
     """
+    given = {name: _copy(value) for name, value in given.items()}
+    read_share("keep", given.get("keep", 1.0))
+    for name, value in given.items():
+        if not _FORMS[name].fits(value):
+            raise BadArgument(f"{name}={value!r:.80} was asked for.", f"Give {_FORMS[name].what}.")
     marks = {**graph.marks, **given}
     known = {*name_nodes(graph)}
     strange = next((node for node in _list_nodes(given) if node not in known), None)
@@ -60,10 +67,7 @@ def put(graph: "Graph", given: Mapping[str, Any]) -> "Graph":
     layers = {one["layer"] for one in graph.dictionaries}
     if not layers.issuperset(marks.get("folded", ())):
         raise BadArgument(f"folded={list(marks['folded'])} was asked for.", f"The graph has layers {sorted(layers)}.")
-    read_share("keep", marks.get("keep", 1.0))
-    if not _is_look(marks.get("look", {})):
-        raise BadArgument(f"look={str(marks['look'])[:80]} was asked for.", f"Give some of {', '.join(_LOOKS)}.")
-    return replace(graph, marks={name: _copy(value) for name, value in marks.items()})
+    return replace(graph, marks=marks)
 
 
 def join(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,37 +86,60 @@ def join(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return marks
 
 
-def check_form(marks: Any) -> None:
-    """Whether marks of a file have the form of marks; of which nodes they are is not asked.
+def _is_list(value: Any, of: type) -> bool:
+    return isinstance(value, list) and all(isinstance(one, of) for one in value)
 
-    Raises:
-      ValueError: They have not.
-    """
 
-    def is_list(value: Any, of: type) -> bool:
-        return isinstance(value, list) and all(isinstance(one, of) for one in value)
-
-    forms: dict[str, Callable[[Any], bool]] = {
-        "keep": lambda value: isinstance(value, int | float) and 0 < value <= 1,
-        "pinned": lambda value: is_list(value, str),
-        "folded": lambda value: is_list(value, int),
-        "groups": lambda value: isinstance(value, dict) and all(is_list(one, str) for one in value.values()),
-        "look": _is_look,
-        **dict.fromkeys(("names", "notes"), lambda value: isinstance(value, dict) and is_list([*value.values()], str)),
-    }
-    if not isinstance(marks, dict) or not all(name in forms and forms[name](value) for name, value in marks.items()):
-        raise ValueError(f"marks are {str(marks)[:80]}")
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, dict) and _is_list([*value, *value.values()], str)
 
 
 def _is_look(value: Any) -> bool:
     return isinstance(value, dict) and all(name in _LOOKS and _LOOKS[name](one) for name, one in value.items())
 
 
+class _Form(NamedTuple):
+    """What marks of one kind are in a file, and in words."""
+
+    fits: Callable[[Any], bool]
+    what: str
+
+
+_FORMS = {
+    "keep": _Form(lambda value: isinstance(value, int | float) and 0 < value <= 1, "a share above 0, at most 1"),
+    "pinned": _Form(lambda value: _is_list(value, str), "a list of nodes, as 5.10603@7"),
+    "names": _Form(_are_texts, "texts by nodes, as {'5.10603@7': 'animals'}"),
+    "notes": _Form(_are_texts, "texts by nodes, as {'5.10603@7': 'see the card'}"),
+    "groups": _Form(
+        lambda value: (
+            isinstance(value, dict) and _is_list([*value], str) and all(_is_list(x, str) for x in value.values())
+        ),
+        "lists of nodes by name, as {'animals': ['5.10603@7']}",
+    ),
+    "folded": _Form(lambda value: _is_list(value, int), "a list of layers, as [2, 3]"),
+    "look": _Form(_is_look, f"some of {', '.join(_LOOKS)}"),
+}
+
+
+def check_form(marks: Any) -> None:
+    """Whether marks of a file have the form of marks; of which nodes they are is not asked.
+
+    Raises:
+      ValueError: They have not.
+    """
+    if not isinstance(marks, dict) or not all(
+        name in _FORMS and _FORMS[name].fits(value) for name, value in marks.items()
+    ):
+        raise ValueError(f"marks are {str(marks)[:80]}")
+
+
 def _copy(value: Any) -> Any:
     """As JSON has it, and nobody else's."""
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, Mapping):
         return {name: _copy(one) for name, one in value.items()}
-    return value if isinstance(value, str | int | float) else list(value)
+    return [_copy(one) for one in value] if isinstance(value, Iterable) and not isinstance(value, str) else value
 
 
 def _list_nodes(marks: Mapping[str, Any]) -> Iterator[str]:

@@ -48,20 +48,22 @@ class Shards:
       folder: Made where it is not there.
       call: All that the result depends on, as JSON values.
     Raises:
-      BadArgument: The folder is of another call, holds something else, or cannot be written.
+      BadArgument: The folder is none, of another call, holds something else, or cannot be written.
     Holds:
       Whenever a writer is killed, every file is whole or not there; each says a SHA-256 of what is in it, of its level
       and of the call.
     """
 
-    def __init__(self, folder: Path, call: Mapping[str, Any]) -> None:
-        self.folder, name = folder, repr(str(folder))
+    def __init__(self, folder: str | Path, call: Mapping[str, Any]) -> None:
+        if not isinstance(folder, str | Path):
+            raise BadArgument(f"out={folder!r:.80} was asked for.", "Name a folder.")
+        self.folder, name = Path(folder), repr(str(folder))
         self._told = told = json.dumps(call, indent=1, sort_keys=True)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / _CALL
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / _CALL
             if not path.is_file():
-                if any(one.suffix != ".new" for one in folder.iterdir()):
+                if any(one.suffix != ".new" for one in self.folder.iterdir()):
                     raise BadArgument(f"{name} holds other files.", "Name an empty folder, or a new one.")
                 _write(path, told.encode())
             kept = path.read_text(encoding="utf-8")

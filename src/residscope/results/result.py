@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from residscope.errors import BadResult
+from residscope.errors import BadArgument, BadResult
 from residscope.results.html import render_html
 
 Indices = np.ndarray[Any, np.dtype[np.intp]]
@@ -81,8 +81,12 @@ class Result:
         return save(arrays, metadata={"payload": json.dumps(self.payload())})
 
     def save(self, path: str | Path) -> None:
-        """Write the result to a file that `rs.open` reads."""
-        Path(path).write_bytes(self.to_bytes())
+        """Write the result to a file that `rs.open` reads.
+
+        Raises:
+          BadArgument: The file cannot be written.
+        """
+        write_file(path, self.to_bytes())
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Result":
@@ -105,8 +109,12 @@ class Result:
         return render_html(self.name, self.to_bytes(self.view_dtype))
 
     def save_html(self, path: str | Path) -> None:
-        """Write `to_html()` to a file."""
-        Path(path).write_text(self.to_html(), encoding="utf-8")
+        """Write `to_html()` to a file.
+
+        Raises:
+          BadArgument: The file cannot be written.
+        """
+        write_file(path, self.to_html().encode())
 
     def as_python(self) -> str:
         """The code that makes this result again."""
@@ -126,6 +134,19 @@ class Result:
     def __repr__(self) -> str:
         shape = " ".join(f"{axis}={size}" for axis, size in zip(self.axes, self.values.shape, strict=True))
         return f"{type(self).__name__}({self.name}: {shape})"
+
+
+def write_file(path: str | Path, content: bytes) -> None:
+    """Write a file that somebody named.
+
+    Raises:
+      BadArgument: It cannot be written, or that is no path.
+    """
+    try:
+        Path(path).write_bytes(content)
+    except (OSError, TypeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no path"
+        raise BadArgument(f"{path} cannot be written ({why}).", "Name another file.") from None
 
 
 def open(path: str | Path) -> Result:

@@ -343,6 +343,20 @@ def check_metric(metric: object) -> None:
         raise BadMetric(f"{metric!r} was given as a metric.", "Give rs.logit(...) or such, or rs.metric(function).")
 
 
+def check_metrics(name: str, metrics: Any) -> "list[Metric]":
+    """An argument that is a list of metrics.
+
+    Raises:
+      BadMetric: It is none.
+    """
+    if not isinstance(metrics, Iterable):
+        raise BadMetric(f"{name}={metrics!r} was asked for.", "Give a list of metrics.")
+    found = list(metrics)
+    for metric in found:
+        check_metric(metric)
+    return found
+
+
 def read_at(value: Tensor, place: Site, positions: Int[Tensor, "batch n"]) -> Tensor:
     """`[1 batch n ...]` of a site's value, as metrics read it."""
     return gather(tokens_first(place.kind, value), positions, 1)[None]

@@ -11,6 +11,7 @@ from residscope.dictionaries.files import (
     choose,
     choose_site,
     map_safetensors,
+    read_flag,
     read_json,
     read_weights,
     refuse_unknown,
@@ -135,16 +136,22 @@ def build(
     if activation == "gated":
         tensors["magnitude"] = tensors["magnitude"].exp()
     k = check_k(facts.get("k"), len(tensors["decoder"]), config) if activation == "topk" else None
+    reads = choose_site(site, facts.get("hook_name"), config)
+    if choose(facts, "reshape_activations", {"none": False, "hook_z": True}, "none", config) and reads.kind != "z":
+        raise BadDictionary(
+            f"{config} has reshape_activations='hook_z', and reads {reads}, which has no heads.",
+            "Name a z, or take it out.",
+        )
     return SparseAutoencoder(
         name=name,
-        site=choose_site(site, facts.get("hook_name"), config),
+        site=reads,
         target=choose_site(None, facts.get("hook_name_out"), config) if transcodes else None,
         **tensors,
         activation=activation,
         k=k,
-        by_decoder_norm=bool(facts.get("rescale_acts_by_decoder_norm", False)),
-        less_decoder_bias=bool(facts.get("apply_b_dec_to_input", not transcodes)),
-        centred=bool(loading.get("center_writing_weights", False)),
+        by_decoder_norm=read_flag(facts, "rescale_acts_by_decoder_norm", False, config),
+        less_decoder_bias=read_flag(facts, "apply_b_dec_to_input", not transcodes, config),
+        centred=read_flag(loading, "center_writing_weights", False, config),
         scaling=scaling,
         facts={key: facts.get(key) for key in _KEPT} | {"n_active": k or facts.get("l0")},
     )

@@ -8,6 +8,7 @@ from residscope.dictionaries.files import (
     choose,
     choose_site,
     map_safetensors,
+    read_flag,
     read_json,
     read_weights,
     refuse_unknown,
@@ -47,11 +48,11 @@ def read(path: Path, site: Site | None) -> SparseAutoencoder:
     """
     facts, config = read_json(path / CONFIG), path / CONFIG
     refuse_unknown({*facts} - _KEYS, config)
-    if facts.get("signed"):
+    if read_flag(facts, "signed", False, config):
         raise BadDictionary(f"{config} has signed=True.", "Features below zero are not supported.")
     activation = choose(facts, "activation", _ACTIVATIONS, "topk", config)
-    transcodes, d_in = bool(facts.get("transcode")), facts.get("d_in")
-    layout = _LAYOUT | ({"skip": "W_skip"} if facts.get("skip_connection") else {})
+    transcodes, d_in = read_flag(facts, "transcode", False, config), facts.get("d_in")
+    layout = _LAYOUT | ({"skip": "W_skip"} if read_flag(facts, "skip_connection", False, config) else {})
     said = {"d_in": d_in, "d_out": d_in, "feature": facts.get("num_latents") or None}
     tensors = read_weights(path / WEIGHTS, map_safetensors, layout, said)
     k = check_k(facts.get("k"), len(tensors["decoder"]), config, divides=activation == "groupmax")
