@@ -108,6 +108,19 @@ def test_other_folders_are_refused(demo: rs.Model, tmp_path: Path) -> None:
         trace(tmp_path / "two/mine.txt")
 
 
+def test_functions_among_the_outputs_are_told_by_what_they_compute(demo: rs.Model, tmp_path: Path) -> None:
+    some = [rs.demo.dictionaries[f"resid_pre.{layer}"] for layer in (0, 1)]
+
+    def make(token: int) -> rs.Metric:
+        return rs.metric(lambda logits: logits[..., token])
+
+    first = rs.causal_graph(demo, PROMPT, some, out=tmp_path, outputs=[make(5)])
+    again = rs.causal_graph(demo, PROMPT, some, out=tmp_path, outputs=[make(5)])
+    assert again.to_json() == first.to_json()
+    with pytest.raises(BadArgument, match="differs in outputs"):
+        rs.causal_graph(demo, PROMPT, some, out=tmp_path, outputs=[make(6)])
+
+
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
 

@@ -99,7 +99,8 @@ def causal_graph(
       seed: For that: of the random half.
       memory_bytes: As in `model.sweep`.
       out: A folder where each level is kept once it is traced; a call that was cancelled or killed goes on from there
-        when it is made again. Functions among the outputs are told by their names.
+        when it is made again. A function among the outputs is told by its code, and by
+        the numbers, texts, arrays and functions that it uses.
     Raises:
       BadArgument: An option is none, there is not one prompt, no feature is active, or the folder is of another call.
       BadMetric: An output is no metric, or gives no single finite number.
@@ -139,7 +140,7 @@ def causal_graph(
     if out is not None:
         call: dict[str, Any] = {"method": method, "integrated_gradients": integrated_gradients, **asdict(rule)}
         call |= {"later": later, "errors": errors, "tokens": tokens, "split": split, "pinned": pins.tolist()}
-        shards = Shards(out, {**call, "outputs": list(map(repr, outputs)), **tracer.describe()})
+        shards = Shards(out, {**call, "outputs": [metric.told for metric in outputs], **tracer.describe()})
     found, effects = _trace(tracer, how, sources, steps, rule, outputs, shards)
     edges = rule.finish(found, tracer.find_held(found))
     error = None

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from residscope.errors import BadMetric, count
+from residscope.running.code import hash_code
 from residscope.running.positions import PADDED, Positions, is_single, resolve
 from residscope.running.run import Run, read_at
 from residscope.sites import KINDS, STREAM, Site, read_site
@@ -61,11 +62,13 @@ class Metric:
       name: As people and results call it.
       unit: Of its values.
       bind: Fits it to a model and texts.
+      function: What `rs.metric` was given; of others None.
     """
 
     name: str
     unit: str
     bind: "Callable[[Model, Tokens], Reading]"
+    function: Callable[..., Any] | None = None
 
     def __call__(self, run: Run) -> Tensor:
         """`[batch]`; of `rs.read`, `[batch ...]` with the site's axes.
@@ -81,6 +84,11 @@ class Metric:
     def evaluate(reading: Reading, run: Run) -> Tensor:
         """The value of a bound metric."""
         return reading.compute(values_of(reading, run))[0]
+
+    @property
+    def told(self) -> str:
+        """What tells it from other metrics: as it prints, and of a function a hash of its code."""
+        return repr(self) if self.function is None else f"{self!r} {hash_code(self.function)}"
 
     def __repr__(self) -> str:
         return f"rs.{self.name}"
@@ -285,7 +293,8 @@ def metric(function: Callable[..., Any], *, pos: Positions = -1, reads: Sequence
         return Reading(tuple(model.place(model.find(name)) for name in reads), positions, compute)
 
     name = getattr(function, "__name__", "function")
-    return Metric(f"metric({name}, pos={pos}{'' if reads is None else f', reads={list(map(str, reads))}'})", "", bind)
+    said = "" if reads is None else f", reads={list(map(str, reads))}"
+    return Metric(f"metric({name}, pos={pos}{said})", "", bind, function)
 
 
 def of_logits(model: "Model", positions: Int[Tensor, "batch n"], compute: Callable[[Tensor], Tensor]) -> Reading:
