@@ -9,7 +9,7 @@ import torch
 
 import residscope as rs
 from residscope.errors import BadArgument, BadMetric
-from residscope.graphs.circuits import Circuits, Errors
+from residscope.graphs.circuits import Circuits, Errors, place_in
 from residscope.graphs.evaluation import _Ranking
 from residscope.graphs.levels import ERROR, arrange, read_prompt
 from residscope.graphs.tracer import Tracer
@@ -155,6 +155,12 @@ def test_sums_of_edges_are_right_where_nothing_interacts_and_wrong_where_it_does
         assert cut.sign_agreement == 1.0  # what no edge leads to has no sign
         assert cut.covered < 1.0
         assert (found.explained == pytest.approx(1.0)) == (model is linear)
+
+
+def test_a_text_of_one_token_is_said_so(wide: rs.Model, dictionaries: Dictionaries) -> None:
+    circuits = make_circuits(wide, dictionaries, "node")
+    with pytest.raises(BadArgument, match="A text has 1 token, and"):
+        place_in(circuits.tracer, wide.tokenize([[A]]))
 
 
 def test_random_nodes_match_layer_position_and_activation(wide: rs.Model, dictionaries: Dictionaries) -> None:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from residscope.errors import BadArgument
+from residscope.errors import BadArgument, count
 from residscope.graphs.levels import ERROR, Level, Sources, read_stream
 from residscope.graphs.tracer import Tracer
 from residscope.running.edits import Edit, apply
@@ -78,7 +78,7 @@ def place_in(tracer: Tracer, tokens: Tokens) -> Int[Tensor, " pos"]:
         return torch.tensor([other - 1])
     if own != other:
         raise BadArgument(
-            f"A text has {other} tokens, and the graph is of positions {tracer.positions.tolist()} of {own}.",
+            f"A text has {count(other, 'token')}, and the graph is of positions {tracer.positions.tolist()} of {own}.",
             "Give texts of as many tokens, or a graph of the last position.",
         )
     return tracer.positions
