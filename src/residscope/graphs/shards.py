@@ -57,7 +57,8 @@ class Shards:
     def __init__(self, folder: str | Path, call: Mapping[str, Any]) -> None:
         if not isinstance(folder, str | Path):
             raise BadArgument(f"out={folder!r:.80} was asked for.", "Name a folder.")
-        self.folder, name = Path(folder), repr(str(folder))
+        self.folder = Path(folder)
+        name = repr(str(self.folder))
         self._told = told = json.dumps(call, indent=1, sort_keys=True)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
