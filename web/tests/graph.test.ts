@@ -4,8 +4,9 @@ import { test } from "node:test";
 import { parseArrays } from "../src/arrays.ts";
 import { readFile } from "../src/views/graph/check.ts";
 import { fromJson, toAttributionGraph, toDot, toJson, toTable } from "../src/views/graph/files.ts";
-import { CARD, curveOf, itemAt, layOut, orderItems, stepFrom } from "../src/views/graph/layout.ts";
+import { CARD, itemAt, type Layout, layOut, orderItems, routeOf, stepFrom } from "../src/views/graph/layout.ts";
 import { bringUp, countKept, find, makeScene, type Marks, type Net, type Paths, pathsThrough, type Payload, prune, readNet } from "../src/views/graph/net.ts";
+import { wrapped } from "../src/views/pen.ts";
 import { writeCsv } from "../src/views/present.tsx";
 
 const golden = JSON.parse(readFileSync("../tests/golden/graph.json", "utf-8"));
@@ -130,9 +131,73 @@ for (const across of ["rows", "columns"] as const)
       assert.equal(itemAt(layout, x + 1, y + 1), i);
       for (const [j, other] of many.items.entries()) if (other.level > level) assert.ok(across === "rows" ? layout.y[j] < y : layout.x[j] > x);
     });
-    const [x0, y0, , , , , x3, y3] = curveOf(layout, many.links[0].from, many.links[0].to);
+    const [x0, y0] = routeOf(layout, many.links[0].from, many.links[0].to)[0];
+    const [x3, y3] = routeOf(layout, many.links[0].from, many.links[0].to).at(-1)!.slice(6);
     assert.ok(across === "rows" ? y3 < y0 : x3 > x0);
   });
+
+/** Points of the ways of all links, but their ends, that lie on a card. */
+function hidden(layout: Layout, { links }: Pick<typeof scene, "links">): string[] {
+  const found: string[] = [];
+  for (const { from, to } of links) {
+    const points = routeOf(layout, from, to).flatMap(([x0, y0, x1, y1, x2, y2, x3, y3]) =>
+      Array.from({ length: 21 }, (_, i): [number, number] => {
+        const [t, s] = [i / 20, 1 - i / 20];
+        const at = (a: number, b: number, c: number, d: number): number => s * s * s * a + 3 * s * s * t * b + 3 * s * t * t * c + t * t * t * d;
+        return [at(x0, x1, x2, x3), at(y0, y1, y2, y3)];
+      }),
+    );
+    for (const [x, y] of points.slice(1, -1))
+      for (let i = 0; i < layout.x.length; i++) if (x > layout.x[i] + 0.1 && y > layout.y[i] + 0.1 && x < layout.x[i] + layout.card[0] - 0.1 && y < layout.y[i] + layout.card[1] - 0.1) found.push(`${from} -> ${to} under ${i}`);
+  }
+  return found;
+}
+
+for (const across of ["rows", "columns"] as const)
+  for (const room of [328, 771])
+    test(`no edge runs behind a card, nor ends where another does: ${across} in ${room} px`, () => {
+      const big = random(150, 5);
+      const many = makeScene(big, prune(big, 0.3, "any"), {});
+      const layout = layOut(many, orderItems(many, many.items.map(() => 1)), across, room);
+      assert.deepEqual(hidden(layout, many), []);
+      // Also through layers between its ends.
+      const far = many.items.flatMap(({ level }, from) => (level === 0 ? many.items.flatMap((other, to) => (other.level > 1 ? [{ from, to, weight: 1, edges: [] }] : [])) : []));
+      assert.ok(far.length > 100);
+      assert.deepEqual(hidden(layout, { links: far }), []);
+      // In the gap between two cards each has a lane of its own.
+      for (const ends of [layout.from, layout.into]) {
+        const lanes = many.items.map((_, i) => `${layout.rowOf[i]} ${ends[i].toFixed(2)}`);
+        const behind = lanes.filter((_, i) => ends[i] > (across === "rows" ? layout.x[i] + layout.card[0] : layout.y[i] + layout.card[1]));
+        assert.ok(behind.length > 0);
+        assert.equal(new Set(behind).size, behind.length);
+      }
+    });
+
+test("all of a large graph at many positions is no strip: layers grow broader than the room", () => {
+  const big = random(2000, 5);
+  const spread = { ...big, pos: big.pos.map((_, i) => i % 15) };
+  const many = makeScene(spread, prune(spread, 1, "any"), {});
+  const { width, height } = layOut(many, orderItems(many, many.items.map(() => 1)), "rows", 771);
+  assert.ok(height < 2 * width, `${width} x ${height}`);
+});
+
+test("where a layer has two dictionaries, ids of nodes are told apart by what the later one reads", () => {
+  const [first, second] = payload.dictionaries;
+  const twice = readNet({ ...payload, dictionaries: [first, { ...second, layer: first.layer, site: `mlp_out.${first.layer}`, dictionary: "other" }, ...payload.dictionaries.slice(2)] }, arrays);
+  const { nodes, links } = toAttributionGraph(twice, all, marks) as { nodes: { node_id: string; ctx_idx: number }[]; links: { source: string; target: string }[] };
+  const ids = nodes.map(({ node_id }) => node_id);
+  assert.equal(new Set(ids).size, ids.length);
+  assert.ok(ids.includes("0_7_0") && ids.includes("0_300_1_mlp_out"), ids.join());
+  assert.equal(nodes.find(({ node_id }) => node_id === "0_300_1_mlp_out")!.ctx_idx, 1);
+  assert.ok(links.every(({ source, target }) => ids.includes(source) && ids.includes(target)));
+});
+
+test("a name takes two lines of a card, broken between words", () => {
+  assert.deepEqual(wrapped("giver", 60, 11), ["giver", ""]);
+  assert.deepEqual(wrapped("the giver of it", 60, 11), ["the giver", "of it"]);
+  assert.deepEqual(wrapped("the giver of all the things", 60, 11), ["the giver", "of all th…"]);
+  assert.deepEqual(wrapped("extraordinarily", 60, 11), ["extraordin", "arily"]);
+});
 
 test("arrow keys go to the nearest card in their direction, and back", () => {
   const layout = layOut(scene, orderItems(scene, scene.items.map(() => 1)), "rows", 800);

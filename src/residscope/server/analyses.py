@@ -392,12 +392,12 @@ class EvaluateGraph(CausalGraph):
 
 
 class GrowGraph(Analysis):
-    """`rs.grow_graph` from a node: layer, feature, position."""
+    """`rs.grow_graph` from a node: layer, or the site that a dictionary reads; feature, position."""
 
     kept = True
 
     text: str
-    node: tuple[StrictInt, StrictInt, StrictInt]
+    node: tuple[StrictInt | str, StrictInt, StrictInt]
     sites: Annotated[tuple[str, ...], Field(max_length=1000)] | None = None
     positions: Where = "last"
     ways: Literal["both", "causes", "effects"] = "both"

@@ -7,8 +7,8 @@ import type { Drawing } from "./files.ts";
 import { type Drawn, drawGraph, type Face, GraphCanvas, type GraphElement } from "./graph/canvas.tsx";
 import { Cards } from "./graph/cards.tsx";
 import { filesOf, toJson } from "./graph/files.ts";
-import { type Across, layOut, orderItems } from "./graph/layout.ts";
-import { type Arrays, bringUp, find, type Item, makeScene, MARKS, type Marks, marksIn, type Net, type Paths, type Payload, prune, readNet, TOKEN, usualShare } from "./graph/net.ts";
+import { type Across, CARD, layOut, orderItems } from "./graph/layout.ts";
+import { type Arrays, bringUp, find, isShared, type Item, kindOf, makeScene, MARKS, type Marks, marksIn, type Net, type Paths, type Payload, prune, readNet, TOKEN, usualShare } from "./graph/net.ts";
 import { Word } from "./legend.tsx";
 import { below, type Check, isList, isRecordOf, isText, type Look, oneOf } from "./look.ts";
 import { parseOnce, present, rangeOf, type Shown, Stand } from "./present.tsx";
@@ -119,6 +119,9 @@ function useWidth(): [ref: { current: HTMLDivElement | null }, width: number] {
 /** What some nodes do to an output, summed. */
 const effectOf = ({ effects: { data, shape } }: Net, nodes: readonly number[], output: number): number => nodes.reduce((sum, node) => sum + data[node * shape[1] + output], 0);
 
+/** How large cards are: where layers have several dictionaries, with room for what these read. */
+const cardOf = ({ dictionaries }: Payload): readonly [number, number] => (dictionaries.some((one) => isShared(dictionaries, one)) ? [104, CARD[1]] : CARD);
+
 /** What the cards of a scene say. */
 function facesOf(net: Net, items: readonly Item[], marks: Marks, output: number | null, across: Across): Face[] {
   const most = net.activations.reduce((most, value, node) => (net.levels[node] === TOKEN || net.features[node] < 0 ? most : Math.max(most, value)), 0) || 1;
@@ -126,10 +129,13 @@ function facesOf(net: Net, items: readonly Item[], marks: Marks, output: number 
   const largest = effects.reduce((most, effect) => Math.max(most, Math.abs(effect)), 0) || 1;
   const several = net.payload.positions.length > 1;
   return items.map(({ key, kind, nodes, pos }, i) => {
-    const bare = several && across === "columns" ? key : key.split("@")[0];
+    const dictionary = net.payload.dictionaries[net.levels[nodes[0]]]; // of a token none
+    const shared = dictionary && isShared(net.payload.dictionaries, dictionary);
+    const number = shared ? key.replace(dictionary.site, String(dictionary.layer)) : key;
+    const bare = several && across === "columns" ? number : number.split("@")[0];
     const named = marks.names?.[key];
     const title = kind === "group" ? key.slice(6) : kind === "layer" ? `layer ${key.slice(6)}` : (named ?? (kind === "token" ? visiblePiece(net.payload.pieces[pos]) : bare));
-    const value = nodes.length === 1 && kind !== "group" ? `${plain(net.activations[nodes[0]])}${named ? ` ${bare}` : kind === "token" && several ? ` @${pos}` : ""}` : counted(nodes.length, "node");
+    const value = nodes.length === 1 && kind !== "group" ? `${plain(net.activations[nodes[0]])}${named ? ` ${bare}` : shared ? ` ${kindOf(dictionary.site)}` : kind === "token" && several ? ` @${pos}` : ""}` : counted(nodes.length, "node");
     return { title, named: kind === "group" || named !== undefined, value, share: kind === "feature" ? Math.min(1, net.activations[nodes[0]] / most) : 0, effect: output === null ? null : effects[i] / largest };
   });
 }
@@ -147,7 +153,7 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
   const scene = useMemo(() => makeScene(net, prune(net, keep, paths, marks.pinned), marks), [net, keep, paths, JSON.stringify([marks.groups, marks.folded, marks.pinned])]);
   const layout = useMemo(() => {
     const place = orderItems(scene, scene.items.map(({ nodes }) => net.activations[nodes[0]]));
-    return layOut(scene, place, across, across === "rows" ? width : BROAD);
+    return layOut(scene, place, across, across === "rows" ? width : BROAD, cardOf(payload));
   }, [scene, across, width]);
   const faces = useMemo(() => facesOf(net, scene.items, marks, shownOutput, across), [net, scene, JSON.stringify(marks.names), shownOutput, across]);
   const limit = useMemo(() => rangeOf(net.weights, scale, "").limit, [net, JSON.stringify(scale)]);

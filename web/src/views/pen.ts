@@ -46,6 +46,18 @@ export function fitted(text: string, width: number): string {
   return cut && `${cut}…`;
 }
 
+const LETTER = 0.54; // of the size, px of a letter of the sans face, on average
+
+/** A text on two lines of so many px in the sans face, broken between words where that is possible; the second is cut. */
+export function wrapped(text: string, width: number, size: number): [first: string, second: string] {
+  const most = Math.floor(width / (LETTER * size));
+  const chars = [...text];
+  if (chars.length <= most) return [text, ""];
+  const space = chars.lastIndexOf(" ", most);
+  const [first, rest] = space > 0 ? [chars.slice(0, space), chars.slice(space + 1)] : [chars.slice(0, most), chars.slice(most)];
+  return [first.join(""), rest.length <= most ? rest.join("") : `${rest.slice(0, most - 1).join("")}…`];
+}
+
 const faceOf = (el: Element, face: "mono" | "sans"): string => getComputedStyle(el).getPropertyValue(`--${face}`);
 
 /** Draws on a canvas that is inside the document: its faces are those of the page. */

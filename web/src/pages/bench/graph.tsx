@@ -34,10 +34,10 @@ function askWhom([correct, wrong]: readonly string[]): Fields {
   return { text: `When ${one} and ${other} went to the shops, ${one} gave the bag to`, correct, wrong };
 }
 
-/** Layer, feature and position of "3.564@14"; of an error the feature is -1. */
-function readNode(text: string): number[] {
-  const [, layer, feature, pos] = /^\s*(\d+)\.(\d+|error)@(-?\d+)\s*$/.exec(text) ?? [];
-  return [layer, feature === "error" ? "-1" : feature, pos].map(Number);
+/** Layer, feature and position of "3.564@14"; of an error the feature is -1. In "attn_out.3.564@14" a site stands for the layer. */
+function readNode(text: string): (number | string)[] {
+  const [, place, feature, pos] = /^\s*(\d+|[a-z_]+\.\d+)\.(\d+|error)@(-?\d+)\s*$/.exec(text) ?? [];
+  return [/\D/.test(place) ? place : Number(place), ...[feature === "error" ? "-1" : feature, pos].map(Number)];
 }
 
 export const bench = new Bench({

@@ -2,16 +2,16 @@
 
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { type Palette, readPalette, STEPS, stepOf } from "../../shades.ts";
-import { canvasPen, type Curve, fitted, type Pen } from "../pen.ts";
+import { canvasPen, type Curve, fitted, type Pen, wrapped } from "../pen.ts";
 import { createTooltip, type Tip } from "../tooltip.ts";
-import { CARD, curveOf, GAP, itemAt, type Layout, stepFrom } from "./layout.ts";
+import { GAP, itemAt, type Layout, routeOf, stepFrom } from "./layout.ts";
 import { pathsThrough, type Scene } from "./net.ts";
 
 /** What a card says. */
 export interface Face {
   title: string;
   named: boolean; // by a person, not a number
-  value: string; // its activation, or how many it stands for
+  value: string; // its activation, or how many it stands for; a long name takes its place
   share: number; // of the largest activation of its kind
   effect: number | null; // on the chosen output, within -1..1
 }
@@ -45,39 +45,42 @@ interface Window {
 
 const INKS = 12; // steps of opacity
 const READABLE = 0.55; // a zoom under which no card has words
-const [WIDTH, HEIGHT] = [CARD[0] - GAP[0], CARD[1] - GAP[1]];
 const HEAD = 22; // px
 
 const everything: Window = { x: -Infinity, y: -Infinity, width: Infinity, height: Infinity };
 
 function drawLinks(pen: Pen, { scene, layout, limit, sign }: Drawn, { x, y, width, height }: Window, palette: Palette, only: ReadonlySet<number> | null): void {
   const inks = Array.from({ length: 2 * INKS + 1 }, (): Curve[] => []);
+  const room = layout.card.map((size, side) => size + GAP[side]); // which a way takes beside its ends
   scene.links.forEach(({ from, to, weight }, i) => {
     if (only && !only.has(i)) return;
-    const curve = curveOf(layout, from, to);
-    const [x0, y0, , , , , x3, y3] = curve;
-    if (Math.max(x0, x3) < x || Math.min(x0, x3) > x + width || Math.max(y0, y3) < y || Math.min(y0, y3) > y + height) return;
+    const [[x0, x1], [y0, y1]] = [layout.x, layout.y].map((at, side) => [Math.min(at[from], at[to]) - room[side], Math.max(at[from], at[to]) + room[side]]);
+    if (x1 < x || x0 > x + width || y1 < y || y0 > y + height) return;
     const size = Math.max(1, Math.ceil(INKS * Math.min(1, Math.abs(weight) / limit)));
-    inks[INKS + Math.sign(weight * sign) * size].push(curve);
+    inks[INKS + Math.sign(weight * sign) * size].push(...routeOf(layout, from, to));
   });
   for (let size = 1; size <= INKS; size++)
     for (const side of [-1, 1]) pen.curves(inks[INKS + side * size], side > 0 ? palette.positive : palette.negative, 1.5, size / INKS);
 }
 
 function drawCards(pen: Pen, { scene, layout, faces, pinned }: Drawn, window: Window, palette: Palette, only: ReadonlySet<number> | null, words: boolean): void {
+  const [width, height] = layout.card;
   scene.items.forEach(({ kind }, i) => {
     const [x, y] = [layout.x[i], layout.y[i]];
-    if ((only && !only.has(i)) || x + CARD[0] < window.x || x > window.x + window.width || y + CARD[1] < window.y || y > window.y + window.height) return;
+    if ((only && !only.has(i)) || x + width < window.x || x > window.x + window.width || y + height < window.y || y > window.y + window.height) return;
     const { title, named, value, share, effect } = faces[i];
-    pen.box(x, y, WIDTH, HEIGHT, palette.ground);
-    if (kind === "error") pen.hatch(x, y, WIDTH, HEIGHT);
-    if (share > 0) pen.box(x + 6, y + HEIGHT - 5, (WIDTH - 12) * share, 2, palette.ink2);
-    if (effect !== null) pen.box(x, y, 4, HEIGHT, palette.shades[stepOf(effect, 1) + STEPS]);
+    pen.box(x, y, width, height, palette.ground);
+    if (kind === "error") pen.hatch(x, y, width, height);
+    if (share > 0) pen.box(x + 6, y + height - 5, (width - 12) * share, 2, palette.ink2);
+    if (effect !== null) pen.box(x, y, 4, height, palette.shades[stepOf(effect, 1) + STEPS]);
     const several = kind === "group" || kind === "layer";
-    pen.outline(x, y, WIDTH, HEIGHT, pinned.has(i) ? palette.accent : several ? palette.ink2 : palette.line, pinned.has(i) || several ? 1.5 : 1);
+    pen.outline(x, y, width, height, pinned.has(i) ? palette.accent : several ? palette.ink2 : palette.line, pinned.has(i) || several ? 1.5 : 1);
     if (!words) return;
-    pen.text(fitted(title, WIDTH - 6), x + 7, y + 9, palette.ink, named ? { face: "sans", size: 11 } : { bold: several });
-    pen.text(value, x + 7, y + 19, palette.ink2, { size: 10 });
+    const sans = { face: "sans", size: 11 } as const;
+    const [first, second] = named ? wrapped(title, width - 9, sans.size) : [fitted(title, width - 6), ""];
+    pen.text(first, x + 7, y + 9, palette.ink, named ? sans : { bold: several });
+    if (second) pen.text(second, x + 7, y + 20, palette.ink, sans);
+    else pen.text(value, x + 7, y + 19, palette.ink2, { size: 10 });
   });
 }
 
@@ -117,6 +120,9 @@ function createGraph() {
   let bare = false; // whether nothing stands on the upper canvas
 
   const headOf = (): number => (props.heads.length ? HEAD : 0);
+
+  /** Where the window is: a drawing that is narrower stands in its middle. */
+  const sideOf = (): number => scroll.scrollLeft - Math.max(0, (scroll.clientWidth - props.layout.width * zoom) / 2);
 
   /** Draws into a canvas what lies in sight, or only in a part of it. */
   function onCanvas(canvas: HTMLCanvasElement, part: Window | null, draw: (pen: Pen, seen: Window) => void): void {
@@ -168,7 +174,8 @@ function createGraph() {
       for (const item of props.found) frame(item, 1.5);
       if (focus !== null) frame(focus, 2.5);
       function frame(item: number, thickness: number): void {
-        pen.outline(props.layout.x[item] - 1, props.layout.y[item] - 1, WIDTH + 2, HEIGHT + 2, palette!.accent, thickness);
+        const [width, height] = props.layout.card;
+        pen.outline(props.layout.x[item] - 1, props.layout.y[item] - 1, width + 2, height + 2, palette!.accent, thickness);
       }
     });
   }
@@ -176,7 +183,7 @@ function createGraph() {
   /** After scrolling: what is still in sight is moved, and only what has come into it is drawn. */
   function slide(): void {
     const ratio = devicePixelRatio || 1;
-    const [x, y] = [scroll.scrollLeft, scroll.scrollTop].map((at) => Math.round(at * ratio) / ratio);
+    const [x, y] = [sideOf(), scroll.scrollTop].map((at) => Math.round(at * ratio) / ratio);
     const [dx, dy] = [x - window.x, y - window.y];
     if (!dx && !dy) return;
     window = { ...window, x, y };
@@ -220,7 +227,7 @@ function createGraph() {
     space.style.height = `${height}px`;
     const tall = Math.min(props.tall, height + (width > room ? 16 : 0));
     scroll.style.height = `${tall}px`;
-    window = { x: scroll.scrollLeft, y: scroll.scrollTop, width: scroll.clientWidth, height: scroll.clientHeight };
+    window = { x: sideOf(), y: scroll.scrollTop, width: scroll.clientWidth, height: scroll.clientHeight };
     bare = false;
     for (const canvas of [below, above]) {
       canvas.style.width = `${window.width}px`;
@@ -243,7 +250,8 @@ function createGraph() {
 
   function boxOf(item: number): DOMRect {
     const { left, top } = above.getBoundingClientRect();
-    return new DOMRect(left + props.layout.x[item] * zoom - window.x, top + headOf() + props.layout.y[item] * zoom - window.y, WIDTH * zoom, HEIGHT * zoom);
+    const [width, height] = props.layout.card;
+    return new DOMRect(left + props.layout.x[item] * zoom - window.x, top + headOf() + props.layout.y[item] * zoom - window.y, width * zoom, height * zoom);
   }
 
   function under({ clientX, clientY }: MouseEvent): number | null {
@@ -266,7 +274,7 @@ function createGraph() {
     const [x, y] = [(window.x + window.width / 2) / before, (window.y + window.height / 2) / before];
     arrange();
     scroll.scrollTo(x * zoom - window.width / 2, y * zoom - window.height / 2);
-    window = { ...window, x: scroll.scrollLeft, y: scroll.scrollTop };
+    window = { ...window, x: sideOf(), y: scroll.scrollTop };
     paint(true);
     props.onZoom(zoom);
   }

@@ -2,7 +2,7 @@
 
 import { type Tensor, writeArrays } from "../../arrays.ts";
 import { saveFile } from "../files.ts";
-import { ERROR, type Marks, type Net, type Paths, type Scene, TOKEN } from "./net.ts";
+import { ERROR, kindOf, type Marks, type Net, type Paths, type Scene, TOKEN } from "./net.ts";
 
 export const FORMAT = { format: "residscope graph", version: 1 } as const;
 
@@ -101,29 +101,32 @@ export function toAttributionGraph(net: Net, kept: Uint32Array, marks: Marks): u
   const { nodes, edges } = take(net, kept);
   const layerOf = (node: number): number => (net.levels[node] === TOKEN ? -1 : payload.dictionaries[net.levels[node]].layer);
   const last = Math.max(...payload.dictionaries.map(({ layer }) => layer));
-  const idOf = (node: number): string => `${net.levels[node] === TOKEN ? "E" : layerOf(node)}_${net.features[node]}_${net.pos[node]}`;
-  const make = (node_id: string, feature: number, layer: string, feature_type: string, clerp: string, activation: number | null = null) => ({
+  // Where a layer has several dictionaries, what the later ones read tells their nodes from those of the first: "1_8_7_mlp_out".
+  const suffixes = payload.dictionaries.map(({ layer, site }, level) => (payload.dictionaries.findIndex((one) => one.layer === layer) < level ? `_${kindOf(site)}` : ""));
+  const idOf = (node: number): string => (net.levels[node] === TOKEN ? `E_${net.features[node]}_${net.pos[node]}` : `${layerOf(node)}_${net.features[node]}_${net.pos[node]}${suffixes[net.levels[node]]}`);
+  const make = (node_id: string, pos: number, feature: number, layer: string, feature_type: string, clerp: string, activation: number | null = null) => ({
     node_id,
     feature,
     layer,
-    ctx_idx: Number(node_id.slice(node_id.lastIndexOf("_") + 1)),
+    ctx_idx: pos,
     feature_type,
     jsNodeId: node_id,
     clerp,
     activation,
   });
   const made = nodes.map((node) => {
-    const [layer, feature, id, key] = [layerOf(node), net.features[node], idOf(node), net.keys[node]];
+    const [layer, feature, pos, id, key] = [layerOf(node), net.features[node], net.pos[node], idOf(node), net.keys[node]];
     const name = marks.names?.[key];
-    if (net.levels[node] === TOKEN) return make(id, net.pos[node], "E", "embedding", name ?? "");
-    if (feature === ERROR) return make(id, feature, String(layer), "mlp reconstruction error", name ?? `Err: ${key}`);
+    if (net.levels[node] === TOKEN) return make(id, pos, pos, "E", "embedding", name ?? "");
+    if (feature === ERROR) return make(id, pos, feature, String(layer), "mlp reconstruction error", name ?? `Err: ${key}`);
     // Cantor's pairing, as the readers take it apart.
-    return make(id, ((layer + feature) * (layer + feature + 1)) / 2 + feature, String(layer), "cross layer transcoder", name ?? "", net.activations[node]);
+    return make(id, pos, ((layer + feature) * (layer + feature + 1)) / 2 + feature, String(layer), "cross layer transcoder", name ?? "", net.activations[node]);
   });
   const links = edges.map((edge) => ({ source: idOf(net.sources[edge]), target: idOf(net.targets[edge]), weight: net.weights[edge] }));
   const feeding = nodes.filter((node) => net.levels[node] === payload.dictionaries.length - 1);
   payload.outputs.forEach((name, number) => {
-    const output = make(`${last + 1}_${number}_${payload.pieces.length - 1}`, number, String(last + 1), "logit", `${name} (p=?)`);
+    const at = payload.pieces.length - 1;
+    const output = make(`${last + 1}_${number}_${at}`, at, number, String(last + 1), "logit", `${name} (p=?)`);
     for (const node of feeding) links.push({ source: idOf(node), target: output.node_id, weight: net.effects.data[node * net.effects.shape[1] + number] });
     made.push(output);
   });

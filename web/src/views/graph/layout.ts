@@ -1,27 +1,36 @@
 // Where everything of a graph stands: layers as rows from bottom to top, or as columns from left to right; in each, a place for every position.
 
+import type { Curve } from "../pen.ts";
 import type { Scene } from "./net.ts";
 
 export type Across = "rows" | "columns";
 
-export const CARD = [84, 38] as const; // px, with what is free around it
-export const GAP = [8, 8] as const; // of which so much is free
-const BETWEEN = { rows: 64, columns: 112 }; // px, for edges
+/** Of a card with what is free beside it, px: lines pass there. */
+export const GAP = [12, 8] as const;
+export const CARD = [76, 30] as const;
+const BETWEEN = { rows: 72, columns: 120 }; // px, for edges
+const MARGIN = 4; // px, for frames
 const SWEEPS = 4;
+const DEEPEST = 20; // cards behind each other in a layer; of more it grows broader than the room
 
 export interface Row {
   level: number;
   start: number; // along the layers
   size: number;
+  cards: readonly number[]; // where cards begin across the layers
 }
 
 export interface Layout {
   across: Across;
+  card: readonly [width: number, height: number];
   width: number;
   height: number;
   x: Float32Array; // of each item, its left and top
   y: Float32Array;
+  into: Float32Array; // across the layers: where edges come to an item, and where they leave it
+  from: Float32Array;
   rows: readonly Row[]; // the lowest layer first
+  rowOf: Uint32Array; // of each item
   columns: readonly { pos: number; start: number; size: number }[]; // across the layers
 }
 
@@ -58,9 +67,10 @@ export function orderItems({ items, links }: Scene, activity: readonly number[])
 }
 
 /** Lays out a scene in a room of so many pixels across the layers. */
-export function layOut(scene: Scene, place: readonly number[], across: Across, room: number): Layout {
+export function layOut(scene: Scene, place: readonly number[], across: Across, room: number, card: Layout["card"] = CARD): Layout {
   const { items } = scene;
-  const [along, wide] = across === "rows" ? [CARD[1], CARD[0]] : [CARD[0], CARD[1]];
+  const [long, broad] = across === "rows" ? [1, 0] : [0, 1]; // which side of a card lies along the layers
+  const [along, wide] = [card[long] + GAP[long], card[broad] + GAP[broad]];
   const positions = [...new Set(items.map(({ pos }) => pos))].sort((a, b) => a - b);
   const cells = new Map<string, number[]>();
   items.forEach(({ level, pos }, i) => {
@@ -70,61 +80,103 @@ export function layOut(scene: Scene, place: readonly number[], across: Across, r
   const inCell = (level: number, pos: number): number[] => cells.get(`${level} ${pos}`) ?? [];
   const levels = [...new Set(items.map(({ level }) => level))].sort((a, b) => a - b);
   const most = (pos: number): number => Math.max(1, ...levels.map((level) => inCell(level, pos).length));
-  const slots = Math.max(1, Math.floor(room / wide / Math.max(1, positions.length)));
-  let end = 0;
+  const slots = Math.max(1, Math.floor((room - 2 * MARGIN) / wide / Math.max(1, positions.length)), Math.ceil(Math.max(...positions.map(most)) / DEEPEST));
+  let end = MARGIN;
   const columns = positions.map((pos) => {
     const column = { pos, start: end, size: Math.min(slots, most(pos)) * wide };
-    end += column.size + (positions.length > 1 ? GAP[0] : 0);
+    end += column.size + (positions.length > 1 ? GAP[broad] : 0);
     return column;
   });
+  end += MARGIN;
   const shift = Math.max(0, (room - end) / 2);
   columns.forEach((column) => (column.start += shift));
-  const [x, y] = [new Float32Array(items.length), new Float32Array(items.length)];
+  const [x, y, into, from] = Array.from({ length: 4 }, () => new Float32Array(items.length));
+  const rowOf = new Uint32Array(items.length);
   const rows: Row[] = [];
-  let at = 0;
+  let at = MARGIN;
   for (const level of levels) {
     const lines = Math.max(1, ...columns.map(({ pos, size }) => Math.ceil(inCell(level, pos).length / (size / wide))));
+    const cards = new Set<number>();
     for (const { pos, start, size } of columns) {
       const own = inCell(level, pos).sort((a, b) => place[a] - place[b] || a - b);
       const high = Math.ceil(own.length / (size / wide));
       const n = Math.ceil(own.length / high);
       own.forEach((item, i) => {
+        const line = i % high;
         x[item] = start + (size - n * wide) / 2 + Math.floor(i / high) * wide;
-        y[item] = at + (i % high) * along;
+        y[item] = at + line * along;
+        cards.add(x[item]);
+        rowOf[item] = rows.length;
+        // What stands before or behind a card is passed beside it, each card's edges at a place of their own.
+        const middle = x[item] + card[broad] / 2;
+        const beside = x[item] + card[broad] + (GAP[broad] * (line + 1)) / (high + 1);
+        into[item] = line === 0 ? middle : beside;
+        from[item] = line === high - 1 || i === own.length - 1 ? middle : beside;
       });
     }
-    rows.push({ level, start: at, size: lines * along });
-    at += lines * along + BETWEEN[across];
+    rows.push({ level, start: at, size: lines * along - GAP[long], cards: [...cards] });
+    at += lines * along - GAP[long] + BETWEEN[across];
   }
-  const length = Math.max(0, at - BETWEEN[across]);
+  const length = Math.max(0, at - BETWEEN[across]) + MARGIN;
   const breadth = Math.max(room, end);
-  if (across === "columns") return { across, width: length, height: breadth, x: y, y: x, rows, columns };
+  const made = { across, card, into, from, rowOf, columns };
+  if (across === "columns") return { ...made, width: length, height: breadth, x: y, y: x, rows };
   // Upwards: what comes later in the model lies higher.
-  for (let i = 0; i < items.length; i++) y[i] = length - y[i] - along;
-  return { across, width: breadth, height: length, x, y, rows: rows.map(({ level, start, size }) => ({ level, start: length - start - size, size })), columns };
+  for (let i = 0; i < items.length; i++) y[i] = length - y[i] - card[1];
+  return { ...made, width: breadth, height: length, x, y, rows: rows.map(({ start, size, ...row }) => ({ ...row, start: length - start - size, size })) };
 }
 
-/** The way of a link, as a curve: its ends and the points that bend it. */
-export function curveOf({ across, x, y }: Layout, from: number, to: number): readonly [number, number, number, number, number, number, number, number] {
-  const [width, height] = [CARD[0] - GAP[0], CARD[1] - GAP[1]];
-  if (across === "rows") {
-    const [x0, y0, x1, y1] = [x[from] + width / 2, y[from], x[to] + width / 2, y[to] + height];
-    const bend = Math.max(24, (y0 - y1) / 2);
-    return [x0, y0, x0, y0 - bend, x1, y1 + bend, x1, y1];
+/** The way of a link, as curves from one card to another: through layers between them, and past what stands before its ends, it goes in the gaps. */
+export function routeOf({ across, card, x, y, into, from, rows, rowOf }: Layout, source: number, target: number): Curve[] {
+  const [long, broad] = across === "rows" ? [1, 0] : [0, 1];
+  // Along the layers, forward, and across them. In rows forward is up.
+  const point = (u: number, v: number): readonly [number, number] => (across === "rows" ? [v, -u] : [u, v]);
+  const near = (item: number): number => (across === "rows" ? -(y[item] + card[1]) : x[item]);
+  const ends = ({ start, size }: Row): readonly [number, number] => (across === "rows" ? [-(start + size), -start] : [start, start + size]);
+  const side = (item: number): number => (across === "rows" ? x : y)[item] + card[broad];
+  const curves: Curve[] = [];
+  const draw = (...points: (readonly [u: number, v: number])[]): void => void curves.push(points.flatMap(([u, v]) => point(u, v)) as unknown as Curve);
+  const go = (u0: number, v0: number, u1: number, v1: number, bend = (u1 - u0) / 2): void => draw([u0, v0], [u0 + bend, v0], [u1 - bend, v1], [u1, v1]);
+  const [first, last] = [rowOf[source], rowOf[target]];
+  let [u, v] = [near(source) + card[long], from[source]];
+  const end = near(target);
+  if (first >= last) {
+    // From or to a group of several layers.
+    const [middle, other] = [source, target].map((item) => side(item) - card[broad] / 2);
+    go(u, middle, end, other, Math.max(24, Math.abs(end - u) / 2));
+    return curves;
   }
-  const [x0, y0, x1, y1] = [x[from] + width, y[from] + height / 2, x[to], y[to] + height / 2];
-  const bend = Math.max(24, (x1 - x0) / 2);
-  return [x0, y0, x0 + bend, y0, x1 - bend, y1, x1, y1];
+  if (v > side(source)) draw([u - card[long] / 3, side(source)], [u - card[long] / 3, v], [u - card[long] / 3, v], [u, v]);
+  const pass = (to: number, at: number): void => {
+    if (to > u || at !== v) go(u, v, to, at);
+    [u, v] = [to, at];
+  };
+  pass(ends(rows[first])[1], v);
+  for (let row = first + 1; row < last; row++) {
+    const [begin, stop] = ends(rows[row]);
+    const straight = v + ((into[target] - v) * (begin - u)) / (end - u);
+    const inWay = rows[row].cards.find((start) => straight > start - 1 && straight < start + card[broad] + 1);
+    const free = inWay === undefined ? straight : straight < inWay + card[broad] / 2 ? inWay - GAP[broad] / 2 : inWay + card[broad] + GAP[broad] / 2;
+    pass(begin, free);
+    pass(stop, free);
+  }
+  pass(ends(rows[last])[0], into[target]);
+  pass(end, v);
+  if (v > side(target)) {
+    const inner = end + card[long] / 3;
+    draw([u, v], [inner, v], [inner, v], [inner, side(target)]);
+  }
+  return curves;
 }
 
 /** The item whose card a point lies on. */
-export function itemAt({ x, y }: Layout, px: number, py: number): number | null {
-  for (let i = 0; i < x.length; i++) if (px >= x[i] && py >= y[i] && px < x[i] + CARD[0] - GAP[0] && py < y[i] + CARD[1] - GAP[1]) return i;
+export function itemAt({ x, y, card: [width, height] }: Layout, px: number, py: number): number | null {
+  for (let i = 0; i < x.length; i++) if (px >= x[i] && py >= y[i] && px < x[i] + width && py < y[i] + height) return i;
   return null;
 }
 
 /** The item that an arrow key goes to: the nearest that lies in its direction. */
-export function stepFrom({ x, y }: Layout, item: number, key: string): number | null {
+export function stepFrom({ x, y, card }: Layout, item: number, key: string): number | null {
   const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
   if (!way) return null;
   let [best, nearest]: [number | null, number] = [null, Infinity];
@@ -132,7 +184,7 @@ export function stepFrom({ x, y }: Layout, item: number, key: string): number | 
     const [dx, dy] = [x[i] - x[item], y[i] - y[item]];
     const ahead = dx * way[0] + dy * way[1];
     const aside = Math.abs(dx * way[1]) + Math.abs(dy * way[0]);
-    if (ahead <= 0 || (way[1] === 0 && aside > CARD[1] / 2)) continue;
+    if (ahead <= 0 || (way[1] === 0 && aside > card[1] / 2)) continue;
     const far = ahead + 2 * aside;
     if (far < nearest) [best, nearest] = [i, far];
   }

@@ -88,9 +88,15 @@ export function marksIn({ numbers, payload }: Net, { pinned, names, notes, group
   };
 }
 
+/** Whether a layer has other dictionaries than one: then its nodes are told apart by what theirs reads. */
+export const isShared = (dictionaries: readonly Dictionary[], { layer }: Dictionary): boolean => dictionaries.filter((other) => other.layer === layer).length > 1;
+
+/** What of its layer a site is: "resid_mid" of "resid_mid.3". */
+export const kindOf = (site: string): string => site.replace(/\.\d+$/, "");
+
 /** How people write a layer's node; by its site where several dictionaries are of one layer. */
 function placesOf(dictionaries: readonly Dictionary[]): string[] {
-  return dictionaries.map(({ layer, site }) => (dictionaries.filter((other) => other.layer === layer).length > 1 ? site : String(layer)));
+  return dictionaries.map((one) => (isShared(dictionaries, one) ? one.site : String(one.layer)));
 }
 
 export function readNet(payload: Payload, arrays: Arrays): Net {
