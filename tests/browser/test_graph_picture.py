@@ -1,11 +1,11 @@
 """The picture of the page Graph: cards and edges, how it fits its room, its files."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -13,7 +13,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 import residscope as rs
 from residscope.sites import read_site
 from tests.browser.test_bench_pages import wait_until_done
-from tests.browser.test_graph import OPEN, open_graph, pick
+from tests.browser.test_graph import OPEN, PROMPT, open_graph, pick
 from tests.serving import FEW_TEXTS, serve
 
 MID = "resid_mid.3"
@@ -75,3 +75,49 @@ def test_a_graph_grows_from_a_node_that_its_site_names(page_of_two: Page) -> Non
     with page.expect_request("**/api/v1/grow") as asked:
         page.get_by_role("button", name="Grow a graph from it").first.click()
     assert asked.value.post_data_json["node"] == [MID, 758, 14]
+
+
+def test_most_of_the_picture_is_seen_at_first(open_page: OPEN) -> None:
+    page = open_graph(open_page)
+    box = page.locator(".graph .net").bounding_box()
+    assert box
+    assert box["y"] < 450
+    page.set_viewport_size({"width": 360, "height": 740})
+    lines = page.locator(".picture .residscope.view header .legend > span")
+    expect(lines).to_have_count(1)
+
+
+@pytest.mark.parametrize("asked", ["tried=zero", "tried=mean", "method=attribution&rule=influence&amount=0.5"])
+def test_it_fits_a_narrow_screen_whatever_is_asked(open_page: OPEN, asked: str) -> None:
+    page = open_page(f"/graph?{asked}", ready=False)
+    page.set_viewport_size({"width": 360, "height": 740})
+    wait_until_done(page)
+    if "tried" in asked:
+        expect(page.locator(".curves svg")).to_be_visible()
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+
+
+def test_a_trial_is_drawn_as_curves_with_axes_and_areas(open_page: OPEN, demo: rs.Model, tmp_path: Path) -> None:
+    page = open_graph(open_page, "/graph?tried=zero")
+    keep = float(page.get_by_label("Share of the weight that is kept").input_value())
+    metric = rs.logit_difference(" Mary", " John")
+    traced = rs.causal_graph(demo, PROMPT, rs.demo.dictionaries, top=10, outputs=[metric])
+    found = traced.prune(keep).evaluate(demo, rs.demo.dictionaries, metric=metric)
+    card = page.locator(".closer").first
+    picture = card.locator(".curves svg")
+    for said in (f"CPR {found.cpr:.2f}", f"CMD {found.cmd:.2f}", "0.1%", "1%", "10%", "100%", "0.50", "1.00"):
+        expect(picture.get_by_text(said).first).to_be_attached()
+    # The dots of faithfulness: their height is f, their distance the share by powers of ten.
+    dots = picture.locator("circle[fill='var(--positive)'][r='2.5']").evaluate_all(
+        "all => all.map(dot => [dot.cx.baseVal.value, dot.cy.baseVal.value])"
+    )
+    assert len(dots) == len(found.shares)
+    for (x, y), share, f in zip(dots, found.shares.tolist(), found.values[0].tolist(), strict=True):
+        (x0, y0), (x1, y1) = dots[0], dots[-1]
+        first, last = found.values[0, 0].item(), found.values[0, -1].item()
+        assert (x - x0) / (x1 - x0) == pytest.approx(1 + math.log10(share) / 3, abs=0.01)
+        assert (y - y0) / (y1 - y0) == pytest.approx((f - first) / (last - first), abs=0.01)
+    with page.expect_download() as waiting:
+        card.get_by_role("button", name="SVG").click()
+    waiting.value.save_as(tmp_path / "curves.svg")
+    assert f"CMD {found.cmd:.2f}" in " ".join(read_texts_of(tmp_path / "curves.svg"))

@@ -1,10 +1,8 @@
 // Whether a graph is right: what its edges predict of sources ablated together, and what the model does with its nodes alone.
 
-import { counted, percent, plain, within } from "../numbers.ts";
-import { type Heat, heatDrawing, stepsOf } from "./heat.ts";
-import { HeatMap } from "./heat_map.tsx";
-import { widthOf } from "./pen.ts";
-import { type Named, present, rangeOf, type Shown, Stand } from "./present.tsx";
+import { counted, percent, plain } from "../numbers.ts";
+import { Curves, curvesDrawing, type CurvesProps } from "./curves.tsx";
+import { type Named, present, type Shown, Stand } from "./present.tsx";
 import "./evaluation.css";
 
 interface Payload extends Named {
@@ -20,7 +18,6 @@ interface Payload extends Named {
   settings: Named["settings"] & { metric: string; with: string; n_nodes: number; meaning: Record<string, string> };
 }
 
-const ROOM = 720; // px of a file
 const NOTHING = "none";
 
 const mean = (values: ArrayLike<number>): number => Array.from(values).reduce((sum, value) => sum + value, 0) / values.length;
@@ -42,29 +39,37 @@ function factsOf({ share, faithfulness, completeness, ceiling, cpr, cmd, edges, 
   ];
 }
 
-function Evaluation({ payload, arrays, alone, tools, scale, onScale }: Shown<Payload, object, never>) {
+const INKS = { faithfulness: "positive", completeness: "negative", "faithfulness by size": "accent", random: "ink2" } as const;
+
+/** What is drawn: each curve with the area that is told of it, and where the graph itself is. */
+function curvesOf({ curves, cpr, cmd, share, faithfulness, completeness }: Payload, { values, shares, random_cpr, random_cmd }: Shown<Payload, object, never>["arrays"]): CurvesProps {
+  const areas: Record<string, string> = {
+    faithfulness: `: its area, CPR ${plain(cpr)}`,
+    completeness: ": all but these nodes",
+    "faithfulness by size": `: off 1 by CMD ${plain(cmd)}`,
+    random: `: nodes like these, CPR ${plain(mean(random_cpr.data))}, CMD ${plain(mean(random_cmd.data))}`,
+  };
+  return {
+    shares: shares.data,
+    of: "nodes",
+    lines: curves.map((name, row) => ({ said: `${name}${areas[name]}`, values: values.data.subarray(row * shares.data.length, (row + 1) * shares.data.length), ink: INKS[name as keyof typeof INKS], dotted: row < 2 })),
+    mark: { share, said: `the graph, ${percent(share)}`, values: [faithfulness, completeness] },
+    label: `Curves over the share of nodes that a circuit has: ${curves.join(", ")}`,
+  };
+}
+
+function Evaluation({ payload, arrays, alone, tools }: Shown<Payload, object, never>) {
   const { curves, settings, warning } = payload;
   const [values, shares] = [arrays.values.data, arrays.shares.data];
-  const range = rangeOf(values, scale, "of the whole model");
-  const { limit } = range;
-  const heat: Heat = {
-    rows: curves.map((text) => ({ text })),
-    columns: Array.from(shares, (share) => ({ text: percent(share) })),
-    steps: stepsOf(Float32Array.from(values), limit),
-    upward: false,
-    words: ({ row, column }) => within(values[row * shares.length + column], limit),
-    wordWidth: widthOf(within(-limit, limit)) + 4,
-    width: [14, 52],
-    height: 22,
-  };
   const facts = factsOf(payload, [arrays.random_cpr.data, arrays.random_cmd.data]);
+  const drawn = curvesOf(payload, arrays);
   return (
     <Stand
       shown={{ payload, alone, tools }}
       caption={`Faithfulness of circuits, by ${settings.metric.replace(/^rs\./, "")}`}
-      range={{ ...range, signed: true, scale, each: null, onScale }}
       notes={[`what is not in a circuit is ablated to ${settings.with === "zero" ? "zero" : settings.with === "mean" ? "its mean" : "another prompt's"}`, ...(warning ? [warning] : [])]}
-      drawing={() => heatDrawing(heat, ROOM)}
+      reading={curves.map((curve) => `${curve}: ${settings.meaning[curve]}`)}
+      drawing={() => curvesDrawing(drawn)}
       table={() => [["curve", "share of nodes", "f"], ...curves.flatMap((curve, row) => Array.from(shares, (share, i) => [curve, share, values[row * shares.length + i]]))]}
     >
       <dl class="evaluation">
@@ -77,12 +82,7 @@ function Evaluation({ payload, arrays, alone, tools, scale, onScale }: Shown<Pay
           </div>
         ))}
       </dl>
-      <HeatMap
-        {...heat}
-        label="Faithfulness by the share of nodes that a circuit has"
-        number={({ row, column }) => plain(values[row * shares.length + column])}
-        tip={({ row, column }) => ({ piece: curves[row], value: plain(values[row * shares.length + column]), facts: [`${percent(shares[column])} of all nodes`, settings.meaning[curves[row]]] })}
-      />
+      <Curves {...drawn} />
     </Stand>
   );
 }

@@ -212,7 +212,8 @@ function Graph({ payload, arrays, alone, tools, chosen, choose, picked, pick, sc
       caption={`${percent(keep)} of the weight of ${paths === "any" ? allOf(payload) : "edges on paths longer than one"}`}
       sentence={<Sentence outputs={payload.outputs} all={allOf(payload)} keep={keep} across={across} sign={sign} paths={paths} output={output} choose={choose} />}
       range={{ limit, signed: true, unit: "of activation", scale, each: null, onScale }}
-      notes={[`${legend}; one scale for the whole graph`, `${kept}, ${whole}`, idle, estimated, elsewhere, effects]}
+      notes={[[`${kept}, ${whole}`, estimated, elsewhere].filter(Boolean).join(" · ")]}
+      reading={[`${legend}; one scale for the whole graph`, effects, idle]}
       drawing={() => drawingOf(drawn)}
       table={() => files.table}
       more={files.tools}

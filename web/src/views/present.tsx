@@ -141,6 +141,7 @@ interface StandProps {
   sentence?: ComponentChildren;
   range?: RangeProps;
   notes?: readonly (string | null)[]; // beside the legend: conventions
+  reading?: readonly (string | null)[]; // below the picture: how it is read
   drawing: () => Drawing;
   table: () => readonly (readonly (string | number)[])[]; // CSV, its head first
   more?: readonly Tool[]; // other files that it makes; what one answers is said
@@ -148,14 +149,14 @@ interface StandProps {
 }
 
 /** What stands around a picture. */
-export function Stand({ shown: { payload, alone, tools }, caption, sentence, range, notes = [], drawing, table, more = [], children }: StandProps) {
-  const said = [...new Set(notes.filter((note) => note !== null))];
+export function Stand({ shown: { payload, alone, tools }, caption, sentence, range, notes = [], reading = [], drawing, table, more = [], children }: StandProps) {
+  const [said, read] = [notes, reading].map((lines) => [...new Set(lines.filter((line) => line !== null))]);
   if (!alone) return <>{children}</>;
   return (
     <>
       <header>
         <strong>{payload.name}</strong>
-        <Tools payload={payload} tools={tools} table={table} more={more} svg={(el) => drawSvg(el, { title: payload.name, lines: [...new Set([caption, ...said])], range, ...drawing() })} />
+        <Tools payload={payload} tools={tools} table={table} more={more} svg={(el) => drawSvg(el, { title: payload.name, lines: [...new Set([caption, ...said, ...read])], range, ...drawing() })} />
         {sentence && <p class="sentence">{sentence}</p>}
         {(range || said.length > 0) && (
           <div class="legend">
@@ -167,6 +168,7 @@ export function Stand({ shown: { payload, alone, tools }, caption, sentence, ran
         )}
       </header>
       {children}
+      {read.length > 0 && <p class="reading">{read.join(" · ")}</p>}
     </>
   );
 }
