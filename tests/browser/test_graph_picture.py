@@ -74,7 +74,7 @@ def test_a_graph_grows_from_a_node_that_its_site_names(page_of_two: Page) -> Non
     pick(page, f"{MID}.758")
     with page.expect_request("**/api/v1/grow") as asked:
         page.get_by_role("button", name="Grow a graph from it").first.click()
-    assert asked.value.post_data_json["node"] == [MID, 758, 14]
+    assert json.loads(str(asked.value.post_data))["node"] == [MID, 758, 14]
 
 
 def test_most_of_the_picture_is_seen_at_first(open_page: OPEN) -> None:

@@ -1,6 +1,7 @@
 """Graphs as files: read back number for number, and as others read them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,15 @@ def test_the_name_of_another_format_is_refused(graph: rs.Graph, tmp_path: Path, 
     with pytest.raises(BadArgument, match=use):
         graph.save(tmp_path / name)
     assert not (tmp_path / name).exists()
+
+
+def test_the_attribution_graph_says_where_pages_of_its_features_are(graph: rs.Graph) -> None:
+    assert [one["pages"] for one in graph.dictionaries] == [None] * len(graph.dictionaries)
+    assert "feature_details" not in graph.to_attribution_graph("lily", "gpt2-small")["metadata"]
+    there = [{**one, "pages": f"gpt2-small/{one['layer']}-res-jb"} for one in graph.dictionaries]
+    known = replace(graph, dictionaries=there)
+    metadata = known.to_attribution_graph("lily", "gpt2-small")["metadata"]
+    assert metadata["feature_details"] == {"neuronpedia_source_set": "res-jb"}
+    assert "feature_details" not in known.to_attribution_graph("lily", "gpt2-medium")["metadata"]
+    some = replace(graph, dictionaries=[*there[:-1], graph.dictionaries[-1]])
+    assert "feature_details" not in some.to_attribution_graph("lily", "gpt2-small")["metadata"]

@@ -192,6 +192,17 @@ test("where a layer has two dictionaries, ids of nodes are told apart by what th
   assert.ok(links.every(({ source, target }) => ids.includes(source) && ids.includes(target)));
 });
 
+test("where Neuronpedia has pages of all dictionaries, the attribution graph names their model and source set", () => {
+  const metadataOf = (pages: (layer: number) => string | null) =>
+    (toAttributionGraph(readNet({ ...payload, dictionaries: payload.dictionaries.map((one) => ({ ...one, pages: pages(one.layer) })) }, arrays), all, marks) as { metadata: { scan: string; feature_details?: unknown } }).metadata;
+  const { scan, feature_details } = metadataOf((layer) => `gpt2-small/${layer}-res-jb`);
+  assert.deepEqual([scan, feature_details], ["gpt2-small", { neuronpedia_source_set: "res-jb" }]);
+  for (const pages of [() => null, (layer: number) => (layer ? `gpt2-small/${layer}-res-jb` : null)]) {
+    const { scan, feature_details } = metadataOf(pages);
+    assert.deepEqual([scan, feature_details], ["tiny", undefined]);
+  }
+});
+
 test("a name takes two lines of a card, broken between words", () => {
   assert.deepEqual(wrapped("giver", 60, 11), ["giver", ""]);
   assert.deepEqual(wrapped("the giver of it", 60, 11), ["the giver", "of it"]);

@@ -1,7 +1,6 @@
 """What a feature of a dictionary is about: where it is active in texts, what it promotes, what lies near it."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from residscope.cards.direction import SIDES, find_near
+from residscope.dictionaries.neuronpedia import find_pages
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.direction import Direction
 from residscope.errors import BadArgument, TooFewTokens
@@ -29,9 +29,6 @@ from residscope.transformer.tokens import stack
 
 _HEADS = ("v", "z")  # all of them side by side: no one way leads to the logits
 _NEURONPEDIA = "https://www.neuronpedia.org/"
-_FIRST = re.compile(
-    r"jbloom/GPT2-Small-SAEs(?:-Reformatted)?/blocks\.(\d+)\.hook_resid_pre"
-)  # whose files do not say it
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,9 +250,8 @@ def _find_path(model: Model, dictionary: SparseAutoencoder, feature: int) -> Dir
 
 
 def _find_page(dictionary: SparseAutoencoder, feature: int) -> str | None:
-    first = _FIRST.search(dictionary.source or "")
-    known = f"gpt2-small/{first[1]}-res-jb" if first else dictionary.facts.get("neuronpedia_id")
-    return f"{_NEURONPEDIA}{quote(str(known))}/{feature}" if known else None
+    pages = find_pages(dictionary)
+    return f"{_NEURONPEDIA}{quote(pages)}/{feature}" if pages else None
 
 
 def _find_tokens(

@@ -179,11 +179,13 @@ def make_attribution_graph(graph: "Graph", slug: str, scan: str) -> dict[str, An
             for node in feeding
         ]
         nodes.append(output)
+    source_set = _find_source_set(graph, scan)
     return {
         "metadata": {
             "slug": slug,
             "scan": scan,
             "schema_version": 1,
+            **({"feature_details": {"neuronpedia_source_set": source_set}} if source_set else {}),
             "transcoder_list": [one["dictionary"] for one in graph.dictionaries],
             "prompt_tokens": list(graph.pieces),
             "prompt": "".join(graph.pieces),
@@ -200,6 +202,13 @@ def make_attribution_graph(graph: "Graph", slug: str, scan: str) -> dict[str, An
         "nodes": nodes,
         "links": links,
     }
+
+
+def _find_source_set(graph: "Graph", scan: str) -> str | None:
+    """Where Neuronpedia has pages of all dictionaries: it looks for those of layer 5 at `{scan}/5-{source set}`."""
+    there = {str(one.get("pages")).replace(f"/{one['layer']}-", "/", 1) for one in graph.dictionaries}
+    model, _, source_set = there.pop().partition("/")
+    return source_set if not there and model == scan and source_set else None
 
 
 def _make_node(graph: "Graph", node: int) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Graph(Result):
       activations: [node] In the prompt; of an error or a token its length.
       effects: [node output] What of each output the node is the cause of: it less the same with the node ablated.
       parts: [edge part] How `before` comes about, where that was asked for.
-      dictionaries: Of each level: its layer, sites, name, and where it can be loaded.
+      dictionaries: Of each level: its layer, sites, name, where it can be loaded, and its pages at Neuronpedia.
       outputs: Names of what `effects` are on.
       part_names: Of the axis `part`.
       pieces: The prompt's tokens, as shown.

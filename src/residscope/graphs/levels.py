@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from residscope.dictionaries.contract import find_places
+from residscope.dictionaries.neuronpedia import find_pages
 from residscope.dictionaries.sparse_autoencoder import SparseAutoencoder
 from residscope.errors import BadArgument, BadCheckpoint, BadDictionary
 from residscope.running.changes import Change
@@ -58,6 +59,7 @@ class Level:
             "n_features": dictionary.n_features,
             "source": dictionary.source,
             "fingerprint": dictionary.fingerprint,
+            "pages": find_pages(dictionary),
         }
 
 

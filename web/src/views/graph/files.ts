@@ -2,7 +2,7 @@
 
 import { type Tensor, writeArrays } from "../../arrays.ts";
 import { saveFile } from "../files.ts";
-import { ERROR, kindOf, type Marks, type Net, type Paths, type Scene, TOKEN } from "./net.ts";
+import { type Dictionary, ERROR, kindOf, type Marks, type Net, type Paths, type Scene, TOKEN } from "./net.ts";
 
 export const FORMAT = { format: "residscope graph", version: 1 } as const;
 
@@ -95,6 +95,13 @@ export function toDot(net: Net, kept: Uint32Array, marks: Marks): string {
   ].join("\n");
 }
 
+/** Where Neuronpedia has pages of all dictionaries: it looks for those of layer 5 at "{model}/5-{source_set}". */
+function pagesOf(dictionaries: readonly Dictionary[]): { model: string; source_set: string } | null {
+  const there = new Set(dictionaries.map(({ layer, pages }) => pages?.replace(`/${layer}-`, "/")));
+  const [, model, source_set] = /^([^/]+)\/(.+)$/.exec([...there][0] ?? "") ?? [];
+  return there.size === 1 && model ? { model, source_set } : null;
+}
+
 /** As JSON that Neuronpedia and circuit-tracer read: what is pinned, named and grouped among it. */
 export function toAttributionGraph(net: Net, kept: Uint32Array, marks: Marks): unknown {
   const { payload } = net;
@@ -132,12 +139,14 @@ export function toAttributionGraph(net: Net, kept: Uint32Array, marks: Marks): u
   });
   const there = new Set(nodes);
   const idsOf = (keys: readonly string[]): string[] => keys.map((key) => net.numbers.get(key)).filter((node) => node !== undefined && there.has(node)).map((node) => idOf(node!));
+  const known = pagesOf(payload.dictionaries);
   const slug = (text: string): string => text.replace(/[^a-zA-Z0-9_.-]+/g, "-").replace(/^-+|-+$/g, "") || "graph";
   return {
     metadata: {
       slug: slug(payload.name),
-      scan: slug(payload.name.split(" by ").at(-1)!),
+      scan: known ? known.model : slug(payload.name.split(" by ").at(-1)!),
       schema_version: 1,
+      ...(known && { feature_details: { neuronpedia_source_set: known.source_set } }),
       transcoder_list: payload.dictionaries.map(({ dictionary }) => dictionary),
       prompt_tokens: payload.pieces,
       prompt: payload.pieces.join(""),

@@ -11,6 +11,7 @@ export interface Dictionary {
   n_features: number;
   source: string | null;
   fingerprint?: string; // which older files have not
+  pages?: string | null; // at Neuronpedia, as "gpt2-small/8-res-jb"
 }
 
 export type Paths = "any" | "long";
