@@ -121,3 +121,30 @@ def test_a_trial_is_drawn_as_curves_with_axes_and_areas(open_page: OPEN, demo: r
         card.get_by_role("button", name="SVG").click()
     waiting.value.save_as(tmp_path / "curves.svg")
     assert f"CMD {found.cmd:.2f}" in " ".join(read_texts_of(tmp_path / "curves.svg"))
+
+
+def test_what_is_pinned_in_a_folded_layer_can_be_unpinned(open_page: OPEN) -> None:
+    chosen = {"pinned": ["3.564@14"], "folded": [3], "names": {"3.564@14": "the giver"}}
+    page = open_graph(open_page, "/graph?look=" + json.dumps({"chosen": chosen}))
+    face = page.locator(".graph .face")
+    expect(face).to_have_attribute("aria-label", "3.564@14")
+    expect(face).to_contain_text("the giver in layer 3, which is folded")
+    face.get_by_label("Unpin 3.564@14").click()
+    expect(face).to_have_count(0)
+
+
+def test_an_intervention_says_the_names_of_nodes_and_what_is_read_after_it(open_page: OPEN, demo: rs.Model) -> None:
+    found = rs.intervene(demo, PROMPT, rs.demo.dictionaries, ["3.564@14"], scale=0.5)
+    other = found.feature_names[1]
+    chosen = {"pinned": ["3.564@14"], "names": {"3.564@14": "the giver", other: "changed"}}
+    page = open_graph(open_page, "/graph?act=scale&by=0.5&look=" + json.dumps({"chosen": chosen}))
+    card = page.locator(".closer").first
+    expect(card.locator("> h2")).to_contain_text("the giver 3.564@14 times 0.5")
+    names = card.locator(".intervention ol").nth(1).locator("li > span:first-child")
+    expect(names.nth(0)).to_have_text("the giver 3.564@14")
+    expect(names.nth(1)).to_have_text(f"changed {other}")
+    expect(card).to_contain_text("read near what was set")
+    page.get_by_label("Name of 3.564@14").fill("the donor")
+    page.get_by_label("Name of 3.564@14").blur()
+    expect(names.nth(0)).to_have_text("the donor 3.564@14")
+    expect(card.locator("> h2")).to_contain_text("the donor 3.564@14 times 0.5")

@@ -58,6 +58,8 @@ def test_several_at_once_and_nothing_at_all(wide: rs.Model, dictionaries: Wide, 
     none = rs.intervene(wide, PROMPT, dictionaries, ["token@1"], scale=1.0)
     assert none.kl_nats == pytest.approx(0, abs=1e-6)
     assert float((none.features[:, 0] - none.features[:, 1]).abs().sum()) < 1e-5
+    before = none.values[:, 0].tolist()
+    assert before == sorted(before, reverse=True)  # no order of changes that are none
 
 
 @pytest.mark.parametrize(

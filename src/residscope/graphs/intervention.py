@@ -28,6 +28,7 @@ from residscope.sites import Site
 
 _NODE = re.compile(r"(?:(token)|(.+)\.(\d+|error))@(-?\d+)")
 _TIMES = ("before", "after")
+_ROUNDING = 1e-5  # of a probability: smaller changes are none, and have no order
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,9 +37,10 @@ class Intervention(Result):
 
     Attributes:
       values: [token time] Probabilities of next tokens, before and after: of the most probable of either time.
-      token_ids: [token] Which, those that change most first.
+      token_ids: [token] Which, those that change most first; of those that do not change, the most probable.
       texts: The same, as people read them.
-      features: [feature time] Activations of those that change most, before and after.
+      features: [feature time] Activations of those that change most, before and after. After, dictionaries read the
+        changed stream anew: one that is scaled is read near what was set, not as it.
       feature_names: As `5.10603@7`.
       outputs: Of each metric its `name`, and its value `before` and `after`.
       kl_nats: Of the prediction before to that after.
@@ -116,7 +118,9 @@ def intervene(
         raise BadArgument(f"{said} was asked for, and {model.name} then gives NaN or infinity.", "Ask for less.")
     before, after = (one.at("logits", pos=-1)[0].float().log_softmax(-1).cpu() for one in (run, edited))
     ids = torch.unique(torch.cat((before.topk(top).indices, after.topk(top).indices)))
-    ids = ids[(after.exp() - before.exp())[ids].abs().argsort(descending=True, stable=True)]
+    ids = ids[before[ids].argsort(descending=True, stable=True)]
+    changes = (after.exp() - before.exp())[ids].abs()
+    ids = ids[changes.where(changes > _ROUNDING, 0).argsort(descending=True, stable=True)]
     names, features = _compare(levels, run, edited, min(pos for _, _, pos in places), n_features)
     said += f", outputs={list(outputs)!r}" if outputs else ""
     what = f"{more:+g}" if more is not None else "ablated" if factor == 0 else f"times {factor:g}"

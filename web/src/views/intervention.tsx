@@ -32,7 +32,12 @@ function Pair({ name, before, after, most, show }: { name: string; before: numbe
   );
 }
 
-function Intervention({ payload, arrays, alone, tools }: Shown<Payload, object, never>) {
+/** What people call features: of a page that knows it. */
+interface Chosen {
+  names: Readonly<Record<string, string>>;
+}
+
+function Intervention({ payload, arrays, alone, tools, chosen: { names = {} } }: Shown<Payload, Chosen, never>) {
   const { texts, feature_names, outputs, kl_nats } = payload;
   const [values, features] = [arrays.values.data, arrays.features.data];
   const largest = (data: Float32Array): number => data.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
@@ -44,6 +49,7 @@ function Intervention({ payload, arrays, alone, tools }: Shown<Payload, object, 
       shown={{ payload, alone, tools }}
       caption="Probability of the next token, before and after"
       notes={["grey: before; blue: higher after, red: lower", `KL ${plain(kl_nats)} nats`]}
+      reading={["features are read anew from the changed stream: one that is scaled is read near what was set, not as it"]}
       drawing={() => tableDrawing(ordered)}
       table={() => [
         ["what", "name", "before", "after"],
@@ -68,7 +74,7 @@ function Intervention({ payload, arrays, alone, tools }: Shown<Payload, object, 
         {feature_names.length === 0 && <p>None changes.</p>}
         <ol>
           {feature_names.slice(0, MOST).map((name, i) => (
-            <Pair key={name} name={name} before={features[2 * i]} after={features[2 * i + 1]} most={largest(features)} show={plain} />
+            <Pair key={name} name={names[name] ? `${names[name]} ${name}` : name} before={features[2 * i]} after={features[2 * i + 1]} most={largest(features)} show={plain} />
           ))}
         </ol>
         {Math.max(texts.length, feature_names.length) > MOST && <p>CSV has more of both.</p>}
@@ -77,4 +83,4 @@ function Intervention({ payload, arrays, alone, tools }: Shown<Payload, object, 
   );
 }
 
-export default present(Intervention, () => ({}));
+export default present<Payload, Chosen, never>(Intervention, () => ({ chosen: { names: (value) => typeof value === "object" && value !== null && Object.values(value).every((name) => typeof name === "string") } }));

@@ -30,6 +30,7 @@ export type Way = readonly [text: string, to: string | (() => void)];
 export interface Closer extends Ask {
   title: string;
   view: Presented;
+  chosen?: Readonly<Record<string, unknown>>; // how its view stands
   onward?: readonly Way[]; // where there is more of it
   problem?: string; // why it cannot be asked for
 }
@@ -304,7 +305,7 @@ export class Bench {
   /** Whether the cards are those of what is looked at. */
   private isLooked(): boolean {
     const [now, wanted] = [this.cards.peek(), this.listCloser()];
-    return now.length === wanted.length && wanted.every((one, i) => same(now[i], one));
+    return now.length === wanted.length && wanted.every((one, i) => same(now[i], one) && JSON.stringify(now[i].chosen) === JSON.stringify(one.chosen));
   }
 
   private loadCards(): void {

@@ -55,12 +55,12 @@ export const bench = new Bench({
   closer({ text, node, act, by, tried }, { asked, data }, look) {
     const { body } = asked!;
     const trial = tried !== "" && node === "" ? [{ title: "Is the graph right?", path: "evaluate", body: { ...body, ...readKept(data, look), with_: tried }, view: evaluation }] : [];
-    const { pinned = [], groups = {} } = readMarks(data, look);
+    const { pinned = [], groups = {}, names = {} } = readMarks(data, look);
     const group = (look.picked as { item: string } | null | undefined)?.item.match(/^group:(.*)$/s)?.[1];
     const nodes = group === undefined ? pinned : (groups[group] ?? []);
     if (act === "" || !nodes.length) return trial;
-    const title = `${nodes.length === 1 ? nodes[0] : group === undefined ? `What is pinned, ${nodes.length} nodes` : `Group ${group}`} ${DONE[act]}${act === "ablate" ? "" : ` ${by}`}`;
-    const card = (how: Record<string, unknown>) => ({ title, path: "intervene", body: { text, sites: body.sites, nodes, ...how, correct: body.correct, wrong: body.wrong }, view: intervention });
+    const title = `${nodes.length === 1 ? [names[nodes[0]], nodes[0]].filter(Boolean).join(" ") : group === undefined ? `What is pinned, ${nodes.length} nodes` : `Group ${group}`} ${DONE[act]}${act === "ablate" ? "" : ` ${by}`}`;
+    const card = (how: Record<string, unknown>) => ({ title, path: "intervene", body: { text, sites: body.sites, nodes, ...how, correct: body.correct, wrong: body.wrong }, view: intervention, chosen: { names } });
     try {
       return [...trial, card(act === "ablate" ? { scale: 0 } : { [act]: readNumber(by, "2") })];
     } catch (error) {

@@ -152,7 +152,7 @@ function CardOf({ card, pin, close }: { card: Card; pin: (() => void) | null; cl
         </p>
       )}
       {card.problem !== null && <p class="problem">{card.problem}</p>}
-      {card.data && <Hosted view={card.view} keys={{ bare: false, data: card.data }} on={{}} />}
+      {card.data && <Hosted view={card.view} keys={{ bare: false, data: card.data, chosen: card.chosen }} on={{}} />}
     </section>
   );
 }

@@ -30,17 +30,41 @@ export function Cards(props: Props) {
   const { scene, marks, choose, picked } = props;
   const byKey = new Map(scene.items.map((item, i) => [item.key, i]));
   const shown = [...new Set([...(picked ? [picked] : []), ...(marks.pinned ?? []).toReversed()])].filter((key) => byKey.has(key));
-  const free = (marks.pinned ?? []).filter((key) => byKey.has(key));
-  if (!shown.length) return <p class="hint">A click on a card pins it, and opens what goes into it and out of it. Several that are pinned can be grouped.</p>;
+  const [free, hidden] = [true, false].map((there) => (marks.pinned ?? []).filter((key) => byKey.has(key) === there));
+  if (!shown.length && !hidden.length) return <p class="hint">A click on a card pins it, and opens what goes into it and out of it. Several that are pinned can be grouped.</p>;
   return (
     <section class="pinned" aria-label="Pinned">
-      {free.length > 0 && <Grouping free={free} marks={marks} choose={choose} open={props.open} />}
+      {free.length + hidden.length > 0 && <Grouping free={free} marks={marks} choose={choose} open={props.open} />}
       <div class="faces">
         {shown.map((key) => (
           <Card key={key} {...props} at={byKey.get(key)!} />
         ))}
+        {hidden.map((key) => (
+          <Hidden key={key} {...props} node={key} />
+        ))}
       </div>
     </section>
+  );
+}
+
+/** A node that is pinned, and shown as part of a group or of a folded layer. */
+function Hidden({ net, scene, marks, choose, open, node }: Props & { node: string }) {
+  const holder = scene.items.find(({ nodes }) => nodes.includes(net.numbers.get(node)!))!;
+  const part = holder.kind === "group" ? `group ${holder.key.slice(6)}` : `layer ${holder.key.slice(6)}, which is folded`;
+  return (
+    <article class="face" aria-label={node}>
+      <h3>
+        <button type="button" title="Show its paths" onClick={() => open(holder.key)}>
+          {node}
+        </button>
+        <button type="button" aria-label={`Unpin ${node}`} onClick={() => choose({ pinned: marks.pinned!.filter((one) => one !== node) })}>
+          ×
+        </button>
+      </h3>
+      <p>
+        {marks.names?.[node]} in {part}
+      </p>
+    </article>
   );
 }
 
