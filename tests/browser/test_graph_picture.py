@@ -141,10 +141,38 @@ def test_an_intervention_says_the_names_of_nodes_and_what_is_read_after_it(open_
     card = page.locator(".closer").first
     expect(card.locator("> h2")).to_contain_text("the giver 3.564@14 times 0.5")
     names = card.locator(".intervention ol").nth(1).locator("li > span:first-child")
-    expect(names.nth(0)).to_have_text("the giver 3.564@14")
-    expect(names.nth(1)).to_have_text(f"changed {other}")
+    expect(names.nth(0)).to_have_text("3.564@14 the giver")
+    expect(names.nth(1)).to_have_text(f"{other} changed")
     expect(card).to_contain_text("read near what was set")
     page.get_by_label("Name of 3.564@14").fill("the donor")
     page.get_by_label("Name of 3.564@14").blur()
-    expect(names.nth(0)).to_have_text("the donor 3.564@14")
+    expect(names.nth(0)).to_have_text("3.564@14 the donor")
     expect(card.locator("> h2")).to_contain_text("the donor 3.564@14 times 0.5")
+
+
+def test_a_saved_page_has_the_cards_of_what_was_shown(
+    open_page: OPEN, browser_context: Callable[[], BrowserContext], tmp_path: Path
+) -> None:
+    page = open_graph(open_page)
+    pick(page, "3.564")
+    shown = page.locator(".closer .contexts li").first
+    expect(shown).to_be_visible()
+    first = str(shown.text_content())
+    path = save(page, "HTML", tmp_path)
+    disk = browser_context()
+    disk.set_offline(True)
+    saved = disk.new_page()
+    saved.goto(path.as_uri())
+    card = saved.get_by_role("complementary", name="Card of what is picked")
+    expect(card).to_contain_text("What is picked")
+    pick(saved, "3.564")
+    expect(card.locator(".contexts li").first).to_have_text(first)
+    expect(card.locator(".tokens-of")).to_have_count(2)
+    pick(saved, "2.94")
+    expect(card).to_contain_text("feature 94 of")
+    saved.get_by_label("Find in the graph").fill("")
+    saved.get_by_label("Share of the weight that is kept").fill("1")
+    pick(saved, "0.")
+    expect(card).to_contain_text("This file has no card of 0.")
+    saved.set_viewport_size({"width": 360, "height": 740})
+    assert saved.evaluate("() => document.documentElement.scrollWidth") <= 360

@@ -11,10 +11,16 @@ export interface Note {
 export const notes = signal<Note[]>([]);
 let next = 0;
 
-/** Says something in passing; `seconds` 0 stays until it is dismissed. */
-export function say(text: string, { seconds = 0, ...more }: Omit<Note, "id" | "text"> & { seconds?: number } = {}): void {
+/** Says something until it is dismissed, by the number that is answered. */
+export function tell(text: string, more: Omit<Note, "id" | "text"> = {}): number {
   const id = next++;
   notes.value = [...notes.value.filter((note) => note.text !== text), { id, text, ...more }];
+  return id;
+}
+
+/** Says something in passing; `seconds` 0 stays until it is dismissed. */
+export function say(text: string, { seconds = 0, ...more }: Omit<Note, "id" | "text"> & { seconds?: number } = {}): void {
+  const id = tell(text, more);
   if (seconds) setTimeout(() => dismiss(id), seconds * 1000);
 }
 

@@ -8,7 +8,7 @@ import { type Drawn, drawGraph, type Face, GraphCanvas, type GraphElement } from
 import { Cards } from "./graph/cards.tsx";
 import { filesOf, toJson } from "./graph/files.ts";
 import { type Across, CARD, layOut, orderItems } from "./graph/layout.ts";
-import { type Arrays, bringUp, find, isShared, type Item, kindOf, makeScene, MARKS, type Marks, marksIn, type Net, type Paths, type Payload, prune, readNet, TOKEN, usualShare } from "./graph/net.ts";
+import { type Arrays, bringUp, ERROR, find, isShared, type Item, kindOf, makeScene, MARKS, type Marks, marksIn, type Net, type Paths, type Payload, prune, readNet, TOKEN, usualShare } from "./graph/net.ts";
 import { Word } from "./legend.tsx";
 import { below, type Check, isList, isRecordOf, isText, type Look, oneOf } from "./look.ts";
 import { parseOnce, present, rangeOf, type Shown, Stand } from "./present.tsx";
@@ -79,6 +79,21 @@ export const readMarks = (data: Bytes, look: Look): Marks => marksOf(readGraph(d
 export function readKept(data: Bytes, look: Look): { marks: Marks; shown: Paths } {
   const { look: _, ...marks } = readMarks(data, look);
   return { marks: { ...marks, keep: marks.keep ?? usualShare(readGraph(data)) }, shown: (look.chosen as Partial<Chosen> | undefined)?.paths ?? "any" };
+}
+
+/** Features that a look shows, so many at most: what is pinned, then the ends of the strongest edges. */
+export function listFeatures(data: Bytes, look: Look, most: number): { site: string; feature: number }[] {
+  const net = readGraph(data);
+  const { marks, shown } = readKept(data, look);
+  const edges = [...prune(net, marks.keep!, shown, marks.pinned)];
+  const nodes = [...(marks.pinned ?? []).map((key) => net.numbers.get(key)!), ...edges.flatMap((edge) => [net.sources[edge], net.targets[edge]])];
+  const found = new Map<string, { site: string; feature: number }>();
+  for (const node of nodes) {
+    if (net.levels[node] === TOKEN || net.features[node] === ERROR || found.size === most) continue;
+    const [{ site }, feature] = [net.payload.dictionaries[net.levels[node]], net.features[node]];
+    found.set(`${site} ${feature}`, { site, feature });
+  }
+  return [...found.values()];
 }
 
 /** The file of a graph's bytes, with the marks of a look. */

@@ -74,7 +74,7 @@ function Intervention({ payload, arrays, alone, tools, chosen: { names = {} } }:
         {feature_names.length === 0 && <p>None changes.</p>}
         <ol>
           {feature_names.slice(0, MOST).map((name, i) => (
-            <Pair key={name} name={names[name] ? `${names[name]} ${name}` : name} before={features[2 * i]} after={features[2 * i + 1]} most={largest(features)} show={plain} />
+            <Pair key={name} name={names[name] ? `${name} ${names[name]}` : name} before={features[2 * i]} after={features[2 * i + 1]} most={largest(features)} show={plain} />
           ))}
         </ol>
         {Math.max(texts.length, feature_names.length) > MOST && <p>CSV has more of both.</p>}

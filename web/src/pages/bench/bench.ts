@@ -15,6 +15,7 @@ import { copyText, dismiss, say } from "../notes.tsx";
 import { isAbort, type ModelFacts, type Progress, server, wordsOf } from "../server.ts";
 import { model, readSession, writeSession } from "../session.ts";
 import { type Trouble, troubleOf, type Work } from "../status.tsx";
+import { type Embedded, embedCards } from "./embed.ts";
 
 export type Fields = Readonly<Record<string, string>>;
 
@@ -59,6 +60,7 @@ export interface Kind {
   readAsked?: (payload: any, own: readonly string[]) => Promise<Fields>; // what a file's result was asked for; throws a sentence
   writeFile?: (data: Bytes, look: Look) => string; // the JSON of what is shown, in which it is saved
   kept?: (data: Bytes, look: Look) => Ask["body"]; // what of a look is part of a saved page, as it is asked for
+  cards?: (data: Bytes, look: Look) => Embedded[]; // that are part of a saved page
   closer?: (fields: Fields, answer: Answer, look: Look) => Closer[]; // besides what the view leads to
   onward?: (feature: PlacedFeature) => readonly Way[]; // from a feature's card
   prompt: (fields: Fields, answer: Answer, chosen: Readonly<Record<string, unknown>>) => Prompt;
@@ -395,9 +397,12 @@ export class Bench {
 
   saveHtml = async (): Promise<void> => {
     const { asked, payload, data } = this.answer.value!;
+    const cards = this.kind.cards?.(data, this.look.peek()) ?? [];
     try {
-      say(`${saveFile(await server.analysisHtml(asked!.path, { ...asked!.body, ...this.kind.kept?.(data, this.look.peek()) }), payload.name, "html")} saved to your downloads.`, { seconds: 4 });
+      const page = await server.analysisHtml(asked!.path, { ...asked!.body, ...this.kind.kept?.(data, this.look.peek()) });
+      say(`${saveFile(await embedCards(page, cards), payload.name, "html")} saved to your downloads.`, { seconds: 4 });
     } catch (error) {
+      if (isAbort(error)) return;
       say(`HTML could not be made. ${error instanceof Error ? error.message : error}`);
     }
   };

@@ -2,7 +2,7 @@
 
 import { Word } from "../../views/legend.tsx";
 import evaluation from "../../views/evaluation.tsx";
-import graph, { findNodes, jsonOf, readKept, readMarks, showNode, strongestOf } from "../../views/graph.tsx";
+import graph, { findNodes, jsonOf, listFeatures, readKept, readMarks, showNode, strongestOf } from "../../views/graph.tsx";
 import intervention from "../../views/intervention.tsx";
 import { readFile } from "../../views/graph/check.ts";
 import type { Marks } from "../../views/graph/net.ts";
@@ -26,6 +26,7 @@ const WAYS = [
   ["causes", "causes"],
   ["effects", "effects"],
 ] as const;
+const MOST_CARDS = 200; // in a saved page
 const AMOUNTS: Fields = { top: "10", threshold: "0.1", share: "0.5", influence: "0.5" };
 
 /** A prompt that two names make, each of which is one token. */
@@ -73,6 +74,7 @@ export const bench = new Bench({
   writeFile: jsonOf,
   onward: ({ name }) => [["Grow a graph from it", () => bench.change({ node: name, rule: "top", amount: "5", ways: "both" })]],
   kept: (data, look) => ({ marks: readMarks(data, look) }),
+  cards: (data, look) => listFeatures(data, look, MOST_CARDS).map(({ site, feature }) => ({ of: `${site} ${feature}`, path: "feature", body: { site, feature } })),
 });
 
 /** The feature that is picked, or the strongest source. */
