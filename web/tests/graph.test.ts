@@ -164,6 +164,10 @@ for (const across of ["rows", "columns"] as const)
       const far = many.items.flatMap(({ level }, from) => (level === 0 ? many.items.flatMap((other, to) => (other.level > 1 ? [{ from, to, weight: 1, edges: [] }] : [])) : []));
       assert.ok(far.length > 100);
       assert.deepEqual(hidden(layout, { links: far }), []);
+      // Of a group edges also lead back, and to others of the layer in which it stands.
+      const beside = many.items.flatMap(({ level }, to) => (level < 3 && to !== 70 ? [{ from: 70, to, weight: 1, edges: [] }] : []));
+      assert.equal(many.items[70].level, 2);
+      assert.deepEqual(hidden(layout, { links: beside }), []);
       // In the gap between two cards each has a lane of its own.
       for (const ends of [layout.from, layout.into]) {
         const lanes = many.items.map((_, i) => `${layout.rowOf[i]} ${ends[i].toFixed(2)}`);

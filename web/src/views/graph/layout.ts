@@ -127,44 +127,53 @@ export function layOut(scene: Scene, place: readonly number[], across: Across, r
 }
 
 /** The way of a link, as curves from one card to another: through layers between them, and past what stands before its ends, it goes in the gaps. */
-export function routeOf({ across, card, x, y, into, from, rows, rowOf }: Layout, source: number, target: number): Curve[] {
-  const [long, broad] = across === "rows" ? [1, 0] : [0, 1];
-  // Along the layers, forward, and across them. In rows forward is up.
-  const point = (u: number, v: number): readonly [number, number] => (across === "rows" ? [v, -u] : [u, v]);
-  const near = (item: number): number => (across === "rows" ? -(y[item] + card[1]) : x[item]);
-  const ends = ({ start, size }: Row): readonly [number, number] => (across === "rows" ? [-(start + size), -start] : [start, start + size]);
-  const side = (item: number): number => (across === "rows" ? x : y)[item] + card[broad];
-  const curves: Curve[] = [];
-  const draw = (...points: (readonly [u: number, v: number])[]): void => void curves.push(points.flatMap(([u, v]) => point(u, v)) as unknown as Curve);
-  const go = (u0: number, v0: number, u1: number, v1: number, bend = (u1 - u0) / 2): void => draw([u0, v0], [u0 + bend, v0], [u1 - bend, v1], [u1, v1]);
+export function routeOf(layout: Layout, source: number, target: number): Curve[] {
+  const { across, card, x, y, into, from, rows, rowOf } = layout;
   const [first, last] = [rowOf[source], rowOf[target]];
-  let [u, v] = [near(source) + card[long], from[source]];
-  const end = near(target);
-  if (first >= last) {
-    // From or to a group of several layers.
-    const [middle, other] = [source, target].map((item) => side(item) - card[broad] / 2);
-    go(u, middle, end, other, Math.max(24, Math.abs(end - u) / 2));
+  if (first > last) return routeOf(layout, target, source); // of a group, which stands in a layer but has others too
+  const upward = across === "rows";
+  const [long, broad] = upward ? [card[1], card[0]] : card;
+  const gap = GAP[upward ? 0 : 1];
+  // u is along the layers, forward, and v across them. In rows forward is up.
+  const near = (item: number): number => (upward ? -(y[item] + long) : x[item]);
+  const side = (item: number): number => (upward ? x[item] : y[item]) + broad;
+  const begin = (row: number): number => (upward ? -(rows[row].start + rows[row].size) : rows[row].start);
+  const stop = (row: number): number => begin(row) + rows[row].size;
+  const curves: Curve[] = [];
+  const draw = (u0: number, v0: number, u1: number, v1: number, u2: number, v2: number, u3: number, v3: number): void =>
+    void curves.push(upward ? [v0, -u0, v1, -u1, v2, -u2, v3, -u3] : [u0, v0, u1, v1, u2, v2, u3, v3]);
+  const go = (u0: number, v0: number, u1: number, v1: number): void => {
+    if (u0 !== u1 || v0 !== v1) draw(u0, v0, (u0 + u1) / 2, v0, (u0 + u1) / 2, v1, u1, v1);
+  };
+  /** Between a card and the end of its layer. */
+  const leave = (item: number, v: number): void => {
+    const far = near(item) + long;
+    const inner = far - long / 3;
+    if (v > side(item)) draw(inner, side(item), inner, v, inner, v, far, v);
+    go(far, v, stop(first), v);
+  };
+  leave(source, from[source]);
+  let [u, v] = [stop(first), from[source]];
+  if (first === last) {
+    const high = u + (first === rows.length - 1 ? MARGIN : BETWEEN[across] / 2); // above the last there is no more
+    draw(u, v, high, v, high, from[target], u, from[target]);
+    leave(target, from[target]);
     return curves;
   }
-  if (v > side(source)) draw([u - card[long] / 3, side(source)], [u - card[long] / 3, v], [u - card[long] / 3, v], [u, v]);
-  const pass = (to: number, at: number): void => {
-    if (to > u || at !== v) go(u, v, to, at);
-    [u, v] = [to, at];
-  };
-  pass(ends(rows[first])[1], v);
+  const end = near(target);
   for (let row = first + 1; row < last; row++) {
-    const [begin, stop] = ends(rows[row]);
-    const straight = v + ((into[target] - v) * (begin - u)) / (end - u);
-    const inWay = rows[row].cards.find((start) => straight > start - 1 && straight < start + card[broad] + 1);
-    const free = inWay === undefined ? straight : straight < inWay + card[broad] / 2 ? inWay - GAP[broad] / 2 : inWay + card[broad] + GAP[broad] / 2;
-    pass(begin, free);
-    pass(stop, free);
+    const straight = v + ((into[target] - v) * (begin(row) - u)) / (end - u);
+    const inWay = rows[row].cards.find((start) => straight > start - 1 && straight < start + broad + 1);
+    const free = inWay === undefined ? straight : straight < inWay + broad / 2 ? inWay - gap / 2 : inWay + broad + gap / 2;
+    go(u, v, begin(row), free);
+    go(begin(row), free, stop(row), free);
+    [u, v] = [stop(row), free];
   }
-  pass(ends(rows[last])[0], into[target]);
-  pass(end, v);
-  if (v > side(target)) {
-    const inner = end + card[long] / 3;
-    draw([u, v], [inner, v], [inner, v], [inner, side(target)]);
+  go(u, v, begin(last), into[target]);
+  go(begin(last), into[target], end, into[target]);
+  if (into[target] > side(target)) {
+    const inner = end + long / 3;
+    draw(end, into[target], inner, into[target], inner, into[target], inner, side(target));
   }
   return curves;
 }
