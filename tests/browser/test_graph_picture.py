@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -21,11 +22,15 @@ misfits = pytest.mark.filterwarnings("ignore::residscope.errors.DictionaryMisfit
 
 
 @pytest.fixture(scope="module")
-def origin_of_two(demo: rs.Model) -> Iterator[str]:
-    """A server that has two dictionaries of layer 3."""
-    site = read_site(MID)
-    other = replace(rs.demo.dictionaries["resid_pre.3"], name="other", site=site)
-    with serve(demo, FEW_TEXTS, dictionaries={**rs.demo.dictionaries, MID: other}) as (address, _, _):
+def two(demo: rs.Model) -> dict[str, rs.SparseAutoencoder]:
+    """Dictionaries, two of layer 3 among them."""
+    other = replace(rs.demo.dictionaries["resid_pre.3"], name="other", site=read_site(MID))
+    return {**rs.demo.dictionaries, MID: other}
+
+
+@pytest.fixture(scope="module")
+def origin_of_two(demo: rs.Model, two: dict[str, rs.SparseAutoencoder]) -> Iterator[str]:
+    with serve(demo, FEW_TEXTS, dictionaries=two) as (address, _, _):
         yield address
 
 
@@ -59,22 +64,32 @@ def test_cards_of_a_layer_with_two_dictionaries_say_number_and_site(page_of_two:
 
 
 @misfits
-def test_nodes_of_a_layer_with_two_dictionaries_have_ids_of_their_own(page_of_two: Page, tmp_path: Path) -> None:
+def test_files_of_a_layer_with_two_dictionaries_are_those_of_python(
+    page_of_two: Page, demo: rs.Model, two: dict[str, rs.SparseAutoencoder], tmp_path: Path
+) -> None:
+    keep = float(page_of_two.get_by_label("Share of the weight that is kept").input_value())
+    metric = rs.logit_difference(" Mary", " John")
+    small = rs.causal_graph(demo, PROMPT, two, top=10, outputs=[metric]).prune(keep)
     made = json.loads(save(page_of_two, "Attribution graph", tmp_path).read_text())
     ids = [node["node_id"] for node in made["nodes"]]
     assert len({*ids}) == len(ids)
-    assert "3_564_14" in ids
     assert any(re.fullmatch(r"3_\d+_14_resid_mid", one) for one in ids)
-    assert {node["ctx_idx"] for node in made["nodes"]} == {14}
+    assert ids == [node["node_id"] for node in small.to_attribution_graph("two", "demo")["nodes"]]
+    table = pd.read_csv(save(page_of_two, "CSV", tmp_path))
+    pd.testing.assert_frame_equal(table, small.to_frame(), check_dtype=False, rtol=1e-6)
 
 
 @misfits
-def test_a_graph_grows_from_a_node_that_its_site_names(page_of_two: Page) -> None:
+def test_a_graph_grows_from_a_node_that_its_site_names(
+    page_of_two: Page, demo: rs.Model, two: dict[str, rs.SparseAutoencoder]
+) -> None:
     page = page_of_two
     pick(page, f"{MID}.758")
-    with page.expect_request("**/api/v1/grow") as asked:
-        page.get_by_role("button", name="Grow a graph from it").first.click()
-    assert json.loads(str(asked.value.post_data))["node"] == [MID, 758, 14]
+    page.get_by_role("button", name="Grow a graph from it").first.click()
+    wait_until_done(page)
+    grown = rs.grow_graph(demo, PROMPT, two, (MID, 758, 14), outputs=[rs.logit_difference(" Mary", " John")])
+    said = page.locator(".picture .residscope.view header .legend")
+    expect(said).to_contain_text(re.compile(rf"edges of {len(grown.values)} between \d+ of {len(grown.levels)} nodes"))
 
 
 def test_most_of_the_picture_is_seen_at_first(open_page: OPEN) -> None:
