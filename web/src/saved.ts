@@ -28,7 +28,9 @@ async function show(script: Element): Promise<void> {
     view.render({ model, el });
     if (!document.querySelector(".card")) return;
     const open = cardsBeside(el);
-    model.on("change:picked", () => void open((view as Presented).onward(data, model.get("picked") ?? null).features ?? []));
+    const show = (): void => void open((view as Presented).onward(data, model.get("picked") ?? null).features ?? []);
+    model.on("change:picked", show);
+    show();
   } catch (error) {
     el.textContent = `This file cannot be shown. ${error instanceof Error ? error.message : error}`;
   }
@@ -42,7 +44,6 @@ function cardsBeside(el: Element): (features: readonly { site: string; feature: 
   el.after(aside);
   const say = (text: string): void => aside.replaceChildren(Object.assign(document.createElement("p"), { textContent: text }));
   const start = (): void => say("What is picked in the graph is shown here closer.");
-  start();
   let asked = 0;
   return async ([picked]) => {
     const mine = ++asked;
