@@ -96,7 +96,7 @@ def test_an_answer_after_every_position(call: CALL, demo: rs.Model) -> None:
         (["patch", "demo", TEXT, OTHER, *ANSWERS, "--task", "ioi"], 2, "or --task and none of them"),
         (["patch", "demo", TEXT, TEXT, *ANSWERS], 1, "too near to zero to divide by"),
         (["patch", "demo", "--task", "chess"], 1, "task='chess' was asked for. Choose 'ioi'"),
-        (["lens", "demo", "x", "--html", "/nowhere/lens.html"], 1, "/nowhere/lens.html: No such file"),
+        (["lens", "demo", "x", "--html", "/nowhere/lens.html"], 1, "/nowhere/lens.html cannot be written (No such"),
         (["heads", "demo", "--seed", "99999999999999999999"], 1, "Give a whole number of at most 63 bits"),
     ],
 )
