@@ -45,6 +45,7 @@ def test_its_python_makes_it_again(stories: rs.Model) -> None:
     assert again.to_json() == found.to_json()
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("asked", "error"),
     [

@@ -80,6 +80,7 @@ def run_lines(lines: list[str]) -> Any:
     return eval(lines[-1], names)
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_makes_the_direction_again(
     demo: rs.Model, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -78,6 +78,7 @@ def test_it_is_told_as_it_is_written(stories: rs.Model, direction: rs.Direction)
     assert lengths[5:] == [[n + 5, n + i] for i in range(5)]
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("options", "says"),
     [

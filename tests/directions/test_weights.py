@@ -119,6 +119,7 @@ BAD: list[tuple[Callable[[rs.Model], object], type[Exception], str]] = [
 ]
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(("make", "error", "says"), BAD)
 def test_what_is_not_there_is_said(
     demo: rs.Model, make: Callable[[rs.Model], object], error: type[Exception], says: str

@@ -195,6 +195,7 @@ REFUSED: list[tuple[type[Exception], dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(("error", "options"), REFUSED)
 def test_what_cannot_be_evaluated_is_refused(
     wide: rs.Model, dictionaries: Dictionaries, error: type[Exception], options: dict[str, Any]

@@ -117,6 +117,7 @@ def test_what_does_not_multiply_is_refused(
         linear.prune(by="influence", output="x")
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     "wrong", [{"nodes": 0.5}, {"output": "rs.logit(' had', pos=-1)"}, {"by": "size"}, {"nodes": 0.0, "by": "influence"}]
 )

@@ -120,6 +120,7 @@ def spoil(content: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
     return safetensors.torch.save(safetensors.torch.load(content), metadata={"residscope": json.dumps(header)})
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
