@@ -46,6 +46,7 @@ prove: .venv/system $(STATIC) golden
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.analyses
 	$(BIN)/python -m benchmarks.cost
+	$(BIN)/python -m benchmarks.products --keep
 	$(BIN)/python -m benchmarks.graph --keep
 	$(BIN)/python -m benchmarks.graph_page
 

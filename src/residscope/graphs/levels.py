@@ -176,7 +176,7 @@ def find_level(dictionaries: Sequence[Mapping[str, Any]], layer: int | str) -> i
     """The number of a dictionary by its layer, or by the site that it reads.
 
     Args:
-      dictionaries: As levels describe them.
+      dictionaries: The `layer` and the `site` of each.
       layer: -1 is of tokens.
     Raises:
       BadArgument: There is none, or a layer has several.
@@ -209,11 +209,11 @@ def find_nodes(
       BadArgument: There is no such dictionary, feature or token, the position is not looked at, or errors or tokens are
         no sources here.
     """
-    described, found = [level.describe() for level in levels], []
+    known, found = [{"layer": level.layer, "site": str(level.dictionary.site)} for level in levels], []
     for node in nodes:
         layer, feature, pos = check_node(node)
         pos = pos + int(run.tokens.n_tokens[0]) if pos < 0 else pos
-        level, at = find_level(described, layer), (positions == pos).nonzero()[:, 0].tolist()
+        level, at = find_level(known, layer), (positions == pos).nonzero()[:, 0].tolist()
         named = f"Node {layer}.{feature}@{pos} was named"
         if not at:
             raise BadArgument(f"{named}.", f"Positions that are looked at are {positions.tolist()}.")

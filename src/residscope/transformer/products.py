@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-_LARGE = 2**18  # entries of a weight, from which on a kernel is worth its making, about a millisecond for each shape
+_LARGE = 2**18  # entries of a weight, from which on it is worth to make a kernel for each new shape
 _ONEDNN = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
